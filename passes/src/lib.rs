@@ -1,0 +1,1 @@
+//! From verdicts to pipelined loops to PTX.

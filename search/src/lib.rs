@@ -1,0 +1,1 @@
+//! The schedule search: space, cost model, strategies, journal, tuning loop.

@@ -1,0 +1,13 @@
+//! The shared vocabulary of alcop: what is computed ([`op`]), how it is tiled and pipelined ([`schedule`]),
+//! where it runs ([`target`], [`occupancy`]) and what is handed to a device ([`kernel`]).
+//!
+//! Plain data and arithmetic: nothing here knows LLVM, MLIR or a GPU driver.
+
+pub mod kernel;
+pub mod op;
+pub mod schedule;
+pub mod target;
+
+pub use kernel::{Kernel, KernelArg, LaunchFile};
+pub use op::{DType, Layout, Matmul, OpSpec};
+pub use schedule::{Axis, AxisTiles, Swizzle, TileSchedule};

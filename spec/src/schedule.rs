@@ -1,0 +1,158 @@
+//! Schedules: how an operator is tiled over blocks and warps, and how deep each level is pipelined.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A loop axis of an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Axis {
+    /// Rows of the output.
+    M,
+    /// Columns of the output.
+    N,
+    /// The axis summed over.
+    K,
+}
+
+impl Axis {
+    /// All axes, in the order in which tiles are written (`128x64x32`).
+    pub const ALL: [Axis; 3] = [Axis::M, Axis::N, Axis::K];
+}
+
+/// Tile extents by axis name, in elements. An axis that is not tiled here has no entry.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AxisTiles {
+    /// Extent along [`Axis::M`].
+    pub m: u32,
+    /// Extent along [`Axis::N`].
+    pub n: u32,
+    /// Extent along [`Axis::K`]; `None` where the level does not tile it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k: Option<u32>,
+}
+
+impl AxisTiles {
+    /// A tile over all three axes.
+    pub const fn mnk(m: u32, n: u32, k: u32) -> Self {
+        AxisTiles { m, n, k: Some(k) }
+    }
+
+    /// A tile over the output's axes.
+    pub const fn mn(m: u32, n: u32) -> Self {
+        AxisTiles { m, n, k: None }
+    }
+
+    /// The extent along an axis, if this level tiles it.
+    pub const fn get(&self, axis: Axis) -> Option<u32> {
+        match axis {
+            Axis::M => Some(self.m),
+            Axis::N => Some(self.n),
+            Axis::K => self.k,
+        }
+    }
+}
+
+impl fmt::Display for AxisTiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.m, self.n)?;
+        self.k.map_or(Ok(()), |k| write!(f, "x{k}"))
+    }
+}
+
+impl fmt::Debug for AxisTiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Where the 16-byte pieces of a row lie in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Swizzle {
+    /// Rows as they are.
+    None,
+    /// The index of a piece is xor-ed with bits of the row, so that `ldmatrix` and `cp.async` meet no bank conflict.
+    #[default]
+    Xor,
+}
+
+/// How one operator is tiled and pipelined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TileSchedule {
+    /// Tile of one thread block: m, n, and the chunk of k that is in shared memory at a time.
+    pub block: AxisTiles,
+    /// Tile of one warp: m and n.
+    pub warp: AxisTiles,
+    /// Slots in shared memory; 1 is no pipeline.
+    pub shared_stages: u32,
+    /// Fragment sets in registers; 1 is no pipeline.
+    pub register_stages: u32,
+    /// Layout of the chunks in shared memory.
+    #[serde(default)]
+    pub swizzle: Swizzle,
+    /// Blocks are launched in groups of this many tile rows (for reuse in L2); 1 walks whole columns of tiles.
+    #[serde(default = "one")]
+    pub raster_rows: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// k extent of one tensor-core instruction for 16-bit operands (`mma.m16n8k16`, PTX ISA, "Matrix multiply-accumulate").
+pub const MMA_M: u32 = 16;
+/// See [`MMA_M`].
+pub const MMA_N: u32 = 8;
+/// See [`MMA_M`].
+pub const MMA_K: u32 = 16;
+
+impl TileSchedule {
+    /// The chunk of k in shared memory, in elements.
+    pub fn block_k(&self) -> u32 {
+        self.block.k.unwrap_or(0)
+    }
+
+    /// Warps along m and along n.
+    pub const fn warps(&self) -> (u32, u32) {
+        (self.block.m / self.warp.m, self.block.n / self.warp.n)
+    }
+
+    /// Threads of a block.
+    pub const fn threads(&self) -> u32 {
+        let (m, n) = self.warps();
+        32 * m * n
+    }
+
+    /// k-steps of a chunk: tensor-core instructions along k between two chunks (Ki in the docs).
+    pub fn k_steps(&self) -> u32 {
+        self.block_k() / MMA_K
+    }
+
+    /// The same tiles without a pipeline on either level.
+    pub const fn unpipelined(mut self) -> Self {
+        self.shared_stages = 1;
+        self.register_stages = 1;
+        self
+    }
+}
+
+impl fmt::Display for TileSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "block {} warp {} stages {}/{}",
+            self.block, self.warp, self.shared_stages, self.register_stages
+        )?;
+        if self.swizzle == Swizzle::None {
+            f.write_str(" unswizzled")?;
+        }
+        if self.raster_rows != 1 {
+            write!(f, " raster {}", self.raster_rows)?;
+        }
+        Ok(())
+    }
+}
