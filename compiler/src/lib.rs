@@ -2,3 +2,4 @@
 //! the analysis that says which buffers of a kernel can be pipelined ([`detect`]).
 
 pub mod ir;
+pub mod tile_program;

@@ -1,1 +1,19 @@
-//! From verdicts to pipelined loops to PTX.
+//! The transform crate: from a plan to pipelined loops, and from those to PTX.
+//!
+//! Each pass is a free function over explicit inputs, in a file named for its effect; [`pipeline`] is the list of them
+//! in running order.
+
+pub mod error;
+pub mod expand;
+pub mod multi_buffer;
+pub mod nvvm;
+pub mod pipeline;
+pub mod plan;
+pub mod ptx;
+pub mod slice;
+pub mod swizzle;
+pub mod waits;
+
+pub use error::Error;
+pub use expand::expand;
+pub use plan::PipelinePlan;

@@ -39,6 +39,18 @@ pub struct MemRef<'ir> {
 }
 
 impl MemRef<'_> {
+    /// Whether the elements lie without gaps, the last index fastest, from offset 0.
+    pub fn is_row_major(&self) -> bool {
+        let mut expected = Some(1);
+        for (extent, stride) in self.shape.iter().zip(&self.strides).rev() {
+            if expected.is_none() || *stride != expected {
+                return false;
+            }
+            expected = extent.map(|extent| extent * expected.unwrap_or(1));
+        }
+        self.offset == Some(0)
+    }
+
     /// Bytes from the first to behind the last element, where the type is static.
     pub fn static_bytes(&self) -> Option<u64> {
         let element = self.element.bytes()?;
@@ -98,6 +110,21 @@ impl<'ir> Type<'ir> {
         let space = space.map_or(MlirAttribute { ptr: std::ptr::null() }, |space| space.raw);
         unsafe {
             Type::from_raw(mlirMemRefTypeContiguousGet(element.raw, shape.len() as isize, shape.as_ptr(), space))
+        }
+    }
+
+    /// A function type.
+    pub fn function(context: &'ir Context, inputs: &[Type<'ir>], results: &[Type<'ir>]) -> Self {
+        let inputs: Vec<MlirType> = inputs.iter().map(|ty| ty.raw).collect();
+        let results: Vec<MlirType> = results.iter().map(|ty| ty.raw).collect();
+        unsafe {
+            Type::from_raw(mlirFunctionTypeGet(
+                context.raw(),
+                inputs.len() as isize,
+                inputs.as_ptr(),
+                results.len() as isize,
+                results.as_ptr(),
+            ))
         }
     }
 

@@ -108,6 +108,39 @@ impl fmt::Display for OpId {
     }
 }
 
+/// Names one buffer of a kernel in plain data: SSA names do not survive parsing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum BufferId {
+    /// The n-th workgroup attribution of the kernel.
+    WorkgroupAttribution {
+        /// n.
+        position: usize,
+    },
+    /// The n-th private attribution of the kernel.
+    PrivateAttribution {
+        /// n.
+        position: usize,
+    },
+    /// The n-th argument of the function.
+    FuncArg {
+        /// n.
+        position: usize,
+    },
+    /// The result of an operation: an allocation, a view or, on the register level, a load.
+    OpResult {
+        /// The operation's name.
+        op: String,
+        /// Its position among all operations of that name in the file.
+        index: usize,
+    },
+    /// A `memref.global`.
+    Global {
+        /// Its symbol.
+        symbol: String,
+    },
+}
+
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Def<'ir> {
@@ -407,6 +440,12 @@ impl<'ir> Block<'ir> {
     /// Appends an argument.
     pub fn add_argument(self, ty: Type<'ir>, location: Location<'ir>) -> Value<'ir> {
         unsafe { Value::from_raw(mlirBlockAddArgument(self.raw, ty.raw(), location.raw)) }
+    }
+
+    /// Removes an argument that nothing uses; panics when something does.
+    pub fn erase_argument(self, index: usize) {
+        assert!(!self.argument(index).is_used(), "argument {index} is still used");
+        unsafe { mlirBlockEraseArgument(self.raw, index as u32) }
     }
 
     /// The operations in order. Collected, so that the block may be changed while walking them.

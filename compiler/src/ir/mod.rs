@@ -13,8 +13,8 @@ mod rewrite;
 mod walk;
 
 pub use attributes::{Attr, MemRef, Type};
-pub use builder::{Builder, CmpPredicate, OpBuilder};
+pub use builder::{Builder, CmpPredicate, OpBuilder, OwnedRegion};
 pub use context::{Context, Diagnostic, Module, ParseError, PipelineError, Severity};
-pub use handles::{Block, Def, Location, Op, OpId, Region, Use, Value};
+pub use handles::{Block, BufferId, Def, Location, Op, OpId, Region, Use, Value};
 pub use rewrite::{Mapping, clone_op, clone_ops};
 pub use walk::{OpIndex, constant_index, enclosing, preorder};

@@ -1,0 +1,65 @@
+//! What can go wrong between a plan and its PTX.
+
+use alcop_compiler::ir::{Diagnostic, OpId, PipelineError};
+
+/// An error of a pass. Unless a variant says otherwise, the module was not changed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Error {
+    /// The plan was made for another module (the user's mistake).
+    #[error("the plan is stale: it was made for a module with fingerprint {plan}, this one has {module}; make it anew")]
+    StalePlan {
+        /// What the plan says.
+        plan: String,
+        /// What the module has.
+        module: String,
+    },
+    /// The plan's JSON is of another version (the user's mistake).
+    #[error("the plan has schema {given}, this version reads schema {}", crate::plan::SCHEMA)]
+    PlanSchema {
+        /// What the plan says.
+        given: u32,
+    },
+    /// The plan names an operation that the module lacks (the user's mistake).
+    #[error("the plan names {id}, which the module does not have")]
+    NoSuchOp {
+        /// The name.
+        id: OpId,
+    },
+    /// The plan asks for something that the checks before the rewrite refuse.
+    #[error("{location}: {message} [{code}]")]
+    Refused {
+        /// A stable code, one of those of verdicts where one fits.
+        code: &'static str,
+        /// The place in the input.
+        location: String,
+        /// The thing, the numbers, the way out.
+        message: String,
+    },
+    /// A pass left an invalid module behind (a bug of ours).
+    #[error("internal error: the module is invalid after {pass}: {}", .diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Invalid {
+        /// The pass.
+        pass: &'static str,
+        /// What MLIR's verifier said.
+        diagnostics: Vec<Diagnostic>,
+    },
+    /// MLIR's lowering failed (a limit of ours: an operation that has no way to the GPU).
+    #[error(transparent)]
+    Lowering(#[from] PipelineError),
+    /// The module has no kernel, or more than one where one is wanted (the user's mistake).
+    #[error("the module has {found} kernels, and one is wanted here")]
+    Kernels {
+        /// How many there are.
+        found: usize,
+    },
+    /// LLVM refused the module or the target (a bug of ours).
+    #[error("internal error: LLVM: {0}")]
+    Llvm(String),
+}
+
+impl Error {
+    /// A refusal by the checks before a rewrite.
+    pub fn refused(code: &'static str, location: impl ToString, message: impl Into<String>) -> Self {
+        Error::Refused { code, location: location.to_string(), message: message.into() }
+    }
+}

@@ -1,0 +1,154 @@
+//! From the pipelined kernel in upstream dialects to the NVVM dialect.
+
+use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, constant_index, preorder};
+
+use crate::error::Error;
+use crate::multi_buffer::RING_ALIGNMENT_BYTES;
+
+/// MLIR's passes from `gpu`, `scf`, `vector`, `memref`, `nvgpu` to `llvm` and `nvvm`. Vectors go before the kernel's
+/// signature does: the other way round leaves casts that nothing resolves.
+const LOWERING: &str = "builtin.module(gpu.module(canonicalize,cse,loop-invariant-code-motion,convert-nvgpu-to-nvvm,\
+     convert-scf-to-cf,convert-vector-to-llvm,expand-strided-metadata,lower-affine,\
+     convert-gpu-to-nvvm{use-bare-ptr-memref-call-conv=true},canonicalize,cse,reconcile-unrealized-casts))";
+
+/// Lowers a module in place. The kernels' calling convention: static memrefs are bare pointers.
+pub fn lower(module: &mut Module<'_>) -> Result<(), Error> {
+    predicate_copies(module);
+    module.run_upstream_passes(LOWERING)?;
+    export_dynamic_shared_memory(module);
+    require_block_size(module);
+    module.verify().map_err(|diagnostics| Error::Invalid { pass: "lower to nvvm", diagnostics })
+}
+
+/// `scf.if %p { copies }` becomes predicated copies, so that a loop body stays one basic block that the assembler can
+/// schedule as a whole.
+fn predicate_copies(module: &Module<'_>) {
+    for op in preorder(module.op()) {
+        if op.is("scf.if") && holds_only_copies(op) {
+            predicate(module, op);
+        }
+    }
+}
+
+fn holds_only_copies(op: Op<'_>) -> bool {
+    let mut regions = op.regions();
+    let (Some(then), Some(otherwise)) = (regions.next(), regions.next()) else { return false };
+    if op.num_results() != 0 || otherwise.blocks().next().is_some() {
+        return false;
+    }
+    let Some(block) = then.blocks().next() else { return false };
+    let mut copies = 0;
+    for inner in block.ops() {
+        if inner.is("nvgpu.device_async_copy") {
+            copies += 1;
+            if inner.attr("bypassL1").is_none() && copy_bytes(inner).is_none() {
+                return false;
+            }
+        } else if !inner.is("scf.yield") && !crate::slice::is_pure(inner) {
+            return false;
+        }
+    }
+    copies > 0
+}
+
+/// Bytes of an asynchronous copy without a source size.
+fn copy_bytes(copy: Op<'_>) -> Option<u64> {
+    let segments = copy.attr("operandSegmentSizes")?.as_ints()?;
+    if segments.last() != Some(&0) {
+        return None;
+    }
+    let elements = copy.attr("dstElements")?.as_int()? as u64;
+    Some(elements * copy.operand(0).ty().as_memref()?.element.bytes()?)
+}
+
+fn predicate(module: &Module<'_>, op: Op<'_>) {
+    let context = module.context();
+    let condition = op.operand(0);
+    let block = op.region(0).blocks().next().expect("checked to have a block");
+    let place = Builder::before(context, op);
+    for inner in block.ops() {
+        if inner.is("scf.yield") {
+            continue;
+        }
+        if !inner.is("nvgpu.device_async_copy") {
+            inner.move_before(op);
+            continue;
+        }
+        let builder = place.with_location(inner.location());
+        let bytes = copy_bytes(inner).expect("checked by holds_only_copies");
+        let segments = inner.attr("operandSegmentSizes").and_then(Attr::as_ints).expect("an operand of each kind");
+        let target_rank = segments[1] as usize;
+        let target = element_address(&builder, inner.operand(0), &inner.operands().skip(1).take(target_rank).collect::<Vec<_>>());
+        let source = element_address(
+            &builder,
+            inner.operand(1 + target_rank),
+            &inner.operands().skip(2 + target_rank).collect::<Vec<_>>(),
+        );
+        // Shared addresses are 32 bits wide in the shared window (PTX ISA, "State Spaces").
+        let target = builder.op("arith.trunci").operands(&[target]).result(Type::int(context, 32)).value();
+        let cache = if bytes == 16 { "cg" } else { "ca" };
+        let text = format!("@$0 cp.async.{cache}.shared.global [$1], [$2], {bytes};");
+        builder
+            .op("llvm.inline_asm")
+            .operands(&[condition, target, source])
+            .attr("asm_string", Attr::string(context, &text))
+            .attr("constraints", Attr::string(context, "b,r,l,~{memory}"))
+            .attr("has_side_effects", Attr::unit(context))
+            .build();
+    }
+    op.erase();
+}
+
+/// The byte address of an element in its memory space, as `i64`.
+fn element_address<'ir>(
+    builder: &Builder<'ir>,
+    memref: alcop_compiler::ir::Value<'ir>,
+    indices: &[alcop_compiler::ir::Value<'ir>],
+) -> alcop_compiler::ir::Value<'ir> {
+    let context = builder.context();
+    let parts = memref.ty().as_memref().expect("a copy's operand is a memref");
+    let bytes = parts.element.bytes().expect("a copy moves whole bytes") as i64;
+    let base = builder.op("memref.extract_aligned_pointer_as_index").operands(&[memref]).result(Type::index(context)).value();
+    let mut offset = builder.index(parts.offset.unwrap_or(0) * bytes);
+    for (index, stride) in indices.iter().zip(&parts.strides) {
+        let stride = stride.expect("predicated copies have static strides");
+        offset = match constant_index(*index) {
+            Some(index) => builder.add(offset, builder.index(index * stride * bytes)),
+            None => builder.add(offset, builder.mul(*index, builder.index(stride * bytes))),
+        };
+    }
+    let address = builder.add(base, offset);
+    builder.op("arith.index_cast").operands(&[address]).result(Type::int(context, 64)).value()
+}
+
+/// MLIR lowers dynamic shared memory to an internal array of no elements, which LLVM prints as one byte. External, it
+/// becomes `.extern .shared`, whose size the launch gives.
+fn export_dynamic_shared_memory(module: &Module<'_>) {
+    let context = module.context();
+    for op in preorder(module.op()) {
+        let is_shared = op.is("llvm.mlir.global") && op.attr("addr_space").and_then(Attr::as_int) == Some(3);
+        let is_empty = op.attr("global_type").is_some_and(|ty| ty.as_type().is_some_and(is_empty_array));
+        if is_shared && is_empty {
+            let external = Attr::parse(context, "#llvm.linkage<external>").expect("the llvm dialect is loaded");
+            op.set_attr("linkage", external);
+            op.set_attr("alignment", Attr::int(Type::int(context, 64), RING_ALIGNMENT_BYTES as i64));
+        }
+    }
+}
+
+fn is_empty_array(ty: Type<'_>) -> bool {
+    // The C API has no accessor for the extent of an LLVM array type.
+    ty.to_string().starts_with("!llvm.array<0 x")
+}
+
+/// `known_block_size` becomes `.reqntid`: the assembler may rely on the exact number of threads.
+fn require_block_size(module: &Module<'_>) {
+    for op in preorder(module.op()) {
+        if op.is("llvm.func") && op.attr("nvvm.kernel").is_some() {
+            if let Some(size) = op.attr("nvvm.maxntid") {
+                op.set_attr("nvvm.reqntid", size);
+                op.remove_attr("nvvm.maxntid");
+            }
+        }
+    }
+}

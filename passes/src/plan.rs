@@ -1,0 +1,132 @@
+//! The pipeline plan: everything that the rewrite needs to know, as plain data.
+//!
+//! ```text
+//! loop 0: A, B in 3 slots, 2 chunks ahead, by cp.async of 16 bytes, xor layout
+//!   registers: the loads of loop 1 in 2 fragment sets, 1 step ahead
+//! ```
+//!
+//! A plan is made by [`crate::decide`], printed as JSON, edited by hand if wanted, and obeyed by
+//! [`crate::expand`]. It holds no wait counts: [`crate::waits`] computes those from positions.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+
+use alcop_compiler::ir::{BufferId, Module, OpId};
+use serde::{Deserialize, Serialize};
+
+/// The version of the plan's JSON.
+pub const SCHEMA: u32 = 1;
+
+/// How all loops of a module are pipelined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelinePlan {
+    /// Version of this format, [`SCHEMA`].
+    pub schema: u32,
+    /// Fingerprint of the module the plan was made for: see [`fingerprint`].
+    pub fingerprint: String,
+    /// The architecture whose limits were kept, e.g. `sm_80`.
+    pub target: String,
+    /// One entry a pipelined loop, outermost first.
+    pub loops: Vec<LoopPlan>,
+}
+
+/// How one sequential loop is pipelined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoopPlan {
+    /// Which `scf.for`, counted over the module in preorder.
+    #[serde(rename = "loop")]
+    pub loop_index: usize,
+    /// The shared buffers that the loop fills. They share one stream of commit groups.
+    pub buffers: Vec<BufferPlan>,
+    /// Barriers that ordered only these buffers; the pipeline's own barriers replace them.
+    pub barriers: Vec<OpId>,
+    /// The register level, if it is pipelined too.
+    pub registers: Option<RegisterPlan>,
+}
+
+/// How one shared buffer is filled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BufferPlan {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// Copies of the buffer in shared memory; 1 is no pipeline.
+    pub slots: u32,
+    /// Chunks between the one being loaded and the one being used.
+    pub distance: u32,
+    /// What carries the bytes.
+    pub transport: Transport,
+    /// How completion is observed.
+    pub completion: Completion,
+    /// Bytes of one copy.
+    pub width_bytes: u32,
+    /// Where the pieces of a row lie.
+    pub layout: SharedLayout,
+    /// The load and store of each copy.
+    pub copies: Vec<CopyPlan>,
+}
+
+/// One copy: a load from global memory and the store of what it loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CopyPlan {
+    /// The load.
+    pub load: OpId,
+    /// The store.
+    pub store: OpId,
+}
+
+/// What carries bytes from global to shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// `cp.async` (PTX ISA, "Data Movement and Conversion Instructions: cp.async", sm_80 and later).
+    CpAsync,
+    /// A load to registers and a store: nothing overlaps. For a single slot.
+    Synchronous,
+}
+
+/// How the arrival of a copy is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Completion {
+    /// `cp.async.commit_group` and `cp.async.wait_group`, then a barrier.
+    CommitGroup,
+    /// A barrier alone: the copy was synchronous.
+    Barrier,
+}
+
+/// Where the 16-byte pieces of a row lie in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SharedLayout {
+    /// As the buffer's type says.
+    Plain,
+    /// The piece's index is xor-ed with bits of the row.
+    Xor,
+}
+
+/// How the register loads of one inner loop are pipelined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterPlan {
+    /// Which `scf.for` holds the loads, counted over the module in preorder. It is unrolled.
+    #[serde(rename = "loop")]
+    pub loop_index: usize,
+    /// Fragment sets alive; 1 is no pipeline.
+    pub depth: u32,
+    /// Steps between a load and its use: depth − 1.
+    pub read_ahead: u32,
+    /// The loads of one step.
+    pub loads: Vec<OpId>,
+}
+
+/// A fingerprint of a module's text, by which a stale plan is recognised.
+pub fn fingerprint(module: &Module<'_>) -> String {
+    // DefaultHasher::new() has fixed keys: the same text has the same fingerprint in each run.
+    let mut hasher = DefaultHasher::new();
+    module.to_string().hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}

@@ -1,0 +1,72 @@
+//! From the NVVM dialect through LLVM's O3 to PTX text.
+
+use std::sync::Once;
+
+use alcop_compiler::ir::{Module, Op, preorder};
+use inkwell::OptimizationLevel;
+use inkwell::context::Context as LlvmContext;
+use inkwell::passes::PassBuilderOptions;
+use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
+
+use crate::error::Error;
+
+/// PTX, and the LLVM IR it was made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assembly {
+    /// PTX text.
+    pub ptx: String,
+    /// LLVM IR before optimisation.
+    pub llvm: String,
+}
+
+/// Architectures that code can be generated for.
+pub const ARCHITECTURES: [&str; 5] = ["sm_80", "sm_86", "sm_87", "sm_89", "sm_90"];
+
+/// Translates the one `gpu.module` of a lowered module. `architecture` is one of [`ARCHITECTURES`]; anything else is
+/// refused here, because LLVM ends the process on an instruction that the chip lacks.
+pub fn assemble(module: &Module<'_>, architecture: &str, keep_llvm: bool) -> Result<Assembly, Error> {
+    if !ARCHITECTURES.contains(&architecture) {
+        let known = ARCHITECTURES.join(", ");
+        return Err(Error::Llvm(format!("no code generation for {architecture}; known: {known}")));
+    }
+    let kernels: Vec<Op<'_>> = preorder(module.op()).into_iter().filter(|op| op.is("gpu.module")).collect();
+    let [gpu_module] = kernels.as_slice() else { return Err(Error::Kernels { found: kernels.len() }) };
+    let llvm = LlvmContext::create();
+    // SAFETY: the operation is a lowered gpu.module, and both bindings link the same libLLVM, so the context that one
+    // made is one that the other understands.
+    let translated = unsafe { mlir_sys::mlirTranslateModuleToLLVMIR(gpu_module.raw(), llvm.raw().cast()) };
+    if translated.is_null() {
+        return Err(Error::Llvm("the module has no LLVM translation".to_owned()));
+    }
+    // SAFETY: fresh, owned by nobody else, and of this context.
+    let llvm_module = unsafe { inkwell::module::Module::new(translated.cast()) };
+    let machine = target_machine(architecture)?;
+    llvm_module.set_triple(&machine.get_triple());
+    llvm_module.set_data_layout(&machine.get_target_data().get_data_layout());
+    let text = if keep_llvm { llvm_module.print_to_string().to_string() } else { String::new() };
+    llvm_module
+        .run_passes("default<O3>", &machine, PassBuilderOptions::create())
+        .map_err(|error| Error::Llvm(error.to_string()))?;
+    let buffer = machine
+        .write_to_memory_buffer(&llvm_module, FileType::Assembly)
+        .map_err(|error| Error::Llvm(error.to_string()))?;
+    let ptx = String::from_utf8_lossy(buffer.as_slice()).trim_end_matches('\0').to_owned();
+    Ok(Assembly { ptx, llvm: text })
+}
+
+fn target_machine(architecture: &str) -> Result<TargetMachine, Error> {
+    static INITIALIZE: Once = Once::new();
+    INITIALIZE.call_once(|| Target::initialize_nvptx(&InitializationConfig::default()));
+    let triple = TargetTriple::create("nvptx64-nvidia-cuda");
+    let target = Target::from_triple(&triple).map_err(|error| Error::Llvm(error.to_string()))?;
+    target
+        .create_target_machine(
+            &triple,
+            architecture,
+            "",
+            OptimizationLevel::Aggressive,
+            RelocMode::Default,
+            CodeModel::Default,
+        )
+        .ok_or_else(|| Error::Llvm(format!("LLVM has no machine for {architecture}")))
+}
