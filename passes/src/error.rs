@@ -43,6 +43,9 @@ pub enum Error {
         /// What MLIR's verifier said.
         diagnostics: Vec<Diagnostic>,
     },
+    /// The pipelined kernel has unordered accesses: the input had them, or the plan makes them.
+    #[error("the pipelined kernel has hazards: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Hazards(Vec<crate::hazard::Hazard>),
     /// MLIR's lowering failed (a limit of ours: an operation that has no way to the GPU).
     #[error(transparent)]
     Lowering(#[from] PipelineError),

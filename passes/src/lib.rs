@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod expand;
+pub mod hazard;
 pub mod multi_buffer;
 pub mod nvvm;
 pub mod pipeline;

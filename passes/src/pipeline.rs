@@ -4,6 +4,7 @@ use alcop_compiler::ir::Module;
 
 use crate::error::Error;
 use crate::expand::expand;
+use crate::hazard;
 use crate::multi_buffer;
 use crate::nvvm;
 use crate::plan::PipelinePlan;
@@ -23,9 +24,23 @@ pub struct Compiled {
 /// Pipelines a module as planned and generates code for it.
 pub fn compile(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str) -> Result<Compiled, Error> {
     expand(module, plan)?;
+    refuse_hazards(module)?;
     let pipelined = module.to_string();
     let dynamic_shared_bytes = multi_buffer::dynamic_bytes(module);
     nvvm::lower(module)?;
     let assembly = ptx::assemble(module, architecture, true)?;
     Ok(Compiled { pipelined, assembly, dynamic_shared_bytes })
+}
+
+/// No code is generated for a kernel that the judge did not acquit.
+fn refuse_hazards(module: &Module<'_>) -> Result<(), Error> {
+    for judgement in hazard::check(module) {
+        if !judgement.hazards.is_empty() {
+            return Err(Error::Hazards(judgement.hazards));
+        }
+        if let Some(reason) = judgement.not_judged {
+            tracing::warn!("the pipelined kernel was not proven free of hazards: {reason}");
+        }
+    }
+    Ok(())
 }

@@ -1,68 +1,21 @@
 //! Every depth on both levels: what is legal compiles into the pipeline that was asked for, everything else is refused
 //! with its code. Counted on the PTX text.
 
+mod common;
+
 use std::collections::HashMap;
 
-use alcop_compiler::ir::{BufferId, Context, OpId};
+use alcop_compiler::ir::Context;
 use alcop_compiler::tile_program::{TileProgram, tile_program};
 use alcop_passes::Error;
 use alcop_passes::pipeline::{Compiled, compile};
-use alcop_passes::plan::*;
-use alcop_spec::{AxisTiles, DType, Layout, Matmul, OpSpec, Swizzle, TileSchedule};
-
-fn schedule(k_steps: u32, shared_stages: u32, register_stages: u32) -> TileSchedule {
-    TileSchedule {
-        block: AxisTiles::mnk(128, 128, 16 * k_steps),
-        warp: AxisTiles::mn(64, 64),
-        shared_stages,
-        register_stages,
-        swizzle: Swizzle::Xor,
-        raster_rows: 1,
-    }
-}
-
-fn op(layout: Layout) -> OpSpec {
-    OpSpec::Matmul(Matmul { m: 256, n: 256, k: 512, batch: 1, dtype: DType::F16, out_dtype: DType::F32, layout })
-}
-
-/// The plan of a tile program, written down by hand so that this test depends on no planner.
-fn plan(program: &TileProgram<'_>, schedule: &TileSchedule) -> PipelinePlan {
-    let id = |op: &str, index| OpId { op: op.to_owned(), index };
-    let pieces = schedule.block_k() * 128 * 2 / 16 / schedule.threads();
-    let slots = schedule.shared_stages;
-    let buffer = |position: u32| BufferPlan {
-        buffer: BufferId::WorkgroupAttribution { position: position as usize },
-        slots,
-        distance: slots - 1,
-        transport: if slots == 1 { Transport::Synchronous } else { Transport::CpAsync },
-        completion: if slots == 1 { Completion::Barrier } else { Completion::CommitGroup },
-        width_bytes: 16,
-        layout: SharedLayout::Xor,
-        copies: (position * pieces..(position + 1) * pieces)
-            .map(|copy| CopyPlan { load: id("vector.load", copy as usize), store: id("vector.store", copy as usize) })
-            .collect(),
-    };
-    PipelinePlan {
-        schema: SCHEMA,
-        fingerprint: fingerprint(&program.module),
-        target: "sm_80".to_owned(),
-        loops: vec![LoopPlan {
-            loop_index: 0,
-            buffers: vec![buffer(0), buffer(1)],
-            barriers: vec![id("gpu.barrier", 0), id("gpu.barrier", 1)],
-            registers: Some(RegisterPlan {
-                loop_index: 1,
-                depth: schedule.register_stages,
-                read_ahead: schedule.register_stages - 1,
-                loads: (0..8).map(|load| id("nvgpu.ldmatrix", load)).collect(),
-            }),
-        }],
-    }
-}
+use alcop_passes::plan::PipelinePlan;
+use alcop_spec::{Layout, TileSchedule};
+use common::{op, plan, schedule};
 
 fn compiled(layout: Layout, schedule: &TileSchedule) -> Result<Compiled, Error> {
     let context = Context::new();
-    let mut program = tile_program(&context, &op(layout), schedule).expect("the tiles are legal");
+    let mut program = tile_program(&context, &op(layout, 512), schedule).expect("the tiles are legal");
     let plan = plan(&program, schedule);
     compile(&mut program.module, &plan, "sm_80")
 }
@@ -212,7 +165,7 @@ fn every_layout_has_the_loop_body_of_the_bound() {
 fn a_stale_plan_is_refused() {
     let context = Context::new();
     let schedule = schedule(2, 3, 2);
-    let mut program = tile_program(&context, &op(Layout::Nn), &schedule).expect("legal");
+    let mut program = tile_program(&context, &op(Layout::Nn, 512), &schedule).expect("legal");
     let before = program.module.to_string();
     let mut plan = plan(&program, &schedule);
     plan.fingerprint = "0".repeat(16);
@@ -224,7 +177,7 @@ fn a_stale_plan_is_refused() {
 fn a_refused_plan_leaves_the_module_unchanged() {
     let context = Context::new();
     let schedule = schedule(2, 3, 2);
-    let mut program = tile_program(&context, &op(Layout::Nn), &schedule).expect("legal");
+    let mut program = tile_program(&context, &op(Layout::Nn, 512), &schedule).expect("legal");
     let before = program.module.to_string();
     let good = plan(&program, &schedule);
     let expect = |plan: PipelinePlan, wanted: &str, program: &mut TileProgram<'_>| {
@@ -255,7 +208,7 @@ fn a_refused_plan_leaves_the_module_unchanged() {
 fn plans_survive_json() {
     let context = Context::new();
     let schedule = schedule(2, 3, 2);
-    let program = tile_program(&context, &op(Layout::Tn), &schedule).expect("legal");
+    let program = tile_program(&context, &op(Layout::Tn, 512), &schedule).expect("legal");
     let plan = plan(&program, &schedule);
     let text = serde_json::to_string_pretty(&plan).expect("plain data");
     assert_eq!(serde_json::from_str::<PipelinePlan>(&text).expect("what we printed"), plan);
