@@ -58,7 +58,11 @@ impl FromStr for DType {
         match name {
             "f16" => Ok(DType::F16),
             "f32" => Ok(DType::F32),
-            _ => Err(UnknownName { kind: "dtype", given: name.to_owned(), known: "f16, f32" }),
+            _ => Err(UnknownName {
+                kind: "dtype",
+                given: name.to_owned(),
+                known: "f16, f32",
+            }),
         }
     }
 }
@@ -110,11 +114,14 @@ impl FromStr for Layout {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Layout::ALL.into_iter().find(|layout| layout.name() == name).ok_or_else(|| UnknownName {
-            kind: "layout",
-            given: name.to_owned(),
-            known: "nn, nt, tn, tt",
-        })
+        Layout::ALL
+            .into_iter()
+            .find(|layout| layout.name() == name)
+            .ok_or_else(|| UnknownName {
+                kind: "layout",
+                given: name.to_owned(),
+                known: "nn, nt, tn, tt",
+            })
     }
 }
 
@@ -146,12 +153,20 @@ fn one() -> u64 {
 impl Matmul {
     /// Extents of A as stored (without the batch), slowest first.
     pub const fn a_shape(&self) -> [u64; 2] {
-        if self.layout.a_transposed() { [self.k, self.m] } else { [self.m, self.k] }
+        if self.layout.a_transposed() {
+            [self.k, self.m]
+        } else {
+            [self.m, self.k]
+        }
     }
 
     /// Extents of B as stored (without the batch), slowest first.
     pub const fn b_shape(&self) -> [u64; 2] {
-        if self.layout.b_transposed() { [self.n, self.k] } else { [self.k, self.n] }
+        if self.layout.b_transposed() {
+            [self.n, self.k]
+        } else {
+            [self.k, self.n]
+        }
     }
 
     /// Extents of C (without the batch).

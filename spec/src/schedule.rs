@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rejection::{Level, Rejection};
+
 /// A loop axis of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -154,5 +156,75 @@ impl fmt::Display for TileSchedule {
             write!(f, " raster {}", self.raster_rows)?;
         }
         Ok(())
+    }
+}
+
+/// The most slots in shared memory that are supported.
+pub const MAX_SHARED_STAGES: u32 = 8;
+/// The most fragment sets in registers that are supported.
+pub const MAX_REGISTER_STAGES: u32 = 4;
+
+/// Whether a chunk of `k_steps` k-steps may be pipelined with these slots in shared memory and fragment sets in registers.
+///
+/// Reading R−1 k-steps ahead reaches at most one chunk ahead, so R ≤ Ki + 1; with a single slot nothing overlaps (a plain
+/// copy between two barriers), so R = 1.
+pub fn stage_legality(k_steps: u32, shared_stages: u32, register_stages: u32) -> Result<(), Rejection> {
+    if !(1..=MAX_SHARED_STAGES).contains(&shared_stages) {
+        let (level, stages, limit) = (Level::Shared, shared_stages, MAX_SHARED_STAGES);
+        return Err(Rejection::StagesNotSupported { level, stages, limit });
+    }
+    if !(1..=MAX_REGISTER_STAGES).contains(&register_stages) {
+        let (level, stages, limit) = (Level::Register, register_stages, MAX_REGISTER_STAGES);
+        return Err(Rejection::StagesNotSupported { level, stages, limit });
+    }
+    let limit = if shared_stages == 1 { 1 } else { k_steps.saturating_add(1) };
+    if register_stages > limit {
+        return Err(Rejection::RegisterDepthExceedsChunk {
+            k_steps,
+            shared_stages,
+            register_stages,
+            limit,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stage_legality_over_the_whole_table() {
+        for k_steps in [1, 2, 4] {
+            for shared in 1..=6 {
+                for register in 1..=4 {
+                    let legal = register <= if shared == 1 { 1 } else { k_steps + 1 };
+                    let answer = stage_legality(k_steps, shared, register);
+                    assert_eq!(answer.is_ok(), legal, "Ki {k_steps}, S {shared}, R {register}");
+                    if let Err(reason) = answer {
+                        assert_eq!(reason.code(), "register-depth-exceeds-chunk");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_slot_names_the_second_as_the_way_out() {
+        assert_eq!(
+            stage_legality(1, 1, 2).unwrap_err().to_string(),
+            "register depth 2 exceeds what a chunk of 1 k-steps with 1 shared stage(s) allows: at most 1; use 2 shared \
+             stages, so that the next chunk's fragments can be read ahead, or a longer chunk of k"
+        );
+    }
+
+    #[test]
+    fn stages_out_of_range_are_refused() {
+        for (shared, register) in [(0, 1), (9, 1), (1, 0), (2, 5), (u32::MAX, u32::MAX)] {
+            assert_eq!(
+                stage_legality(4, shared, register).unwrap_err().code(),
+                "stages-not-supported"
+            );
+        }
     }
 }

@@ -71,11 +71,14 @@ impl FromStr for Arch {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        Arch::ALL.into_iter().find(|arch| arch.name() == name).ok_or_else(|| UnknownName {
-            kind: "architecture",
-            given: name.to_owned(),
-            known: "sm_80, sm_86, sm_90",
-        })
+        Arch::ALL
+            .into_iter()
+            .find(|arch| arch.name() == name)
+            .ok_or_else(|| UnknownName {
+                kind: "architecture",
+                given: name.to_owned(),
+                known: "sm_80, sm_86, sm_90",
+            })
     }
 }
 
@@ -105,7 +108,10 @@ impl<T: Copy + Into<f64>> TryFrom<UncheckedSourced<T>> for Sourced<T> {
         if raw.source.trim().is_empty() {
             return Err("the source is empty: say where the number comes from".to_owned());
         }
-        Ok(Sourced { value: raw.value, source: raw.source })
+        Ok(Sourced {
+            value: raw.value,
+            source: raw.source,
+        })
     }
 }
 
@@ -266,7 +272,9 @@ pub enum TargetError {
         architectures: String,
     },
     /// Rates were asked of a bare architecture.
-    #[error("{arch} is an architecture and has limits only; rates belong to a device: give one of {devices}, or a file ending in .toml")]
+    #[error(
+        "{arch} is an architecture and has limits only; rates belong to a device: give one of {devices}, or a file ending in .toml"
+    )]
     NoRates {
         /// The architecture.
         arch: Arch,
@@ -363,7 +371,13 @@ impl GpuTarget {
         assert_eq!(file.arch, arch, "{path} names another architecture");
         let mut sources = BTreeMap::new();
         let limits = file.limits.split(&mut sources);
-        GpuTarget { name: arch.name().to_owned(), arch, limits, rates: None, sources }
+        GpuTarget {
+            name: arch.name().to_owned(),
+            arch,
+            limits,
+            rates: None,
+            sources,
+        }
     }
 
     /// All embedded devices, in the order in which they are listed.
@@ -422,8 +436,13 @@ fn check_rates(path: &str, text: &str, rates: &Rates) -> Result<(), TargetError>
         ("l2_bytes_per_clk_per_sm", rates.l2_bytes_per_clk_per_sm),
         ("dram_bytes_per_s", rates.dram_bytes_per_s),
     ];
-    let Some((field, _)) = divisors.into_iter().find(|(_, value)| *value <= 0.0) else { return Ok(()) };
-    let line = text.lines().position(|line| line.trim_start().starts_with(field)).map_or(1, |index| index + 1);
+    let Some((field, _)) = divisors.into_iter().find(|(_, value)| *value <= 0.0) else {
+        return Ok(());
+    };
+    let line = text
+        .lines()
+        .position(|line| line.trim_start().starts_with(field))
+        .map_or(1, |index| index + 1);
     Err(TargetError::Parse {
         path: path.to_owned(),
         line,
@@ -436,7 +455,11 @@ fn parse_toml<T: serde::de::DeserializeOwned>(path: &str, text: &str) -> Result<
     toml::from_str(text).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start).min(text.len());
         let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        let field = text[line_start..].lines().next().and_then(|line| line.split_once('=')).map(|(key, _)| key.trim().to_owned());
+        let field = text[line_start..]
+            .lines()
+            .next()
+            .and_then(|line| line.split_once('='))
+            .map(|(key, _)| key.trim().to_owned());
         TargetError::Parse {
             path: path.to_owned(),
             line: 1 + text[..start].matches('\n').count(),
@@ -459,7 +482,11 @@ mod tests {
             let json = serde_json::to_value(target).unwrap();
             for table in ["limits", "rates"] {
                 for (field, value) in json[table].as_object().unwrap() {
-                    assert!(value.is_null() || target.source(field).is_some(), "{}: {field} lacks a source", target.name);
+                    assert!(
+                        value.is_null() || target.source(field).is_some(),
+                        "{}: {field} lacks a source",
+                        target.name
+                    );
                 }
             }
         }
@@ -467,7 +494,10 @@ mod tests {
 
     #[test]
     fn aliases_and_architectures_resolve() {
-        assert_eq!(GpuTarget::resolve("a100").unwrap(), GpuTarget::resolve("a100-80gb").unwrap());
+        assert_eq!(
+            GpuTarget::resolve("a100").unwrap(),
+            GpuTarget::resolve("a100-80gb").unwrap()
+        );
         let bare = GpuTarget::resolve("sm_80").unwrap();
         assert_eq!(bare.limits.shared_bytes_per_block, 163 * 1024);
         assert_eq!(Arch::Sm86.limits().shared_bytes_per_block, 99 * 1024);
@@ -480,8 +510,13 @@ mod tests {
     fn tensor_core_rates_agree() {
         for target in GpuTarget::devices() {
             let rates = target.rates().unwrap();
-            let interval = 16.0 * 8.0 * 16.0 / (rates.mma_fma_per_clk_per_sm / f64::from(target.limits.sub_cores_per_sm));
-            assert!((interval / rates.mma_issue_interval_clk - 1.0).abs() < 0.01, "{}: {interval}", target.name);
+            let interval =
+                16.0 * 8.0 * 16.0 / (rates.mma_fma_per_clk_per_sm / f64::from(target.limits.sub_cores_per_sm));
+            assert!(
+                (interval / rates.mma_issue_interval_clk - 1.0).abs() < 0.01,
+                "{}: {interval}",
+                target.name
+            );
         }
     }
 
@@ -507,24 +542,33 @@ mod tests {
 
     fn refused(edit: impl Fn(&str) -> String) -> (usize, Option<String>, String) {
         match parse_device("x.toml", &edit(DEVICE_FILES[0].1)) {
-            Err(TargetError::Parse { line, field, message, .. }) => (line, field, message),
+            Err(TargetError::Parse {
+                line, field, message, ..
+            }) => (line, field, message),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn bad_files_are_refused_with_line_and_field() {
-        let clock_line = 1 + DEVICE_FILES[0].1.lines().position(|line| line.starts_with("clock_hz")).unwrap();
+        let clock_line = 1 + DEVICE_FILES[0]
+            .1
+            .lines()
+            .position(|line| line.starts_with("clock_hz"))
+            .unwrap();
         let clock = Some("clock_hz".to_owned());
 
-        let (line, field, message) = refused(|text| text.replace("clock_hz = { value = 1.41e9", "clock_hz = { value = -1.0"));
+        let (line, field, message) =
+            refused(|text| text.replace("clock_hz = { value = 1.41e9", "clock_hz = { value = -1.0"));
         assert_eq!((line, field), (clock_line, clock.clone()));
         assert_eq!(message, "the value -1 is not a number of at least 0");
 
-        let (line, field, _) = refused(|text| text.replace("clock_hz = { value = 1.41e9", "clock_hz = { value = \"fast\""));
+        let (line, field, _) =
+            refused(|text| text.replace("clock_hz = { value = 1.41e9", "clock_hz = { value = \"fast\""));
         assert_eq!((line, field), (clock_line, clock.clone()));
 
-        let (line, field, message) = refused(|text| text.replace("clock_hz = { value = 1.41e9", "clock_hz = { value = 0"));
+        let (line, field, message) =
+            refused(|text| text.replace("clock_hz = { value = 1.41e9", "clock_hz = { value = 0"));
         assert_eq!((line, field), (clock_line, clock));
         assert!(message.contains("divided by it"), "{message}");
 
@@ -532,7 +576,12 @@ mod tests {
         assert_eq!((line, field), (clock_line, Some("klock_hz".to_owned())));
         assert!(message.contains("unknown field"), "{message}");
 
-        let (_, _, message) = refused(|text| text.lines().filter(|line| !line.starts_with("clock_hz")).collect::<Vec<_>>().join("\n"));
+        let (_, _, message) = refused(|text| {
+            text.lines()
+                .filter(|line| !line.starts_with("clock_hz"))
+                .collect::<Vec<_>>()
+                .join("\n")
+        });
         assert_eq!(message, "missing field `clock_hz`");
 
         let (line, _, _) = refused(|text| text.replace("arch = \"sm_80\"", "arch = \"sm_10\""));
@@ -542,6 +591,9 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let message = GpuTarget::resolve("no/such.toml").unwrap_err().to_string();
-        assert!(message.starts_with("cannot read the target file no/such.toml: "), "{message}");
+        assert!(
+            message.starts_with("cannot read the target file no/such.toml: "),
+            "{message}"
+        );
     }
 }

@@ -1,0 +1,73 @@
+# `make help` lists the targets. Each target that builds runs scripts/setup.sh first, which does nothing where
+# everything is installed.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# What `make tune` tunes; by default BERT's second feed-forward matmul on an A100.
+OP = matmul
+M = 512
+N = 768
+K = 3072
+DTYPE = f16
+OUT_DTYPE = f32
+LAYOUT = nn
+TRIALS = 20
+TARGET = a100
+STRATEGY =
+OUT = out
+
+# A rustup toolchain whose directory is not on PATH yet; a cargo that is on PATH comes first.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
+ALCOP := $(BUILD_DIR)/release/alcop
+EXAMPLES = $(patsubst examples/%.rs,%,$(wildcard examples/*.rs))
+
+.PHONY: help setup setup-lint setup-sass build tune test lint bench bench-sass clean
+
+help: ## list the targets
+	@echo "usage: make TARGET [VARIABLE=value …]"
+	@echo
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@echo
+	@echo "variables of tune, with their values:"
+	@echo "  OP=$(OP) M=$(M) N=$(N) K=$(K) DTYPE=$(DTYPE) OUT_DTYPE=$(OUT_DTYPE) LAYOUT=$(LAYOUT)"
+	@echo "  TRIALS=$(TRIALS) TARGET=$(TARGET) STRATEGY=$(STRATEGY) OUT=$(OUT)"
+
+setup: ## install what the build needs and this machine lacks (Debian 12), or list it
+	@scripts/setup.sh
+
+setup-lint:
+	@scripts/setup.sh --lint
+
+setup-sass:
+	@scripts/setup.sh --sass
+
+build: setup ## build the release binary
+	cargo build --release --locked --bin alcop
+
+tune: build ## tune one operator; the best PTX, its launch file and the journal go to OUT
+	$(ALCOP) tune --op $(OP) --m $(M) --n $(N) --k $(K) --dtype $(DTYPE) --out-dtype $(OUT_DTYPE) --layout $(LAYOUT) \
+		--trials $(TRIALS) --target $(TARGET) $(if $(STRATEGY),--strategy $(STRATEGY)) -o $(OUT)
+
+test: setup ## run all tests, then every example
+	cargo test --workspace --locked
+	@for example in $(EXAMPLES); do \
+		echo "cargo run --locked --quiet --example $$example"; \
+		cargo run --locked --quiet --example "$$example"; \
+	done
+
+lint: setup-lint ## format, clippy and docs, warnings as errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+bench: setup ## run the criterion benches
+	cargo bench --workspace --locked --bench '*'
+
+bench-sass: setup-sass build ## assemble the reference kernels with ptxas and hold their main loops to the bounds
+	ALCOP=$(ALCOP) SASS_DIR=$(BUILD_DIR)/sass scripts/bench-sass.sh
+
+clean: ## remove the build directory; OUT is kept
+	rm -rf -- $(BUILD_DIR)

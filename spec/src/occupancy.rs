@@ -1,0 +1,549 @@
+//! Budgets of a schedule and occupancy: shared memory, registers, threads, resident blocks.
+//!
+//! Exact where the hardware is exact (granules, reserved bytes, limits); the registers of a thread are an estimate,
+//! since only the assembler knows them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::op::{DType, Matmul, OpSpec};
+use crate::rejection::{Operand, Rejection};
+use crate::schedule::{Axis, MMA_K, Swizzle, TileSchedule, stage_legality};
+use crate::target::Limits;
+
+/// Bytes of the pieces in which chunks are copied and swizzled (one `cp.async`, one row of an `ldmatrix` matrix).
+pub const PIECE_BYTES: u32 = 16;
+
+/// 32-bit registers of a thread beyond accumulators and fragments: addresses, counters, predicates. An estimate: the
+/// assembler (ptxas 13.5) gives other compilers' and our 128×128×32 kernels with four warps 209 to 254 registers, of
+/// which 192 are accumulators and two fragment sets.
+pub const ADDRESSING_REGISTERS: u32 = 40;
+
+/// What keeps an SM from holding one block more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limiter {
+    /// Shared memory of the SM, what is reserved included.
+    SharedMemory,
+    /// Registers of the SM.
+    Registers,
+    /// Resident warps (or threads) of the SM.
+    Warps,
+    /// Resident blocks of the SM.
+    Blocks,
+}
+
+impl Limiter {
+    /// The name in tables and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Limiter::SharedMemory => "shared_memory",
+            Limiter::Registers => "registers",
+            Limiter::Warps => "warps",
+            Limiter::Blocks => "blocks",
+        }
+    }
+}
+
+/// How many blocks an SM holds at a time, and what keeps it from holding more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Occupancy {
+    /// Resident blocks of an SM; 0: the block does not fit at all.
+    pub blocks_per_sm: u32,
+    /// The tightest limit; the first in the order of [`Limiter`] where several are equally tight.
+    pub limiter: Limiter,
+}
+
+/// Occupancy of blocks of `threads_per_block` threads with `registers_per_thread` 32-bit registers each and
+/// `shared_bytes_per_block` bytes of shared memory (static and dynamic, without what is reserved).
+///
+/// The rules are those of NVIDIA's occupancy calculator (`cuda_occupancy.h`): shared memory in granules plus the
+/// reserved bytes; registers in granules per warp, a warp's registers within one sub-core; and a block whose warps,
+/// rounded up to the sub-cores, exceed the registers of the SM does not launch.
+#[inline]
+pub fn occupancy(
+    limits: &Limits,
+    threads_per_block: u32,
+    registers_per_thread: u32,
+    shared_bytes_per_block: u32,
+) -> Occupancy {
+    let warps = threads_per_block.div_ceil(32).max(1);
+    let shared = (shared_bytes_per_block.saturating_add(limits.shared_bytes_reserved_per_block))
+        .div_ceil(limits.shared_granule_bytes)
+        .saturating_mul(limits.shared_granule_bytes);
+    let by_shared = if shared_bytes_per_block > limits.shared_bytes_per_block {
+        0
+    } else {
+        limits.shared_bytes_per_sm / shared.max(1)
+    };
+    let by_registers = blocks_by_registers(limits, warps, registers_per_thread);
+    let by_warps = if threads_per_block > limits.threads_per_block {
+        0
+    } else {
+        (limits.warps_per_sm / warps).min(limits.threads_per_sm / (32 * warps))
+    };
+    let mut tightest = Occupancy {
+        blocks_per_sm: by_shared,
+        limiter: Limiter::SharedMemory,
+    };
+    for (blocks_per_sm, limiter) in [
+        (by_registers, Limiter::Registers),
+        (by_warps, Limiter::Warps),
+        (limits.blocks_per_sm, Limiter::Blocks),
+    ] {
+        if blocks_per_sm < tightest.blocks_per_sm {
+            tightest = Occupancy { blocks_per_sm, limiter };
+        }
+    }
+    tightest
+}
+
+#[inline]
+fn blocks_by_registers(limits: &Limits, warps_per_block: u32, registers_per_thread: u32) -> u32 {
+    if registers_per_thread == 0 {
+        return u32::MAX;
+    }
+    if registers_per_thread > limits.registers_per_thread {
+        return 0;
+    }
+    let per_warp =
+        (32 * registers_per_thread).div_ceil(limits.register_granule_per_warp) * limits.register_granule_per_warp;
+    let sub_cores = limits.sub_cores_per_sm;
+    if per_warp * warps_per_block.div_ceil(sub_cores) * sub_cores > limits.registers_per_sm {
+        return 0;
+    }
+    let warps_per_sub_core = limits.registers_per_sm / sub_cores / per_warp;
+    warps_per_sub_core * sub_cores / warps_per_block
+}
+
+/// What a schedule takes of a block, a thread and an SM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Dynamic shared memory of a block, in bytes: slots × chunk.
+    pub shared_bytes: u32,
+    /// Threads of a block.
+    pub threads: u32,
+    /// 32-bit registers of a thread that hold accumulators.
+    pub accumulator_registers: u32,
+    /// 32-bit registers of a thread that hold fragments, all sets together.
+    pub fragment_registers: u32,
+    /// 32-bit registers of a thread in all, estimated, at most what a thread may have.
+    pub registers_estimate: u32,
+    /// Occupancy under that estimate.
+    pub occupancy: Occupancy,
+}
+
+/// Bytes of one chunk of A and one of B, for operands of `dtype`.
+#[inline]
+pub fn chunk_bytes(dtype: DType, schedule: &TileSchedule) -> (u64, u64) {
+    let k_bytes = u64::from(schedule.block_k()) * dtype.bytes();
+    (
+        u64::from(schedule.block.m) * k_bytes,
+        u64::from(schedule.block.n) * k_bytes,
+    )
+}
+
+/// Dynamic shared memory of a block in bytes: slots × (chunk of A + chunk of B).
+#[inline]
+pub fn shared_bytes(op: &OpSpec, schedule: &TileSchedule) -> u64 {
+    let OpSpec::Matmul(matmul) = op;
+    let (a_bytes, b_bytes) = chunk_bytes(matmul.dtype, schedule);
+    u64::from(schedule.shared_stages).saturating_mul(a_bytes + b_bytes)
+}
+
+/// 32-bit registers of a thread for the accumulators of its warp's tile (f32).
+#[inline]
+pub const fn accumulator_registers(schedule: &TileSchedule) -> u32 {
+    (schedule.warp.m as u64 * schedule.warp.n as u64 / 32) as u32
+}
+
+/// 32-bit registers of a thread for one fragment set: 16 of k for the warp's rows of A and columns of B, two 16-bit
+/// elements a register.
+#[inline]
+pub const fn fragment_registers(schedule: &TileSchedule) -> u32 {
+    ((schedule.warp.m as u64 + schedule.warp.n as u64) * MMA_K as u64 / 64) as u32
+}
+
+/// Checks a schedule against an operator and a target's limits: its resources, or every reason against it.
+///
+/// Where a reason makes later arithmetic meaningless (a tile of extent 0), only the reasons up to there are given.
+pub fn check(op: &OpSpec, schedule: &TileSchedule, limits: &Limits) -> Result<Resources, Vec<Rejection>> {
+    let mut reasons = Vec::new();
+    let OpSpec::Matmul(matmul) = op;
+    check_tiles(schedule, &mut reasons);
+    if !reasons.is_empty() {
+        return Err(reasons);
+    }
+    check_shape(matmul, schedule, &mut reasons);
+    if let Err(reason) = stage_legality(schedule.k_steps(), schedule.shared_stages, schedule.register_stages) {
+        reasons.push(reason);
+    }
+    let (warps_m, warps_n) = schedule.warps();
+    let threads = 32 * u64::from(warps_m) * u64::from(warps_n);
+    if threads > u64::from(limits.threads_per_block) {
+        reasons.push(Rejection::TooManyThreads {
+            threads,
+            warps_m,
+            warps_n,
+            limit: limits.threads_per_block,
+        });
+    } else {
+        check_copies(matmul, schedule, threads as u32, &mut reasons);
+    }
+    let (a_bytes, b_bytes) = chunk_bytes(matmul.dtype, schedule);
+    let shared = shared_bytes(op, schedule);
+    if shared > u64::from(limits.shared_bytes_per_block) {
+        let (stages, limit_bytes) = (schedule.shared_stages, limits.shared_bytes_per_block);
+        reasons.push(Rejection::SharedDoesNotFit {
+            stages,
+            a_bytes,
+            b_bytes,
+            limit_bytes,
+        });
+    }
+    let accumulators = accumulator_registers(schedule);
+    let fragment = fragment_registers(schedule);
+    let held = u64::from(accumulators) + u64::from(schedule.register_stages) * u64::from(fragment);
+    if held > u64::from(limits.registers_per_thread) {
+        let (register_stages, limit) = (schedule.register_stages, limits.registers_per_thread);
+        reasons.push(Rejection::RegistersDoNotFit {
+            accumulators,
+            fragment,
+            register_stages,
+            limit,
+        });
+    }
+    if !reasons.is_empty() {
+        return Err(reasons);
+    }
+    // Everything is within a block's limits from here on, so the narrowing loses nothing.
+    let (threads, held) = (threads as u32, held as u32);
+    let registers_estimate = (held + ADDRESSING_REGISTERS).min(limits.registers_per_thread);
+    let occupancy = occupancy(limits, threads, registers_estimate, shared as u32);
+    if occupancy.blocks_per_sm == 0 {
+        let registers_per_sm = limits.registers_per_sm;
+        return Err(vec![Rejection::BlockDoesNotFitSm {
+            threads,
+            registers: registers_estimate,
+            registers_per_sm,
+        }]);
+    }
+    Ok(Resources {
+        shared_bytes: shared as u32,
+        threads,
+        accumulator_registers: accumulators,
+        fragment_registers: held - accumulators,
+        registers_estimate,
+        occupancy,
+    })
+}
+
+/// Tile extents on their own: whole tensor-core tiles in a warp, whole warps in a block.
+fn check_tiles(schedule: &TileSchedule, reasons: &mut Vec<Rejection>) {
+    // B fragments are loaded by ldmatrix.x4, two tiles of n = 8 at once, hence multiples of 16 on both axes.
+    let multiples = [
+        ("warp tile's m", schedule.warp.m),
+        ("warp tile's n", schedule.warp.n),
+        ("block tile's m", schedule.block.m),
+        ("block tile's n", schedule.block.n),
+        ("block tile's k", schedule.block_k()),
+    ];
+    for (what, extent) in multiples {
+        if extent == 0 || !extent.is_multiple_of(16) {
+            reasons.push(Rejection::TileNotMultiple {
+                what,
+                extent,
+                multiple: 16,
+            });
+        }
+    }
+    if let Some(extent) = schedule.warp.k {
+        // Warps split only the output; a k of the warp tile would promise a split of the sum.
+        reasons.push(Rejection::TileNotMultiple {
+            what: "warp tile's k (leave it out)",
+            extent,
+            multiple: 16,
+        });
+    }
+    for (axis, block, warp) in [
+        (Axis::M, schedule.block.m, schedule.warp.m),
+        (Axis::N, schedule.block.n, schedule.warp.n),
+    ] {
+        if warp != 0 && !block.is_multiple_of(warp) {
+            reasons.push(Rejection::BlockNotMultipleOfWarp { axis, block, warp });
+        }
+    }
+    if schedule.raster_rows == 0 {
+        reasons.push(Rejection::RasterNotPositive);
+    }
+}
+
+fn check_shape(matmul: &Matmul, schedule: &TileSchedule, reasons: &mut Vec<Rejection>) {
+    if matmul.dtype != DType::F16 {
+        reasons.push(Rejection::DTypeNotSupported { dtype: matmul.dtype });
+    }
+    for (axis, extent, tile) in [
+        (Axis::M, matmul.m, schedule.block.m),
+        (Axis::N, matmul.n, schedule.block.n),
+        (Axis::K, matmul.k, schedule.block_k()),
+    ] {
+        if extent == 0 {
+            reasons.push(Rejection::EmptyShape { axis });
+        } else if !extent.is_multiple_of(u64::from(tile)) {
+            reasons.push(Rejection::ShapeNotDivisible { axis, extent, tile });
+        }
+    }
+}
+
+/// Rows and columns of an operand's chunk as it lies in memory, with the axis along its rows.
+fn chunk_extents(matmul: &Matmul, schedule: &TileSchedule, operand: Operand) -> (u32, u32, Axis) {
+    let k = schedule.block_k();
+    let (m, n) = (schedule.block.m, schedule.block.n);
+    match operand {
+        Operand::A if matmul.layout.a_transposed() => (k, m, Axis::M),
+        Operand::A => (m, k, Axis::K),
+        Operand::B if matmul.layout.b_transposed() => (n, k, Axis::K),
+        Operand::B => (k, n, Axis::N),
+    }
+}
+
+fn check_copies(matmul: &Matmul, schedule: &TileSchedule, threads: u32, reasons: &mut Vec<Rejection>) {
+    let elements_per_piece = PIECE_BYTES / 2;
+    for operand in [Operand::A, Operand::B] {
+        let (rows, columns, axis) = chunk_extents(matmul, schedule, operand);
+        let row_pieces = columns / elements_per_piece;
+        if schedule.swizzle == Swizzle::Xor && !row_pieces.is_power_of_two() {
+            let layout = matmul.layout;
+            reasons.push(Rejection::RowNotPowerOfTwo {
+                operand,
+                pieces: row_pieces,
+                layout,
+                axis,
+            });
+        }
+        let pieces = u64::from(rows) * u64::from(row_pieces);
+        if !pieces.is_multiple_of(u64::from(threads)) {
+            reasons.push(Rejection::CopyNotDistributable {
+                operand,
+                pieces,
+                threads,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::op::Layout;
+    use crate::schedule::AxisTiles;
+    use crate::target::Arch;
+
+    /// Rows of NVIDIA's occupancy calculator: architecture, threads, registers, shared bytes → blocks, limiter.
+    #[test]
+    fn occupancy_agrees_with_the_calculator() {
+        use Limiter::*;
+        let table = [
+            (Arch::Sm80, 128, 24, 0, 16, Warps),
+            (Arch::Sm80, 32, 16, 0, 32, Blocks),
+            // Registers, warps and blocks are equally tight.
+            (Arch::Sm80, 64, 32, 0, 32, Registers),
+            (Arch::Sm80, 256, 64, 0, 4, Registers),
+            (Arch::Sm80, 256, 24, 0, 8, Warps),
+            // 65 registers: 2080 a warp, in granules 2304; 7 warps a sub-core; 28 warps.
+            (Arch::Sm80, 256, 65, 0, 3, Registers),
+            // 168: 5376 a warp, 3 a sub-core, 12 warps.
+            (Arch::Sm80, 128, 168, 0, 3, Registers),
+            (Arch::Sm80, 96, 168, 0, 4, Registers),
+            // 255: 8192 a warp, 2 a sub-core, 8 warps.
+            (Arch::Sm80, 128, 255, 0, 2, Registers),
+            (Arch::Sm80, 256, 255, 0, 1, Registers),
+            (Arch::Sm80, 512, 255, 0, 0, Registers),
+            (Arch::Sm80, 1024, 64, 0, 1, Registers),
+            (Arch::Sm80, 1024, 65, 0, 0, Registers),
+            // 49152 + 1024 = 50176; 167936 / 50176 = 3.3.
+            (Arch::Sm80, 128, 32, 49152, 3, SharedMemory),
+            // Without the reserved kilobyte two blocks of 83968 would fit exactly.
+            (Arch::Sm80, 128, 32, 83968, 1, SharedMemory),
+            (Arch::Sm80, 128, 32, 82944, 2, SharedMemory),
+            // One byte more takes another granule of 128.
+            (Arch::Sm80, 128, 32, 82945, 1, SharedMemory),
+            (Arch::Sm80, 128, 32, 166912, 1, SharedMemory),
+            (Arch::Sm80, 128, 32, 166913, 0, SharedMemory),
+            (Arch::Sm80, 128, 232, 49152, 2, Registers),
+            (Arch::Sm86, 128, 32, 0, 12, Warps),
+            (Arch::Sm86, 32, 16, 0, 16, Blocks),
+            (Arch::Sm86, 128, 32, 49152, 2, SharedMemory),
+            (Arch::Sm86, 128, 32, 101376, 1, SharedMemory),
+            (Arch::Sm86, 1024, 32, 0, 1, Warps),
+            (Arch::Sm90, 128, 32, 49152, 4, SharedMemory),
+            (Arch::Sm90, 128, 168, 98304, 2, SharedMemory),
+            (Arch::Sm90, 384, 168, 200000, 1, SharedMemory),
+            (Arch::Sm90, 1025, 32, 0, 0, Warps),
+        ];
+        for (arch, threads, registers, shared, blocks_per_sm, limiter) in table {
+            assert_eq!(
+                occupancy(&arch.limits(), threads, registers, shared),
+                Occupancy { blocks_per_sm, limiter },
+                "{arch}, {threads} threads, {registers} registers, {shared} bytes"
+            );
+        }
+    }
+
+    fn bert(layout: Layout) -> OpSpec {
+        let (m, n, k) = (512, 768, 3072);
+        OpSpec::Matmul(Matmul {
+            m,
+            n,
+            k,
+            batch: 1,
+            dtype: DType::F16,
+            out_dtype: DType::F32,
+            layout,
+        })
+    }
+
+    fn schedule(block: (u32, u32, u32), warp: (u32, u32), shared_stages: u32, register_stages: u32) -> TileSchedule {
+        TileSchedule {
+            block: AxisTiles::mnk(block.0, block.1, block.2),
+            warp: AxisTiles::mn(warp.0, warp.1),
+            shared_stages,
+            register_stages,
+            swizzle: Swizzle::Xor,
+            raster_rows: 1,
+        }
+    }
+
+    #[test]
+    fn the_reference_schedule_fits() {
+        let resources = check(
+            &bert(Layout::Nn),
+            &schedule((128, 128, 32), (64, 64), 3, 2),
+            &Arch::Sm80.limits(),
+        )
+        .unwrap();
+        assert_eq!(
+            resources,
+            Resources {
+                shared_bytes: 49152,
+                threads: 128,
+                accumulator_registers: 128,
+                fragment_registers: 64,
+                registers_estimate: 232,
+                occupancy: Occupancy {
+                    blocks_per_sm: 2,
+                    limiter: Limiter::Registers
+                },
+            }
+        );
+    }
+
+    fn messages(op: &OpSpec, schedule: &TileSchedule) -> Vec<(&'static str, String)> {
+        let reasons = check(op, schedule, &Arch::Sm80.limits()).expect_err("must be refused");
+        reasons
+            .iter()
+            .map(|reason| (reason.code(), reason.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn budgets_are_written_out() {
+        assert_eq!(
+            messages(&bert(Layout::Nn), &schedule((128, 128, 64), (64, 64), 6, 2)),
+            [(
+                "does-not-fit",
+                "cannot give the chunks 6 slots: 6 × (16384 + 16384) B = 196608 B, and a block may use 166912 B; \
+                 at most 5, or a smaller tile"
+                    .to_owned()
+            )]
+        );
+        assert_eq!(
+            messages(&bert(Layout::Nn), &schedule((128, 128, 64), (64, 64), 2, 4)),
+            [(
+                "does-not-fit",
+                "a thread needs 128 registers for accumulators + 4 × 32 for fragments = 256, and may have 255; \
+                 choose fewer register stages or a smaller warp tile"
+                    .to_owned()
+            )]
+        );
+    }
+
+    #[test]
+    fn shapes_and_tiles_are_refused_with_the_way_out() {
+        let OpSpec::Matmul(matmul) = bert(Layout::Nn);
+        let odd = OpSpec::Matmul(Matmul { m: 500, ..matmul });
+        assert_eq!(
+            messages(&odd, &schedule((128, 128, 32), (64, 64), 3, 2)),
+            [(
+                "shape-not-divisible",
+                "m = 500 is not a multiple of the block tile's 128 (116 left over); choose a tile that divides it, \
+                 or pad m to 512"
+                    .to_owned()
+            )]
+        );
+        let empty = OpSpec::Matmul(Matmul { k: 0, ..matmul });
+        assert_eq!(
+            messages(&empty, &schedule((128, 128, 32), (64, 64), 3, 2))[0].0,
+            "empty-shape"
+        );
+        let f32_operands = OpSpec::Matmul(Matmul {
+            dtype: DType::F32,
+            ..matmul
+        });
+        assert_eq!(
+            messages(&f32_operands, &schedule((64, 64, 32), (32, 32), 2, 2))[0].0,
+            "dtype-not-supported"
+        );
+        let codes = |block, warp, shared, register| -> Vec<&'static str> {
+            let mut codes: Vec<_> = messages(&bert(Layout::Nn), &schedule(block, warp, shared, register))
+                .into_iter()
+                .map(|(code, _)| code)
+                .collect();
+            codes.dedup();
+            codes
+        };
+        assert_eq!(codes((128, 96, 32), (64, 64), 3, 2), ["tile-not-supported"]);
+        assert_eq!(codes((128, 128, 32), (64, 8), 3, 2), ["tile-not-supported"]);
+        assert_eq!(codes((0, 128, 32), (64, 64), 3, 2), ["tile-not-supported"]);
+        assert_eq!(codes((128, 128, 32), (0, 64), 3, 2), ["tile-not-supported"]);
+        assert_eq!(codes((128, 128, 24), (64, 64), 3, 2), ["tile-not-supported"]);
+        // 96 columns of B are twelve pieces of 16 bytes.
+        assert_eq!(codes((128, 96, 32), (64, 48), 3, 2), ["tile-not-supported"]);
+        // 64 warps.
+        assert_eq!(codes((512, 256, 16), (16, 16), 2, 1), ["tile-not-supported"]);
+        assert_eq!(codes((64, 16, 16), (16, 16), 2, 1), ["copy-not-distributable"]);
+        assert_eq!(codes((128, 128, 16), (64, 64), 1, 2), ["register-depth-exceeds-chunk"]);
+        assert_eq!(codes((128, 128, 32), (64, 64), 0, 1), ["stages-not-supported"]);
+        assert_eq!(codes((128, 128, 16), (64, 64), 9, 1), ["stages-not-supported"]);
+        assert_eq!(codes((64, 64, 32), (32, 32), 2, 5), ["stages-not-supported"]);
+    }
+
+    #[test]
+    fn rows_follow_the_layout() {
+        // 96 rows of A are no row of a chunk unless A is transposed.
+        let OpSpec::Matmul(matmul) = bert(Layout::Nt);
+        let of = |layout| {
+            OpSpec::Matmul(Matmul {
+                m: 768,
+                layout,
+                ..matmul
+            })
+        };
+        let schedule = schedule((96, 64, 32), (48, 32), 3, 2);
+        check(&of(Layout::Nt), &schedule, &Arch::Sm80.limits()).unwrap();
+        let refused = messages(&of(Layout::Tt), &schedule);
+        assert_eq!(refused.len(), 1);
+        assert!(
+            refused[0]
+                .1
+                .contains("a row of A's chunk has 12 pieces of 16 bytes (layout tt)"),
+            "{refused:?}"
+        );
+    }
+
+    #[test]
+    fn every_code_is_listed() {
+        assert!(Rejection::CODES.is_sorted());
+        assert!(Rejection::CODES.contains(&Rejection::RasterNotPositive.code()));
+    }
+}

@@ -1,0 +1,196 @@
+//! The dependency directions of the workspace, held over `cargo metadata` and `cargo tree`.
+//!
+//! ```text
+//! spec <- compiler <- passes <- search <- alcop        every arrow also skips: alcop knows all five
+//! spec <- runtime  <----------- search
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Crates that bring LLVM or MLIR in, directly or as what others of the list build on.
+const LLVM_CRATES: [&str; 5] = ["inkwell", "llvm-sys", "melior", "mlir-sys", "tblgen"];
+
+#[test]
+fn workspace_crates_depend_one_way() {
+    let allowed: [(&str, &[&str]); 6] = [
+        ("alcop-spec", &[]),
+        ("alcop-compiler", &["alcop-spec"]),
+        ("alcop-runtime", &["alcop-spec"]),
+        ("alcop-passes", &["alcop-spec", "alcop-compiler"]),
+        (
+            "alcop-search",
+            &["alcop-spec", "alcop-compiler", "alcop-passes", "alcop-runtime"],
+        ),
+        (
+            "alcop",
+            &[
+                "alcop-spec",
+                "alcop-compiler",
+                "alcop-passes",
+                "alcop-runtime",
+                "alcop-search",
+            ],
+        ),
+    ];
+    let graph = Graph::of_workspace();
+    assert_eq!(
+        graph.members,
+        allowed.iter().map(|(member, _)| member.to_string()).collect(),
+        "the members of the workspace; a new one needs a row in this test"
+    );
+    for (member, may_know) in allowed {
+        for known in graph.members.intersection(graph.direct(member)) {
+            assert!(
+                may_know.contains(&known.as_str()),
+                "{member} must not depend on {known}"
+            );
+        }
+    }
+}
+
+#[test]
+fn spec_and_runtime_need_no_llvm() {
+    let graph = Graph::of_workspace();
+    for member in ["alcop-spec", "alcop-runtime"] {
+        let reached = graph.reachable(member);
+        for llvm in LLVM_CRATES {
+            assert!(!reached.contains(llvm), "{member} must not depend on {llvm}");
+        }
+    }
+    // The walk does find what there is to find.
+    let reached = graph.reachable("alcop-passes");
+    for llvm in ["inkwell", "llvm-sys", "melior", "mlir-sys"] {
+        assert!(
+            reached.contains(llvm),
+            "alcop-passes no longer reaches {llvm}: update LLVM_CRATES"
+        );
+    }
+}
+
+#[test]
+fn only_passes_uses_inkwell_and_only_compiler_and_passes_use_mlir() {
+    let graph = Graph::of_workspace();
+    assert_eq!(graph.members_that_use("inkwell"), ["alcop-passes"]);
+    assert_eq!(graph.members_that_use("melior"), ["alcop-compiler", "alcop-passes"]);
+    assert_eq!(graph.members_that_use("mlir-sys"), ["alcop-compiler", "alcop-passes"]);
+}
+
+#[test]
+fn search_without_compile_needs_no_llvm() {
+    // `cargo metadata` unifies the features of all members, so the tree of the one package is asked for.
+    let bare = packages_in_tree(&["-p", "alcop-search", "--no-default-features"]);
+    assert!(bare.contains("alcop-spec"), "not a tree of alcop-search: {bare:?}");
+    for llvm in LLVM_CRATES.into_iter().chain(["alcop-compiler", "alcop-passes"]) {
+        assert!(
+            !bare.contains(llvm),
+            "alcop-search without `compile` must not depend on {llvm}"
+        );
+    }
+    let full = packages_in_tree(&["-p", "alcop-search"]);
+    assert!(
+        full.contains("mlir-sys"),
+        "alcop-search with `compile` no longer reaches mlir-sys"
+    );
+}
+
+/// The resolved packages of the workspace by name: normal, build and development dependencies of each.
+struct Graph {
+    members: BTreeSet<String>,
+    edges: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Graph {
+    fn of_workspace() -> Self {
+        let output = cargo(&["metadata", "--locked", "--format-version", "1"]);
+        let metadata: Value = serde_json::from_str(&output).expect("cargo metadata prints JSON");
+        let names: BTreeMap<&str, &str> = list(&metadata["packages"])
+            .iter()
+            .map(|package| (text(&package["id"]), text(&package["name"])))
+            .collect();
+        let members = list(&metadata["workspace_members"])
+            .iter()
+            .map(|member| names[text(member)].to_owned())
+            .collect();
+        // Two versions of a package share a node: what one of them reaches counts for both.
+        let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for node in list(&metadata["resolve"]["nodes"]) {
+            let dependencies = list(&node["deps"])
+                .iter()
+                .map(|dependency| names[text(&dependency["pkg"])].to_owned());
+            edges
+                .entry(names[text(&node["id"])].to_owned())
+                .or_default()
+                .extend(dependencies);
+        }
+        Self { members, edges }
+    }
+
+    fn direct(&self, package: &str) -> &BTreeSet<String> {
+        self.edges
+            .get(package)
+            .unwrap_or_else(|| panic!("cargo metadata does not list {package}"))
+    }
+
+    fn reachable<'graph>(&'graph self, package: &'graph str) -> BTreeSet<&'graph str> {
+        let mut reached = BTreeSet::new();
+        let mut pending = vec![package];
+        while let Some(next) = pending.pop() {
+            if reached.insert(next) {
+                pending.extend(self.direct(next).iter().map(String::as_str));
+            }
+        }
+        reached
+    }
+
+    fn members_that_use(&self, package: &str) -> Vec<&str> {
+        self.members
+            .iter()
+            .map(String::as_str)
+            .filter(|member| self.direct(member).contains(package))
+            .collect()
+    }
+}
+
+/// Names of the packages that `cargo tree` lists for normal and build dependencies.
+fn packages_in_tree(selection: &[&str]) -> BTreeSet<String> {
+    let mut arguments = vec![
+        "tree",
+        "--locked",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
+    ];
+    arguments.extend(selection);
+    cargo(&arguments)
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn cargo(arguments: &[&str]) -> String {
+    // Tests run in the directory of their package, which is the root of the workspace.
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(program).args(arguments).output().expect("cargo starts");
+    assert!(
+        output.status.success(),
+        "cargo {} failed:\n{}",
+        arguments.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("cargo prints UTF-8")
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().unwrap_or_else(|| panic!("not a list: {value}"))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_else(|| panic!("not a string: {value}"))
+}
