@@ -26,14 +26,15 @@ fn main() {
         .map(|path| path.display().to_string())
         .collect();
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
-    fs::write(out.join("libMLIR-C.so"), format!("GROUP( {} )\n", inputs.join(" ")))
-        .expect("OUT_DIR is writable");
+    fs::write(out.join("libMLIR-C.so"), format!("GROUP( {} )\n", inputs.join(" "))).expect("OUT_DIR is writable");
     println!("cargo::rustc-link-search=native={}", out.display());
 }
 
 /// The static C API archives, sorted so that the link line is the same on each machine.
 fn capi_archives(lib: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(lib) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(lib) else {
+        return Vec::new();
+    };
     let mut archives: Vec<PathBuf> = entries
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| {

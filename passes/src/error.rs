@@ -63,6 +63,10 @@ pub enum Error {
 impl Error {
     /// A refusal by the checks before a rewrite.
     pub fn refused(code: &'static str, location: impl ToString, message: impl Into<String>) -> Self {
-        Error::Refused { code, location: location.to_string(), message: message.into() }
+        Error::Refused {
+            code,
+            location: location.to_string(),
+            message: message.into(),
+        }
     }
 }

@@ -35,19 +35,28 @@ pub fn expand(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Error>
     }
     let fingerprint = plan::fingerprint(module);
     if plan.fingerprint != fingerprint {
-        return Err(Error::StalePlan { plan: plan.fingerprint.clone(), module: fingerprint });
+        return Err(Error::StalePlan {
+            plan: plan.fingerprint.clone(),
+            module: fingerprint,
+        });
     }
     let context = module.context();
     {
         let index = OpIndex::new(module.op());
-        let checked: Vec<CheckedLoop<'_>> =
-            plan.loops.iter().map(|plan| check(&index, plan)).collect::<Result<_, _>>()?;
+        let checked: Vec<CheckedLoop<'_>> = plan
+            .loops
+            .iter()
+            .map(|plan| check(&index, plan))
+            .collect::<Result<_, _>>()?;
         check_rings_distinct(&checked)?;
         for checked in checked {
             rewrite(context, checked);
         }
     }
-    module.verify().map_err(|diagnostics| Error::Invalid { pass: "alcop-expand", diagnostics })
+    module.verify().map_err(|diagnostics| Error::Invalid {
+        pass: "alcop-expand",
+        diagnostics,
+    })
 }
 
 /// A copy with its operations found.
@@ -89,7 +98,13 @@ fn find<'ir>(index: &OpIndex<'ir>, id: &OpId) -> Result<Op<'ir>, Error> {
 }
 
 fn find_loop<'ir>(index: &OpIndex<'ir>, number: usize) -> Result<Op<'ir>, Error> {
-    find(index, &OpId { op: "scf.for".to_owned(), index: number })
+    find(
+        index,
+        &OpId {
+            op: "scf.for".to_owned(),
+            index: number,
+        },
+    )
 }
 
 /// Everything that could make the rewrite wrong or impossible, before anything is changed.
@@ -105,11 +120,15 @@ fn check<'ir>(index: &OpIndex<'ir>, plan: &LoopPlan) -> Result<CheckedLoop<'ir>,
     let slots = first.slots;
     if slots == 0 || plan.buffers.iter().any(|buffer| buffer.slots != slots) {
         let all: Vec<u32> = plan.buffers.iter().map(|buffer| buffer.slots).collect();
-        let message = format!("buffers of one commit stream need the same number of slots, at least 1; the plan has {all:?}");
+        let message =
+            format!("buffers of one commit stream need the same number of slots, at least 1; the plan has {all:?}");
         return refuse("sync-positions-differ", message);
     }
     if let Some(buffer) = plan.buffers.iter().find(|buffer| buffer.distance + 1 != slots) {
-        let message = format!("a distance of {} with {slots} slots: only slots − 1 is supported", buffer.distance);
+        let message = format!(
+            "a distance of {} with {slots} slots: only slots − 1 is supported",
+            buffer.distance
+        );
         return refuse("sync-positions-differ", message);
     }
     let mut copies = Vec::new();
@@ -119,9 +138,14 @@ fn check<'ir>(index: &OpIndex<'ir>, plan: &LoopPlan) -> Result<CheckedLoop<'ir>,
         let mut target = None;
         for copy in &buffer.copies {
             let copy = check_copy(index, op, copy, buffer.width_bytes, slots)?;
-            let memref = copy.store.operand(access(copy.store).expect("checked by check_copy").memref);
+            let memref = copy
+                .store
+                .operand(access(copy.store).expect("checked by check_copy").memref);
             if *target.get_or_insert(memref) != memref {
-                return refuse("several-writers", "copies of one buffer store to different memrefs".to_owned());
+                return refuse(
+                    "several-writers",
+                    "copies of one buffer store to different memrefs".to_owned(),
+                );
             }
             copies.push(copy);
         }
@@ -135,15 +159,40 @@ fn check<'ir>(index: &OpIndex<'ir>, plan: &LoopPlan) -> Result<CheckedLoop<'ir>,
         rings.push(ring);
         layouts.push(buffer.layout);
     }
-    let barriers = plan.barriers.iter().map(|id| find(index, id)).collect::<Result<HashSet<_>, _>>()?;
-    if let Some(barrier) = barriers.iter().find(|barrier| !barrier.is("gpu.barrier") || !barrier.is_within(op)) {
-        return Err(Error::refused("unknown-op", barrier.location(), "not a gpu.barrier of the pipelined loop"));
+    let barriers = plan
+        .barriers
+        .iter()
+        .map(|id| find(index, id))
+        .collect::<Result<HashSet<_>, _>>()?;
+    if let Some(barrier) = barriers
+        .iter()
+        .find(|barrier| !barrier.is("gpu.barrier") || !barrier.is_within(op))
+    {
+        return Err(Error::refused(
+            "unknown-op",
+            barrier.location(),
+            "not a gpu.barrier of the pipelined loop",
+        ));
     }
-    let registers = plan.registers.as_ref().map(|registers| check_registers(index, op, slots, registers)).transpose()?;
+    let registers = plan
+        .registers
+        .as_ref()
+        .map(|registers| check_registers(index, op, slots, registers))
+        .transpose()?;
     check_readers(op, &rings, &copies, registers.as_ref())?;
     check_order(op, &copies, &barriers)?;
     let static_trip = static_trip(op);
-    Ok(CheckedLoop { op, kernel, slots, rings, layouts, copies, barriers, registers, static_trip })
+    Ok(CheckedLoop {
+        op,
+        kernel,
+        slots,
+        rings,
+        layouts,
+        copies,
+        barriers,
+        registers,
+        static_trip,
+    })
 }
 
 fn check_copy<'ir>(
@@ -156,30 +205,54 @@ fn check_copy<'ir>(
     let load = find(index, &copy.load)?;
     let store = find(index, &copy.store)?;
     let refuse = |code, message: String| Err(Error::refused(code, store.location(), message));
-    if !matches!(load.name(), "vector.load" | "memref.load") || !matches!(store.name(), "vector.store" | "memref.store") {
-        return refuse("not-a-pure-copy", format!("{} into {} is not a copy this rewrite knows", load.name(), store.name()));
+    if !matches!(load.name(), "vector.load" | "memref.load") || !matches!(store.name(), "vector.store" | "memref.store")
+    {
+        return refuse(
+            "not-a-pure-copy",
+            format!("{} into {} is not a copy this rewrite knows", load.name(), store.name()),
+        );
     }
     if store.operand(0) != load.result(0) || load.result(0).uses().len() != 1 {
-        return refuse("not-a-pure-copy", "the value stored is not exactly the value loaded".to_owned());
+        return refuse(
+            "not-a-pure-copy",
+            "the value stored is not exactly the value loaded".to_owned(),
+        );
     }
     if store.parent() != Some(scope) || load.parent() != Some(scope) {
-        return refuse("not-sequential", "the copy does not stand directly in the pipelined loop".to_owned());
+        return refuse(
+            "not-sequential",
+            "the copy does not stand directly in the pipelined loop".to_owned(),
+        );
     }
     let bytes = load.result(0).ty().bytes();
     if bytes != Some(u64::from(width_bytes)) {
-        return refuse("width-unsupported", format!("the copy moves {bytes:?} bytes, the plan says {width_bytes}"));
+        return refuse(
+            "width-unsupported",
+            format!("the copy moves {bytes:?} bytes, the plan says {width_bytes}"),
+        );
     }
     if slots > 1 && !matches!(width_bytes, 4 | 8 | 16) {
-        return refuse("width-unsupported", format!("cp.async moves 4, 8 or 16 bytes, not {width_bytes}"));
+        return refuse(
+            "width-unsupported",
+            format!("cp.async moves 4, 8 or 16 bytes, not {width_bytes}"),
+        );
     }
     let iv = scope.body().expect("scf.for has one block").argument(0);
     for operand in load.operands().chain(store.operands().skip(1)) {
         if let Some(op) = blocker(operand, scope, &|value| value == iv) {
-            let message = format!("its address depends on {} at {}, which cannot run ahead", op.name(), op.location());
+            let message = format!(
+                "its address depends on {} at {}, which cannot run ahead",
+                op.name(),
+                op.location()
+            );
             return refuse("not-a-pure-copy", message);
         }
     }
-    Ok(Copy { load, store, width_bytes })
+    Ok(Copy {
+        load,
+        store,
+        width_bytes,
+    })
 }
 
 fn check_registers<'ir>(
@@ -191,20 +264,34 @@ fn check_registers<'ir>(
     let inner = find_loop(index, plan.loop_index)?;
     let refuse = |code, message: String| Err(Error::refused(code, inner.location(), message));
     if inner.parent() != Some(scope) {
-        return refuse("not-sequential", "the register loop does not stand directly in the pipelined loop".to_owned());
+        return refuse(
+            "not-sequential",
+            "the register loop does not stand directly in the pipelined loop".to_owned(),
+        );
     }
-    let (Some(lower), Some(upper), Some(step)) =
-        (constant_index(inner.operand(0)), constant_index(inner.operand(1)), constant_index(inner.operand(2)))
-    else {
-        return refuse("not-sequential", "the register loop has no static bounds, so it cannot be unrolled".to_owned());
+    let (Some(lower), Some(upper), Some(step)) = (
+        constant_index(inner.operand(0)),
+        constant_index(inner.operand(1)),
+        constant_index(inner.operand(2)),
+    ) else {
+        return refuse(
+            "not-sequential",
+            "the register loop has no static bounds, so it cannot be unrolled".to_owned(),
+        );
     };
     if step <= 0 || upper <= lower {
-        return refuse("not-sequential", format!("the register loop from {lower} to {upper} by {step} never runs"));
+        return refuse(
+            "not-sequential",
+            format!("the register loop from {lower} to {upper} by {step} never runs"),
+        );
     }
     let steps = (upper - lower).div_ceil_positive(step);
     let depth = plan.depth as usize;
     if depth == 0 || plan.read_ahead + 1 != plan.depth {
-        let message = format!("depth {} needs a read-ahead of one less, the plan says {}", plan.depth, plan.read_ahead);
+        let message = format!(
+            "depth {} needs a read-ahead of one less, the plan says {}",
+            plan.depth, plan.read_ahead
+        );
         return refuse("register-depth-exceeds-chunk", message);
     }
     if depth > 1 && (slots < 2 || depth > steps + 1) {
@@ -215,12 +302,20 @@ fn check_registers<'ir>(
         );
         return refuse("register-depth-exceeds-chunk", message);
     }
-    let loads = plan.loads.iter().map(|id| find(index, id)).collect::<Result<Vec<_>, _>>()?;
+    let loads = plan
+        .loads
+        .iter()
+        .map(|id| find(index, id))
+        .collect::<Result<Vec<_>, _>>()?;
     let outer_iv = scope.body().expect("scf.for has one block").argument(0);
     let inner_iv = inner.body().expect("scf.for has one block").argument(0);
     for load in &loads {
         if load.parent() != Some(inner) || access(*load).is_none() || load.num_results() != 1 {
-            return Err(Error::refused("unknown-op", load.location(), "not a register load of the planned loop"));
+            return Err(Error::refused(
+                "unknown-op",
+                load.location(),
+                "not a register load of the planned loop",
+            ));
         }
         for operand in load.operands() {
             if let Some(op) = blocker(operand, scope, &|value| value == outer_iv || value == inner_iv) {
@@ -229,7 +324,14 @@ fn check_registers<'ir>(
             }
         }
     }
-    Ok(Registers { inner, depth, steps, lower, step, loads })
+    Ok(Registers {
+        inner,
+        depth,
+        steps,
+        lower,
+        step,
+        loads,
+    })
 }
 
 /// Every read of a ring must be one that the rewrite gives a slot: inside the loop, and with a register pipeline one
@@ -255,7 +357,10 @@ fn check_readers<'ir>(
             return Err(Error::refused("several-writers", op.location(), message));
         }
         if registers.is_some_and(|registers| registers.depth > 1 && !registers.loads.contains(&op)) {
-            let message = format!("{} reads the buffer, but is not among the register loads of the plan", op.name());
+            let message = format!(
+                "{} reads the buffer, but is not among the register loads of the plan",
+                op.name()
+            );
             return Err(Error::refused("sync-positions-differ", op.location(), message));
         }
     }
@@ -311,9 +416,18 @@ impl DivCeil for i64 {
 }
 
 fn static_trip(op: Op<'_>) -> Option<u64> {
-    let (lower, upper, step) =
-        (constant_index(op.operand(0))?, constant_index(op.operand(1))?, constant_index(op.operand(2))?);
-    (step > 0).then(|| if upper > lower { (upper - lower).div_ceil_positive(step) as u64 } else { 0 })
+    let (lower, upper, step) = (
+        constant_index(op.operand(0))?,
+        constant_index(op.operand(1))?,
+        constant_index(op.operand(2))?,
+    );
+    (step > 0).then(|| {
+        if upper > lower {
+            (upper - lower).div_ceil_positive(step) as u64
+        } else {
+            0
+        }
+    })
 }
 
 /// What the pieces of the rewrite share.
@@ -338,14 +452,22 @@ fn rewrite<'ir>(context: &'ir Context, checked: CheckedLoop<'ir>) {
         step: op.operand(2),
         checked: &checked,
     };
-    let results = if checked.slots == 1 { rewriter.single_slot(&builder) } else { rewriter.pipelined(&builder) };
+    let results = if checked.slots == 1 {
+        rewriter.single_slot(&builder)
+    } else {
+        rewriter.pipelined(&builder)
+    };
     for (old, new) in op.results().zip(results) {
         old.replace_all_uses_with(new);
     }
     op.erase();
     for ring in &checked.rings {
         for used in ring.buffer.uses() {
-            assert!(used.op.is("memref.dealloc"), "{:?} still uses a buffer that became a ring", used.op);
+            assert!(
+                used.op.is("memref.dealloc"),
+                "{:?} still uses a buffer that became a ring",
+                used.op
+            );
             used.op.erase();
         }
         multi_buffer::remove(context, ring.buffer);
@@ -369,7 +491,13 @@ fn create_rings<'ir>(
     let builder = Builder::before(context, first).with_location(checked.op.location());
     let used = preorder(checked.kernel)
         .into_iter()
-        .filter(|op| op.is("memref.view") && op.operand(0).def_op().is_some_and(|op| op.is("gpu.dynamic_shared_memory")))
+        .filter(|op| {
+            op.is("memref.view")
+                && op
+                    .operand(0)
+                    .def_op()
+                    .is_some_and(|op| op.is("gpu.dynamic_shared_memory"))
+        })
         .filter_map(|view| {
             Some(constant_index(view.operand(1))? as u64 + view.result(0).ty().as_memref()?.static_bytes()?)
         })
@@ -379,7 +507,12 @@ fn create_rings<'ir>(
     let dynamic = multi_buffer::dynamic_shared_memory(&builder);
     let mut rings = HashMap::new();
     for ((request, offset), layout) in checked.rings.iter().zip(offsets).zip(&checked.layouts) {
-        let ring = multi_buffer::create(&builder.with_location(request.buffer.location()), dynamic, request, offset);
+        let ring = multi_buffer::create(
+            &builder.with_location(request.buffer.location()),
+            dynamic,
+            request,
+            offset,
+        );
         rings.insert(request.buffer, (ring, *layout));
     }
     rings
@@ -430,8 +563,11 @@ impl<'ir> Rewriter<'_, 'ir> {
                     .map(|number| materialize(&builder, copy.store.operand(number), scope, &mut map)),
             );
             swizzle::apply(&builder, layout, ring.value, &mut target);
-            let source: Vec<Value<'ir>> =
-                copy.load.operands().map(|operand| materialize(&builder, operand, scope, &mut map)).collect();
+            let source: Vec<Value<'ir>> = copy
+                .load
+                .operands()
+                .map(|operand| materialize(&builder, operand, scope, &mut map))
+                .collect();
             async_copy(&builder, copy, ring.value, &target, &source);
         }
     }
@@ -471,11 +607,17 @@ impl<'ir> Rewriter<'_, 'ir> {
         let mut map = Mapping::new();
         let inner_iv = registers.inner.body().expect("scf.for has one block").argument(0);
         map.insert(self.iv, iv);
-        map.insert(inner_iv, builder.index(registers.lower + number as i64 * registers.step));
+        map.insert(
+            inner_iv,
+            builder.index(registers.lower + number as i64 * registers.step),
+        );
         registers
             .loads
             .iter()
-            .map(|load| self.access_in_slot(&builder.with_location(load.location()), *load, slot, &mut map).result(0))
+            .map(|load| {
+                self.access_in_slot(&builder.with_location(load.location()), *load, slot, &mut map)
+                    .result(0)
+            })
             .collect()
     }
 
@@ -560,7 +702,12 @@ impl<'ir> Rewriter<'_, 'ir> {
                     if registers.depth == 1 {
                         self.unrolled(body, registers, slot, &mut map);
                     } else {
-                        let reads = Reads { iv, slot, next, fragments };
+                        let reads = Reads {
+                            iv,
+                            slot,
+                            next,
+                            fragments,
+                        };
                         ahead = self.rotated(body, registers, &reads, &mut map, |body| refill(body, slot, slots));
                     }
                 }
@@ -576,8 +723,12 @@ impl<'ir> Rewriter<'_, 'ir> {
 
     /// The operations of the body that stay: not the copies, not the replaced barriers, not the terminator.
     fn kept_ops(&self) -> Vec<Op<'ir>> {
-        let moved: HashSet<Op<'ir>> =
-            self.checked.copies.iter().flat_map(|copy| [copy.load, copy.store]).collect();
+        let moved: HashSet<Op<'ir>> = self
+            .checked
+            .copies
+            .iter()
+            .flat_map(|copy| [copy.load, copy.store])
+            .collect();
         let block = self.checked.op.body().expect("scf.for has one block");
         block
             .ops()
@@ -634,8 +785,11 @@ impl<'ir> Rewriter<'_, 'ir> {
         refill: impl Fn(&Builder<'ir>),
     ) -> Vec<Value<'ir>> {
         let read_ahead = registers.depth - 1;
-        let mut sets: Vec<Vec<Value<'ir>>> =
-            reads.fragments.chunks(registers.loads.len()).map(<[Value<'ir>]>::to_vec).collect();
+        let mut sets: Vec<Vec<Value<'ir>>> = reads
+            .fragments
+            .chunks(registers.loads.len())
+            .map(<[Value<'ir>]>::to_vec)
+            .collect();
         let mut values: Vec<Value<'ir>> = registers.inner.operands().skip(3).map(|value| map.get(value)).collect();
         let next_iv = self.later(body, reads.iv, 1);
         for number in 0..registers.steps {
@@ -649,14 +803,19 @@ impl<'ir> Rewriter<'_, 'ir> {
                 self.fragments(body, registers, next_iv, target - registers.steps, reads.next)
             });
             let current = sets[number].clone();
-            values = self.step(body, registers, number, &values, map, |builder, op, map| {
-                match registers.loads.iter().position(|load| *load == op) {
+            values = self.step(
+                body,
+                registers,
+                number,
+                &values,
+                map,
+                |builder, op, map| match registers.loads.iter().position(|load| *load == op) {
                     Some(position) => map.insert(op.result(0), current[position]),
                     None => {
                         clone_op(builder, op, map);
                     }
-                }
-            });
+                },
+            );
         }
         for (old, new) in registers.inner.results().zip(values) {
             map.insert(old, new);
@@ -676,7 +835,10 @@ impl<'ir> Rewriter<'_, 'ir> {
     ) -> Vec<Value<'ir>> {
         let block = registers.inner.body().expect("scf.for has one block");
         let mut map = map.clone();
-        map.insert(block.argument(0), body.index(registers.lower + number as i64 * registers.step));
+        map.insert(
+            block.argument(0),
+            body.index(registers.lower + number as i64 * registers.step),
+        );
         for (old, new) in block.arguments().skip(1).zip(values) {
             map.insert(old, *new);
         }
@@ -746,7 +908,13 @@ fn wait_and_barrier(builder: &Builder<'_>, pending: u32) {
 }
 
 /// `nvgpu.device_async_copy` of the whole width; 16 bytes go past L1 (`cp.async.cg`).
-fn async_copy<'ir>(builder: &Builder<'ir>, copy: &Copy<'ir>, ring: Value<'ir>, target: &[Value<'ir>], source: &[Value<'ir>]) {
+fn async_copy<'ir>(
+    builder: &Builder<'ir>,
+    copy: &Copy<'ir>,
+    ring: Value<'ir>,
+    target: &[Value<'ir>],
+    source: &[Value<'ir>],
+) {
     let context = builder.context();
     let value = copy.load.result(0).ty();
     let elements = value.as_vector().map_or(1, |(shape, _)| shape.iter().product());
@@ -766,4 +934,3 @@ fn async_copy<'ir>(builder: &Builder<'ir>, copy: &Copy<'ir>, ring: Value<'ir>, t
     }
     op.build();
 }
-

@@ -35,7 +35,14 @@ pub struct Hazard {
 
 impl fmt::Display for Hazard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: thread {} at byte {}: {}", self.kind.code(), self.thread, self.offset, self.second)?;
+        write!(
+            f,
+            "{}: thread {} at byte {}: {}",
+            self.kind.code(),
+            self.thread,
+            self.offset,
+            self.second
+        )?;
         match &self.first {
             Some(first) => write!(f, ", after {first}"),
             None => Ok(()),
@@ -56,21 +63,36 @@ pub struct Judgement {
 
 /// Judges every kernel (`gpu.func` with a known block size) of a module in upstream dialects.
 pub fn check(module: &Module<'_>) -> Vec<Judgement> {
-    preorder(module.op()).into_iter().filter(|op| op.is("gpu.func")).map(judge).collect()
+    preorder(module.op())
+        .into_iter()
+        .filter(|op| op.is("gpu.func"))
+        .map(judge)
+        .collect()
 }
 
 fn judge(kernel: Op<'_>) -> Judgement {
     let size = kernel.attr("known_block_size").and_then(Attr::as_ints);
-    let Some(size) = size.filter(|size| size.len() == 3 && size.iter().all(|extent| (1..=1024).contains(extent))) else {
+    let Some(size) = size.filter(|size| size.len() == 3 && size.iter().all(|extent| (1..=1024).contains(extent)))
+    else {
         let reason = "the kernel has no known_block_size".to_owned();
-        return Judgement { not_judged: Some(reason), ..Judgement::default() };
+        return Judgement {
+            not_judged: Some(reason),
+            ..Judgement::default()
+        };
     };
     let Some(body) = kernel.body() else {
         let reason = "the kernel's body is not a single block".to_owned();
-        return Judgement { not_judged: Some(reason), ..Judgement::default() };
+        return Judgement {
+            not_judged: Some(reason),
+            ..Judgement::default()
+        };
     };
     let mut machine = Machine::new([size[0], size[1], size[2]]);
     let result = machine.run_block(body);
     let (hazards, accesses) = machine.into_findings();
-    Judgement { hazards, not_judged: result.err(), accesses }
+    Judgement {
+        hazards,
+        not_judged: result.err(),
+        accesses,
+    }
 }

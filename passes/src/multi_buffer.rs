@@ -44,19 +44,29 @@ pub struct Ring<'ir> {
 pub fn check<'ir>(buffer: Value<'ir>, slots: u32) -> Result<RingRequest<'ir>, Error> {
     let refuse = |code, message: String| Err(Error::refused(code, buffer.location(), message));
     let Some(memref) = buffer.ty().as_memref().filter(|memref| memref.is_workgroup) else {
-        return refuse("unknown-op", format!("{} is not a memref in workgroup memory", buffer.ty()));
+        return refuse(
+            "unknown-op",
+            format!("{} is not a memref in workgroup memory", buffer.ty()),
+        );
     };
     let Some(slot_bytes) = memref.static_bytes() else {
-        return refuse("not-contiguous", format!("{} has no static size, so its slots cannot be laid out", buffer.ty()));
+        return refuse(
+            "not-contiguous",
+            format!("{} has no static size, so its slots cannot be laid out", buffer.ty()),
+        );
     };
     if !memref.is_row_major() {
-        return refuse("not-contiguous", format!("{} is not contiguous; a ring needs a row-major buffer", buffer.ty()));
+        return refuse(
+            "not-contiguous",
+            format!("{} is not contiguous; a ring needs a row-major buffer", buffer.ty()),
+        );
     }
     match buffer.def() {
         Def::Result(op, _) if matches!(op.name(), "memref.alloc" | "memref.alloca") => {}
         Def::Argument(block, _) if block.parent().is_some_and(|op| op.is("gpu.func")) => {}
         _ => {
-            let message = "only allocations and workgroup attributions can be given slots; views of other memory cannot";
+            let message =
+                "only allocations and workgroup attributions can be given slots; views of other memory cannot";
             return refuse("unknown-op", message.to_owned());
         }
     }
@@ -66,11 +76,20 @@ pub fn check<'ir>(buffer: Value<'ir>, slots: u32) -> Result<RingRequest<'ir>, Er
             return Err(Error::refused(
                 "unknown-op",
                 used.op.location(),
-                format!("{} uses the buffer in a way that cannot be given a slot", used.op.name()),
+                format!(
+                    "{} uses the buffer in a way that cannot be given a slot",
+                    used.op.name()
+                ),
             ));
         }
     }
-    Ok(RingRequest { buffer, memref, slot_bytes, slots, uses })
+    Ok(RingRequest {
+        buffer,
+        memref,
+        slot_bytes,
+        slots,
+        uses,
+    })
 }
 
 /// Where the memref and its first index stand among the operands of an access.
@@ -85,10 +104,14 @@ pub struct Access {
 /// The shape of an operation that reads or writes memory at given indices.
 pub fn access(op: Op<'_>) -> Option<Access> {
     match op.name() {
-        "vector.load" | "memref.load" | "nvgpu.ldmatrix" | "vector.transfer_read" => {
-            Some(Access { memref: 0, first_index: 1 })
-        }
-        "vector.store" | "memref.store" | "vector.transfer_write" => Some(Access { memref: 1, first_index: 2 }),
+        "vector.load" | "memref.load" | "nvgpu.ldmatrix" | "vector.transfer_read" => Some(Access {
+            memref: 0,
+            first_index: 1,
+        }),
+        "vector.store" | "memref.store" | "vector.transfer_write" => Some(Access {
+            memref: 1,
+            first_index: 2,
+        }),
         _ => None,
     }
 }
@@ -109,11 +132,24 @@ pub fn layout(requests: &[RingRequest<'_>], first_free: u64) -> (Vec<u64>, u64) 
 pub fn create<'ir>(builder: &Builder<'ir>, dynamic: Value<'ir>, request: &RingRequest<'ir>, offset: u64) -> Ring<'ir> {
     let context = builder.context();
     let mut shape = vec![i64::from(request.slots)];
-    shape.extend(request.memref.shape.iter().map(|extent| extent.expect("checked to be static")));
+    shape.extend(
+        request
+            .memref
+            .shape
+            .iter()
+            .map(|extent| extent.expect("checked to be static")),
+    );
     let ty = Type::memref(&shape, request.memref.element, Some(Attr::workgroup_space(context)));
     let offset = builder.index(offset as i64);
-    let value = builder.op("memref.view").operands(&[dynamic, offset]).result(ty).value();
-    Ring { value, slots: request.slots }
+    let value = builder
+        .op("memref.view")
+        .operands(&[dynamic, offset])
+        .result(ty)
+        .value();
+    Ring {
+        value,
+        slots: request.slots,
+    }
 }
 
 /// `gpu.dynamic_shared_memory` at the builder's place.
@@ -129,7 +165,10 @@ pub fn remove<'ir>(context: &'ir Context, buffer: Value<'ir>) {
         Def::Result(op, _) => op.erase(),
         Def::Argument(block, index) => {
             let kernel = block.parent().expect("checked to be an attribution of a kernel");
-            let count = kernel.attr("workgroup_attributions").and_then(Attr::as_int).unwrap_or(0);
+            let count = kernel
+                .attr("workgroup_attributions")
+                .and_then(Attr::as_int)
+                .unwrap_or(0);
             block.erase_argument(index);
             kernel.set_attr("workgroup_attributions", Attr::int(Type::int(context, 64), count - 1));
             kernel.remove_attr("workgroup_attrib_attrs");
@@ -139,13 +178,16 @@ pub fn remove<'ir>(context: &'ir Context, buffer: Value<'ir>) {
 
 /// The end of what a kernel uses of dynamic shared memory: the furthest byte of any view of it.
 pub fn dynamic_bytes(module: &Module<'_>) -> u64 {
-    let ends = preorder(module.op()).into_iter().filter(|op| op.is("memref.view")).filter_map(|view| {
-        let source = view.operand(0).def_op()?;
-        if !source.is("gpu.dynamic_shared_memory") {
-            return None;
-        }
-        let offset = alcop_compiler::ir::constant_index(view.operand(1))?;
-        Some(offset as u64 + view.result(0).ty().as_memref()?.static_bytes()?)
-    });
+    let ends = preorder(module.op())
+        .into_iter()
+        .filter(|op| op.is("memref.view"))
+        .filter_map(|view| {
+            let source = view.operand(0).def_op()?;
+            if !source.is("gpu.dynamic_shared_memory") {
+                return None;
+            }
+            let offset = alcop_compiler::ir::constant_index(view.operand(1))?;
+            Some(offset as u64 + view.result(0).ty().as_memref()?.static_bytes()?)
+        });
     ends.max().unwrap_or(0)
 }

@@ -17,7 +17,10 @@ pub fn lower(module: &mut Module<'_>) -> Result<(), Error> {
     module.run_upstream_passes(LOWERING)?;
     export_dynamic_shared_memory(module);
     require_block_size(module);
-    module.verify().map_err(|diagnostics| Error::Invalid { pass: "lower to nvvm", diagnostics })
+    module.verify().map_err(|diagnostics| Error::Invalid {
+        pass: "lower to nvvm",
+        diagnostics,
+    })
 }
 
 /// `scf.if %p { copies }` becomes predicated copies, so that a loop body stays one basic block that the assembler can
@@ -32,11 +35,15 @@ fn predicate_copies(module: &Module<'_>) {
 
 fn holds_only_copies(op: Op<'_>) -> bool {
     let mut regions = op.regions();
-    let (Some(then), Some(otherwise)) = (regions.next(), regions.next()) else { return false };
+    let (Some(then), Some(otherwise)) = (regions.next(), regions.next()) else {
+        return false;
+    };
     if op.num_results() != 0 || otherwise.blocks().next().is_some() {
         return false;
     }
-    let Some(block) = then.blocks().next() else { return false };
+    let Some(block) = then.blocks().next() else {
+        return false;
+    };
     let mut copies = 0;
     for inner in block.ops() {
         if inner.is("nvgpu.device_async_copy") {
@@ -76,16 +83,27 @@ fn predicate(module: &Module<'_>, op: Op<'_>) {
         }
         let builder = place.with_location(inner.location());
         let bytes = copy_bytes(inner).expect("checked by holds_only_copies");
-        let segments = inner.attr("operandSegmentSizes").and_then(Attr::as_ints).expect("an operand of each kind");
+        let segments = inner
+            .attr("operandSegmentSizes")
+            .and_then(Attr::as_ints)
+            .expect("an operand of each kind");
         let target_rank = segments[1] as usize;
-        let target = element_address(&builder, inner.operand(0), &inner.operands().skip(1).take(target_rank).collect::<Vec<_>>());
+        let target = element_address(
+            &builder,
+            inner.operand(0),
+            &inner.operands().skip(1).take(target_rank).collect::<Vec<_>>(),
+        );
         let source = element_address(
             &builder,
             inner.operand(1 + target_rank),
             &inner.operands().skip(2 + target_rank).collect::<Vec<_>>(),
         );
         // Shared addresses are 32 bits wide in the shared window (PTX ISA, "State Spaces").
-        let target = builder.op("arith.trunci").operands(&[target]).result(Type::int(context, 32)).value();
+        let target = builder
+            .op("arith.trunci")
+            .operands(&[target])
+            .result(Type::int(context, 32))
+            .value();
         let cache = if bytes == 16 { "cg" } else { "ca" };
         let text = format!("@$0 cp.async.{cache}.shared.global [$1], [$2], {bytes};");
         builder
@@ -108,7 +126,11 @@ fn element_address<'ir>(
     let context = builder.context();
     let parts = memref.ty().as_memref().expect("a copy's operand is a memref");
     let bytes = parts.element.bytes().expect("a copy moves whole bytes") as i64;
-    let base = builder.op("memref.extract_aligned_pointer_as_index").operands(&[memref]).result(Type::index(context)).value();
+    let base = builder
+        .op("memref.extract_aligned_pointer_as_index")
+        .operands(&[memref])
+        .result(Type::index(context))
+        .value();
     let mut offset = builder.index(parts.offset.unwrap_or(0) * bytes);
     for (index, stride) in indices.iter().zip(&parts.strides) {
         let stride = stride.expect("predicated copies have static strides");
@@ -118,7 +140,11 @@ fn element_address<'ir>(
         };
     }
     let address = builder.add(base, offset);
-    builder.op("arith.index_cast").operands(&[address]).result(Type::int(context, 64)).value()
+    builder
+        .op("arith.index_cast")
+        .operands(&[address])
+        .result(Type::int(context, 64))
+        .value()
 }
 
 /// MLIR lowers dynamic shared memory to an internal array of no elements, which LLVM prints as one byte. External, it
@@ -127,11 +153,16 @@ fn export_dynamic_shared_memory(module: &Module<'_>) {
     let context = module.context();
     for op in preorder(module.op()) {
         let is_shared = op.is("llvm.mlir.global") && op.attr("addr_space").and_then(Attr::as_int) == Some(3);
-        let is_empty = op.attr("global_type").is_some_and(|ty| ty.as_type().is_some_and(is_empty_array));
+        let is_empty = op
+            .attr("global_type")
+            .is_some_and(|ty| ty.as_type().is_some_and(is_empty_array));
         if is_shared && is_empty {
             let external = Attr::parse(context, "#llvm.linkage<external>").expect("the llvm dialect is loaded");
             op.set_attr("linkage", external);
-            op.set_attr("alignment", Attr::int(Type::int(context, 64), RING_ALIGNMENT_BYTES as i64));
+            op.set_attr(
+                "alignment",
+                Attr::int(Type::int(context, 64), RING_ALIGNMENT_BYTES as i64),
+            );
         }
     }
 }

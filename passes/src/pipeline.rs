@@ -29,7 +29,11 @@ pub fn compile(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str)
     let dynamic_shared_bytes = multi_buffer::dynamic_bytes(module);
     nvvm::lower(module)?;
     let assembly = ptx::assemble(module, architecture, true)?;
-    Ok(Compiled { pipelined, assembly, dynamic_shared_bytes })
+    Ok(Compiled {
+        pipelined,
+        assembly,
+        dynamic_shared_bytes,
+    })
 }
 
 /// No code is generated for a kernel that the judge did not acquit.

@@ -27,10 +27,17 @@ pub const ARCHITECTURES: [&str; 5] = ["sm_80", "sm_86", "sm_87", "sm_89", "sm_90
 pub fn assemble(module: &Module<'_>, architecture: &str, keep_llvm: bool) -> Result<Assembly, Error> {
     if !ARCHITECTURES.contains(&architecture) {
         let known = ARCHITECTURES.join(", ");
-        return Err(Error::Llvm(format!("no code generation for {architecture}; known: {known}")));
+        return Err(Error::Llvm(format!(
+            "no code generation for {architecture}; known: {known}"
+        )));
     }
-    let kernels: Vec<Op<'_>> = preorder(module.op()).into_iter().filter(|op| op.is("gpu.module")).collect();
-    let [gpu_module] = kernels.as_slice() else { return Err(Error::Kernels { found: kernels.len() }) };
+    let kernels: Vec<Op<'_>> = preorder(module.op())
+        .into_iter()
+        .filter(|op| op.is("gpu.module"))
+        .collect();
+    let [gpu_module] = kernels.as_slice() else {
+        return Err(Error::Kernels { found: kernels.len() });
+    };
     let llvm = LlvmContext::create();
     // SAFETY: the operation is a lowered gpu.module, and both bindings link the same libLLVM, so the context that one
     // made is one that the other understands.
@@ -43,14 +50,20 @@ pub fn assemble(module: &Module<'_>, architecture: &str, keep_llvm: bool) -> Res
     let machine = target_machine(architecture)?;
     llvm_module.set_triple(&machine.get_triple());
     llvm_module.set_data_layout(&machine.get_target_data().get_data_layout());
-    let text = if keep_llvm { llvm_module.print_to_string().to_string() } else { String::new() };
+    let text = if keep_llvm {
+        llvm_module.print_to_string().to_string()
+    } else {
+        String::new()
+    };
     llvm_module
         .run_passes("default<O3>", &machine, PassBuilderOptions::create())
         .map_err(|error| Error::Llvm(error.to_string()))?;
     let buffer = machine
         .write_to_memory_buffer(&llvm_module, FileType::Assembly)
         .map_err(|error| Error::Llvm(error.to_string()))?;
-    let ptx = String::from_utf8_lossy(buffer.as_slice()).trim_end_matches('\0').to_owned();
+    let ptx = String::from_utf8_lossy(buffer.as_slice())
+        .trim_end_matches('\0')
+        .to_owned();
     Ok(Assembly { ptx, llvm: text })
 }
 

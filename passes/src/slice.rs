@@ -15,13 +15,24 @@ pub fn is_pure(op: Op<'_>) -> bool {
         ),
         "memref" => matches!(
             op.name(),
-            "memref.subview" | "memref.cast" | "memref.reinterpret_cast" | "memref.expand_shape"
-                | "memref.collapse_shape" | "memref.view" | "memref.dim" | "memref.get_global"
+            "memref.subview"
+                | "memref.cast"
+                | "memref.reinterpret_cast"
+                | "memref.expand_shape"
+                | "memref.collapse_shape"
+                | "memref.view"
+                | "memref.dim"
+                | "memref.get_global"
         ),
         "vector" => matches!(
             op.name(),
-            "vector.extract" | "vector.insert" | "vector.broadcast" | "vector.extract_strided_slice"
-                | "vector.insert_strided_slice" | "vector.shape_cast" | "vector.bitcast"
+            "vector.extract"
+                | "vector.insert"
+                | "vector.broadcast"
+                | "vector.extract_strided_slice"
+                | "vector.insert_strided_slice"
+                | "vector.shape_cast"
+                | "vector.bitcast"
         ),
         _ => false,
     }
@@ -52,7 +63,12 @@ pub fn blocker<'ir>(value: Value<'ir>, scope: Op<'ir>, known: &dyn Fn(Value<'ir>
 
 /// What stands for `value` here: its mapping, itself when it is defined outside of `scope`, or a clone of the pure
 /// operations behind it. [`blocker`] must have found nothing.
-pub fn materialize<'ir>(builder: &Builder<'ir>, value: Value<'ir>, scope: Op<'ir>, map: &mut Mapping<'ir>) -> Value<'ir> {
+pub fn materialize<'ir>(
+    builder: &Builder<'ir>,
+    value: Value<'ir>,
+    scope: Op<'ir>,
+    map: &mut Mapping<'ir>,
+) -> Value<'ir> {
     if map.contains(value) {
         return map.get(value);
     }

@@ -25,7 +25,8 @@ pub fn check(request: &RingRequest<'_>) -> Result<(), Error> {
     let columns = request.memref.shape.last().copied().flatten().unwrap_or(0);
     let element = request.memref.element.bytes().unwrap_or(0) as i64;
     let row_bytes = columns * element;
-    let ok = request.memref.shape.len() == 2 && row_bytes % PIECE_BYTES == 0 && (row_bytes / PIECE_BYTES).count_ones() == 1;
+    let ok =
+        request.memref.shape.len() == 2 && row_bytes % PIECE_BYTES == 0 && (row_bytes / PIECE_BYTES).count_ones() == 1;
     if ok {
         return Ok(());
     }
@@ -38,7 +39,11 @@ pub fn check(request: &RingRequest<'_>) -> Result<(), Error> {
 
 /// The piece index of row `row` is xor-ed with this; `pieces` are those of a row, a power of two.
 pub fn pattern(row: i64, pieces: i64) -> i64 {
-    if pieces >= PIECES_PER_WAVEFRONT { row % PIECES_PER_WAVEFRONT } else { row / (PIECES_PER_WAVEFRONT / pieces) % pieces }
+    if pieces >= PIECES_PER_WAVEFRONT {
+        row % PIECES_PER_WAVEFRONT
+    } else {
+        row / (PIECES_PER_WAVEFRONT / pieces) % pieces
+    }
 }
 
 /// Rewrites the indices `[slot, row, column]` of an access to a ring.
@@ -54,7 +59,9 @@ pub fn apply<'ir>(builder: &Builder<'ir>, layout: SharedLayout, ring: Value<'ir>
     if pieces == 1 {
         return;
     }
-    let [_, row, column] = indices else { unreachable!("checked by check()") };
+    let [_, row, column] = indices else {
+        unreachable!("checked by check()")
+    };
     let row_bits = if pieces >= PIECES_PER_WAVEFRONT {
         builder.and(*row, builder.index(PIECES_PER_WAVEFRONT - 1))
     } else {

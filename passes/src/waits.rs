@@ -36,7 +36,11 @@ mod tests {
     #[test]
     fn the_counts_of_a_two_level_pipeline() {
         for slots in 2..=8 {
-            let positions = Positions { prologue_commits: slots, commit_before_wait: false, reads_ahead: 1 };
+            let positions = Positions {
+                prologue_commits: slots,
+                commit_before_wait: false,
+                reads_ahead: 1,
+            };
             for iteration in 0..10 {
                 assert_eq!(steady_wait(positions, iteration), Some(slots - 2));
             }
@@ -47,14 +51,22 @@ mod tests {
     #[test]
     fn the_counts_of_a_shared_pipeline() {
         for slots in 2..=8 {
-            let positions = Positions { prologue_commits: slots - 1, commit_before_wait: false, reads_ahead: 0 };
+            let positions = Positions {
+                prologue_commits: slots - 1,
+                commit_before_wait: false,
+                reads_ahead: 0,
+            };
             assert_eq!(steady_wait(positions, 0), Some(slots - 2));
         }
     }
 
     #[test]
     fn reading_what_was_never_committed_has_no_count() {
-        let positions = Positions { prologue_commits: 1, commit_before_wait: false, reads_ahead: 1 };
+        let positions = Positions {
+            prologue_commits: 1,
+            commit_before_wait: false,
+            reads_ahead: 1,
+        };
         assert_eq!(steady_wait(positions, 0), None);
         assert_eq!(prologue_wait(0), None);
     }

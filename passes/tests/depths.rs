@@ -28,10 +28,18 @@ fn split(ptx: &str) -> (Vec<&str>, Vec<&str>, Vec<&str>) {
         if let Some(label) = line.strip_suffix(':') {
             labels.insert(label, number);
         }
-        let target = line.trim_end_matches(';').rsplit(char::is_whitespace).next().unwrap_or("");
+        let target = line
+            .trim_end_matches(';')
+            .rsplit(char::is_whitespace)
+            .next()
+            .unwrap_or("");
         if line.contains("bra") && labels.contains_key(target) {
             let head = labels[target];
-            return (lines[..head].to_vec(), lines[head..=number].to_vec(), lines[number + 1..].to_vec());
+            return (
+                lines[..head].to_vec(),
+                lines[head..=number].to_vec(),
+                lines[number + 1..].to_vec(),
+            );
         }
     }
     panic!("no loop in\n{ptx}");
@@ -82,7 +90,10 @@ fn each_depth_compiles_as_planned_or_is_refused() {
                 let legal = register_stages == 1 || shared_stages >= 2 && register_stages <= k_steps + 1;
                 match compiled(Layout::Nn, &schedule) {
                     Ok(compiled) if legal => check(&compiled, &schedule),
-                    Err(Error::Refused { code: "register-depth-exceeds-chunk", .. }) if !legal => {}
+                    Err(Error::Refused {
+                        code: "register-depth-exceeds-chunk",
+                        ..
+                    }) if !legal => {}
                     Ok(_) => panic!("{schedule} is not legal, but compiled"),
                     Err(error) => panic!("{schedule} (legal: {legal}): {error}"),
                 }
@@ -93,15 +104,26 @@ fn each_depth_compiles_as_planned_or_is_refused() {
 
 fn check(compiled: &Compiled, schedule: &TileSchedule) {
     let (s, r, steps) = (schedule.shared_stages, schedule.register_stages, schedule.k_steps());
-    assert_eq!(compiled.dynamic_shared_bytes, u64::from(s * (128 + 128) * schedule.block_k() * 2), "{schedule}");
+    assert_eq!(
+        compiled.dynamic_shared_bytes,
+        u64::from(s * (128 + 128) * schedule.block_k() * 2),
+        "{schedule}"
+    );
     let ptx = &compiled.assembly.ptx;
-    assert!(ptx.contains(".extern .shared .align 128 .b8"), "{schedule}: dynamic shared memory is external");
+    assert!(
+        ptx.contains(".extern .shared .align 128 .b8"),
+        "{schedule}: dynamic shared memory is external"
+    );
     assert!(!ptx.contains(".local"), "{schedule}: no local memory");
     let (prologue, body, _) = split(ptx);
     let copies = (256 * schedule.block_k() * 2 / 16 / schedule.threads()) as usize;
     assert_eq!(count(&body, "mma.sync"), (steps * 32) as usize, "{schedule}");
     assert_eq!(count(&body, "ldmatrix"), (steps * 8) as usize, "{schedule}");
-    assert_eq!(count(&body, "div.") + count(&body, "rem."), 0, "{schedule}: no division in the loop");
+    assert_eq!(
+        count(&body, "div.") + count(&body, "rem."),
+        0,
+        "{schedule}: no division in the loop"
+    );
     if s == 1 {
         assert_eq!(count(&body, "bar.sync") + count(&body, "barrier.sync"), 2, "{schedule}");
         assert_eq!(count(&body, "cp.async"), 0, "{schedule}");
@@ -115,8 +137,16 @@ fn check(compiled: &Compiled, schedule: &TileSchedule) {
     let filled = if r > 1 { s } else { s - 1 };
     assert_eq!(count(&prologue, "cp.async.commit_group"), filled as usize, "{schedule}");
     // After the wait at most s − 2 groups are pending, and the iteration commits one more.
-    assert_eq!(waits(&body)[0] as usize + count(&body, "cp.async.commit_group"), (s - 1) as usize, "{schedule}");
-    assert_eq!(count(&prologue, "ldmatrix"), (8 * (r - 1)) as usize, "{schedule}: fragments carried into the loop");
+    assert_eq!(
+        waits(&body)[0] as usize + count(&body, "cp.async.commit_group"),
+        (s - 1) as usize,
+        "{schedule}"
+    );
+    assert_eq!(
+        count(&prologue, "ldmatrix"),
+        (8 * (r - 1)) as usize,
+        "{schedule}: fragments carried into the loop"
+    );
     if r > 1 {
         assert_eq!(waits(&prologue), [s - 1], "{schedule}");
         check_read_ahead(&body, schedule);
@@ -131,11 +161,16 @@ fn check_read_ahead(body: &[&str], schedule: &TileSchedule) {
     for (number, (line, operands)) in instructions(body, "mma.sync").into_iter().enumerate() {
         let step = number / 32;
         for register in operands[1].iter().chain(&operands[2]) {
-            let load = loads.iter().rposition(|(at, defined)| *at < line && defined[0].contains(register));
+            let load = loads
+                .iter()
+                .rposition(|(at, defined)| *at < line && defined[0].contains(register));
             match load {
                 Some(load) => assert_eq!(load / 8 + ahead, step, "{schedule}: {register} of mma {number}"),
                 None => {
-                    assert!(step < ahead, "{schedule}: {register} of mma {number} comes from nowhere");
+                    assert!(
+                        step < ahead,
+                        "{schedule}: {register} of mma {number} comes from nowhere"
+                    );
                     carried.insert(*register);
                 }
             }
@@ -143,7 +178,11 @@ fn check_read_ahead(body: &[&str], schedule: &TileSchedule) {
     }
     // Eight ldmatrix.x4 of four registers a step.
     let in_this_chunk = ahead.min(schedule.k_steps() as usize);
-    assert_eq!(carried.len(), 32 * in_this_chunk, "{schedule}: registers carried over the back edge");
+    assert_eq!(
+        carried.len(),
+        32 * in_this_chunk,
+        "{schedule}: registers carried over the back edge"
+    );
 }
 
 #[test]
@@ -157,7 +196,10 @@ fn every_layout_has_the_loop_body_of_the_bound() {
         assert_eq!(count(&body, "bar.sync") + count(&body, "barrier.sync"), 1, "{layout}");
         assert_eq!(count(&body, "commit_group"), 1, "{layout}");
         assert_eq!(waits(&body), [1], "{layout}");
-        assert!(!compiled.assembly.ptx.contains("ld.local") && !compiled.assembly.ptx.contains("st.local"), "{layout}");
+        assert!(
+            !compiled.assembly.ptx.contains("ld.local") && !compiled.assembly.ptx.contains("st.local"),
+            "{layout}"
+        );
     }
 }
 
@@ -169,7 +211,10 @@ fn a_stale_plan_is_refused() {
     let before = program.module.to_string();
     let mut plan = plan(&program, &schedule);
     plan.fingerprint = "0".repeat(16);
-    assert!(matches!(compile(&mut program.module, &plan, "sm_80"), Err(Error::StalePlan { .. })));
+    assert!(matches!(
+        compile(&mut program.module, &plan, "sm_80"),
+        Err(Error::StalePlan { .. })
+    ));
     assert_eq!(program.module.to_string(), before, "a refused module is unchanged");
 }
 
@@ -201,7 +246,10 @@ fn a_refused_plan_leaves_the_module_unchanged() {
     expect(forgotten_load, "sync-positions-differ", &mut program);
     let mut missing = good;
     missing.loops[0].barriers[0].index = 99;
-    assert!(matches!(compile(&mut program.module, &missing, "sm_80"), Err(Error::NoSuchOp { .. })));
+    assert!(matches!(
+        compile(&mut program.module, &missing, "sm_80"),
+        Err(Error::NoSuchOp { .. })
+    ));
 }
 
 #[test]
@@ -211,5 +259,8 @@ fn plans_survive_json() {
     let program = tile_program(&context, &op(Layout::Tn, 512), &schedule).expect("legal");
     let plan = plan(&program, &schedule);
     let text = serde_json::to_string_pretty(&plan).expect("plain data");
-    assert_eq!(serde_json::from_str::<PipelinePlan>(&text).expect("what we printed"), plan);
+    assert_eq!(
+        serde_json::from_str::<PipelinePlan>(&text).expect("what we printed"),
+        plan
+    );
 }

@@ -60,7 +60,11 @@ fn all_layouts_and_the_large_tile_are_acquitted() {
     let context = Context::new();
     for layout in Layout::ALL {
         let judgement = judge(&pipelined(&context, layout, &schedule(2, 3, 2), 8));
-        assert_eq!((judgement.not_judged, judgement.hazards), (None, Vec::new()), "{layout}");
+        assert_eq!(
+            (judgement.not_judged, judgement.hazards),
+            (None, Vec::new()),
+            "{layout}"
+        );
     }
 }
 
@@ -95,7 +99,9 @@ fn expect_reported(what: &str, depths: &[u32], kinds: &[HazardKind], edit: impl 
             let schedule = small(2, slots, depth);
             let module = pipelined(&context, Layout::Nn, &schedule, u64::from(2 * slots + 1));
             edit(&module, slots);
-            module.verify().unwrap_or_else(|errors| panic!("{what}, {schedule}: {errors:?}"));
+            module
+                .verify()
+                .unwrap_or_else(|errors| panic!("{what}, {schedule}: {errors:?}"));
             let judgement = judge(&module);
             assert_eq!(judgement.not_judged, None, "{what}, {schedule}");
             assert!(
@@ -140,16 +146,26 @@ fn a_prologue_wait_for_one_group_too_few_is_reported() {
 
 #[test]
 fn a_dropped_barrier_is_reported() {
-    expect_reported("dropped barrier", &[1, 2, 3], &[ReadWithoutBarrier, WriteBeforeLastRead], |module, _| {
-        one(module, "gpu.barrier", true).erase();
-    });
+    expect_reported(
+        "dropped barrier",
+        &[1, 2, 3],
+        &[ReadWithoutBarrier, WriteBeforeLastRead],
+        |module, _| {
+            one(module, "gpu.barrier", true).erase();
+        },
+    );
 }
 
 #[test]
 fn a_dropped_prologue_barrier_is_reported() {
-    expect_reported("dropped prologue barrier", &[2, 3], &[ReadWithoutBarrier], |module, _| {
-        one(module, "gpu.barrier", false).erase();
-    });
+    expect_reported(
+        "dropped prologue barrier",
+        &[2, 3],
+        &[ReadWithoutBarrier],
+        |module, _| {
+            one(module, "gpu.barrier", false).erase();
+        },
+    );
 }
 
 #[test]
@@ -161,9 +177,14 @@ fn a_barrier_before_its_wait_is_reported() {
 
 #[test]
 fn copies_before_the_barrier_are_reported() {
-    expect_reported("copies before barrier", &[1, 2, 3], &[WriteBeforeLastRead, OverwriteInFlight], |module, _| {
-        one(module, "gpu.barrier", true).move_after(one(module, "scf.if", true));
-    });
+    expect_reported(
+        "copies before barrier",
+        &[1, 2, 3],
+        &[WriteBeforeLastRead, OverwriteInFlight],
+        |module, _| {
+            one(module, "gpu.barrier", true).move_after(one(module, "scf.if", true));
+        },
+    );
 }
 
 #[test]
@@ -182,7 +203,13 @@ fn a_commit_before_its_copies_is_reported() {
 
 #[test]
 fn a_ring_that_wraps_early_is_reported() {
-    let kinds = [ReadBeforeWait, ReadWithoutBarrier, WriteBeforeLastRead, OverwriteInFlight, UninitializedValue];
+    let kinds = [
+        ReadBeforeWait,
+        ReadWithoutBarrier,
+        WriteBeforeLastRead,
+        OverwriteInFlight,
+        UninitializedValue,
+    ];
     let context = Context::new();
     for slots in 3..=4 {
         let module = pipelined(&context, Layout::Nn, &small(2, slots, 2), u64::from(2 * slots + 1));
@@ -198,14 +225,18 @@ fn a_ring_that_wraps_early_is_reported() {
             .value();
         compare.set_operand(1, value);
         let judgement = judge(&module);
-        assert!(judgement.hazards.iter().any(|hazard| kinds.contains(&hazard.kind)), "{slots} slots: {judgement:?}");
+        assert!(
+            judgement.hazards.iter().any(|hazard| kinds.contains(&hazard.kind)),
+            "{slots} slots: {judgement:?}"
+        );
     }
 }
 
 #[test]
 fn what_cannot_be_judged_is_said() {
     let context = Context::new();
-    let source = "gpu.module @m { gpu.func @k(%n: memref<8xindex>) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
+    let source =
+        "gpu.module @m { gpu.func @k(%n: memref<8xindex>) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
         %c0 = arith.constant 0 : index
         %c1 = arith.constant 1 : index
         %upper = memref.load %n[%c0] : memref<8xindex>
@@ -214,5 +245,11 @@ fn what_cannot_be_judged_is_said() {
     } }";
     let module = context.parse(source, "k.mlir").expect("valid");
     let judgement = judge(&module);
-    assert!(judgement.not_judged.as_deref().is_some_and(|reason| reason.contains("depends on data")), "{judgement:?}");
+    assert!(
+        judgement
+            .not_judged
+            .as_deref()
+            .is_some_and(|reason| reason.contains("depends on data")),
+        "{judgement:?}"
+    );
 }

@@ -177,7 +177,11 @@ pub fn stage_legality(k_steps: u32, shared_stages: u32, register_stages: u32) ->
         let (level, stages, limit) = (Level::Register, register_stages, MAX_REGISTER_STAGES);
         return Err(Rejection::StagesNotSupported { level, stages, limit });
     }
-    let limit = if shared_stages == 1 { 1 } else { k_steps.saturating_add(1) };
+    let limit = if shared_stages == 1 {
+        1
+    } else {
+        k_steps.saturating_add(1)
+    };
     if register_stages > limit {
         return Err(Rejection::RegisterDepthExceedsChunk {
             k_steps,

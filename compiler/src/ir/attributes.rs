@@ -109,7 +109,12 @@ impl<'ir> Type<'ir> {
     pub fn memref(shape: &[i64], element: Type<'ir>, space: Option<Attr<'ir>>) -> Self {
         let space = space.map_or(MlirAttribute { ptr: std::ptr::null() }, |space| space.raw);
         unsafe {
-            Type::from_raw(mlirMemRefTypeContiguousGet(element.raw, shape.len() as isize, shape.as_ptr(), space))
+            Type::from_raw(mlirMemRefTypeContiguousGet(
+                element.raw,
+                shape.len() as isize,
+                shape.as_ptr(),
+                space,
+            ))
         }
     }
 
@@ -176,7 +181,9 @@ impl<'ir> Type<'ir> {
                 return None;
             }
             let rank = mlirShapedTypeGetRank(self.raw);
-            let shape = (0..rank).map(|dim| mlirShapedTypeGetDimSize(self.raw, dim as isize)).collect();
+            let shape = (0..rank)
+                .map(|dim| mlirShapedTypeGetDimSize(self.raw, dim as isize))
+                .collect();
             Some((shape, Type::from_raw(mlirShapedTypeGetElementType(self.raw))))
         }
     }
@@ -285,18 +292,36 @@ impl<'ir> Attr<'ir> {
 
     /// `array<i32: …>`.
     pub fn dense_i32(context: &'ir Context, items: &[i32]) -> Self {
-        unsafe { Attr::from_raw(mlirDenseI32ArrayGet(context.raw(), items.len() as isize, items.as_ptr())) }
+        unsafe {
+            Attr::from_raw(mlirDenseI32ArrayGet(
+                context.raw(),
+                items.len() as isize,
+                items.as_ptr(),
+            ))
+        }
     }
 
     /// `array<i64: …>`.
     pub fn dense_i64(context: &'ir Context, items: &[i64]) -> Self {
-        unsafe { Attr::from_raw(mlirDenseI64ArrayGet(context.raw(), items.len() as isize, items.as_ptr())) }
+        unsafe {
+            Attr::from_raw(mlirDenseI64ArrayGet(
+                context.raw(),
+                items.len() as isize,
+                items.as_ptr(),
+            ))
+        }
     }
 
     /// `array<i1: …>`.
     pub fn dense_bool(context: &'ir Context, items: &[bool]) -> Self {
         let items: Vec<i32> = items.iter().map(|&item| i32::from(item)).collect();
-        unsafe { Attr::from_raw(mlirDenseBoolArrayGet(context.raw(), items.len() as isize, items.as_ptr())) }
+        unsafe {
+            Attr::from_raw(mlirDenseBoolArrayGet(
+                context.raw(),
+                items.len() as isize,
+                items.as_ptr(),
+            ))
+        }
     }
 
     /// `dense<value>` of a vector type, from its element attribute.
@@ -317,7 +342,13 @@ impl<'ir> Attr<'ir> {
                 mlirNamedAttributeGet(mlirIdentifierGet(context.raw(), string_ref(name)), attr.raw)
             })
             .collect();
-        unsafe { Attr::from_raw(mlirDictionaryAttrGet(context.raw(), named.len() as isize, named.as_ptr())) }
+        unsafe {
+            Attr::from_raw(mlirDictionaryAttrGet(
+                context.raw(),
+                named.len() as isize,
+                named.as_ptr(),
+            ))
+        }
     }
 
     /// `#gpu.address_space<workgroup>`.
@@ -365,7 +396,9 @@ impl<'ir> Attr<'ir> {
         unsafe {
             mlirAttributeIsAArray(self.raw).then(|| {
                 let count = mlirArrayAttrGetNumElements(self.raw);
-                (0..count).map(|index| Attr::from_raw(mlirArrayAttrGetElement(self.raw, index))).collect()
+                (0..count)
+                    .map(|index| Attr::from_raw(mlirArrayAttrGetElement(self.raw, index)))
+                    .collect()
             })
         }
     }
@@ -386,7 +419,11 @@ impl<'ir> Attr<'ir> {
         unsafe {
             if mlirAttributeIsADenseI32Array(self.raw) {
                 let count = mlirDenseArrayGetNumElements(self.raw);
-                return Some((0..count).map(|i| i64::from(mlirDenseI32ArrayGetElement(self.raw, i))).collect());
+                return Some(
+                    (0..count)
+                        .map(|i| i64::from(mlirDenseI32ArrayGetElement(self.raw, i)))
+                        .collect(),
+                );
             }
             if mlirAttributeIsADenseI64Array(self.raw) {
                 let count = mlirDenseArrayGetNumElements(self.raw);
@@ -394,7 +431,11 @@ impl<'ir> Attr<'ir> {
             }
             if mlirAttributeIsADenseBoolArray(self.raw) {
                 let count = mlirDenseArrayGetNumElements(self.raw);
-                return Some((0..count).map(|i| i64::from(mlirDenseBoolArrayGetElement(self.raw, i))).collect());
+                return Some(
+                    (0..count)
+                        .map(|i| i64::from(mlirDenseBoolArrayGetElement(self.raw, i)))
+                        .collect(),
+                );
             }
         }
         self.as_array()?.into_iter().map(Attr::as_int).collect()
@@ -421,7 +462,9 @@ macro_rules! uniqued {
         }
         impl fmt::Display for $name<'_> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&print(|callback, data| unsafe { $print(self.raw, callback, data) }))
+                f.write_str(&print(|callback, data| unsafe {
+                    $print(self.raw, callback, data)
+                }))
             }
         }
         impl fmt::Debug for $name<'_> {

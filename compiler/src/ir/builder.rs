@@ -39,22 +39,40 @@ pub struct Builder<'ir> {
 impl<'ir> Builder<'ir> {
     /// Appends to a block (behind a terminator, if it has one already).
     pub fn at_end(context: &'ir Context, block: Block<'ir>, location: Location<'ir>) -> Self {
-        Builder { context, point: Point::End(block), location }
+        Builder {
+            context,
+            point: Point::End(block),
+            location,
+        }
     }
 
     /// Inserts before an operation, with its location.
     pub fn before(context: &'ir Context, op: Op<'ir>) -> Self {
-        Builder { context, point: Point::Before(op), location: op.location() }
+        Builder {
+            context,
+            point: Point::Before(op),
+            location: op.location(),
+        }
     }
 
     /// Inserts after an operation, with its location.
     pub fn after(context: &'ir Context, op: Op<'ir>) -> Self {
         let location = op.location();
         match op.next() {
-            Some(next) => Builder { context, point: Point::Before(next), location },
+            Some(next) => Builder {
+                context,
+                point: Point::Before(next),
+                location,
+            },
             None => {
-                let block = op.block().expect("an operation outside of a block has no place after it");
-                Builder { context, point: Point::End(block), location }
+                let block = op
+                    .block()
+                    .expect("an operation outside of a block has no place after it");
+                Builder {
+                    context,
+                    point: Point::End(block),
+                    location,
+                }
             }
         }
     }
@@ -177,7 +195,10 @@ impl<'ir> Builder<'ir> {
 
     /// `arith.select`.
     pub fn select(&self, condition: Value<'ir>, yes: Value<'ir>, no: Value<'ir>) -> Value<'ir> {
-        self.op("arith.select").operands(&[condition, yes, no]).result(yes.ty()).value()
+        self.op("arith.select")
+            .operands(&[condition, yes, no])
+            .result(yes.ty())
+            .value()
     }
 
     /// `scf.for`; `body` gets a builder at the end of the body, the induction variable and the carried values, and
@@ -199,7 +220,11 @@ impl<'ir> Builder<'ir> {
         inner.op("scf.yield").operands(&yielded).build();
         let mut operands = vec![lower, upper, step];
         operands.extend_from_slice(inits);
-        self.op("scf.for").operands(&operands).results(&types[1..]).region(region).build()
+        self.op("scf.for")
+            .operands(&operands)
+            .results(&types[1..])
+            .region(region)
+            .build()
     }
 
     /// `scf.if` without results and without an else branch.
@@ -209,7 +234,11 @@ impl<'ir> Builder<'ir> {
         body(&inner);
         inner.op("scf.yield").build();
         let empty = OwnedRegion::empty();
-        self.op("scf.if").operands(&[condition]).region(then).region(empty).build()
+        self.op("scf.if")
+            .operands(&[condition])
+            .region(then)
+            .region(empty)
+            .build()
     }
 
     /// A region with one block of the given argument types, to hand to [`OpBuilder::region`].
@@ -302,7 +331,12 @@ impl<'ir> OpBuilder<'ir> {
             mlirOperationStateAddOwnedRegions(&raw mut state, regions.len() as isize, regions.as_ptr());
             mlirOperationCreate(&raw mut state)
         };
-        assert!(!op.ptr.is_null(), "MLIR did not create {}: {:?}", self.name, context.take_diagnostics());
+        assert!(
+            !op.ptr.is_null(),
+            "MLIR did not create {}: {:?}",
+            self.name,
+            context.take_diagnostics()
+        );
         // SAFETY: just created, owned by the block it is inserted in.
         let op = unsafe { Op::from_raw(op) };
         self.builder.insert(op);

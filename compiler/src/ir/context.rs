@@ -44,7 +44,11 @@ impl fmt::Display for Diagnostic {
 }
 
 fn list(diagnostics: &[Diagnostic]) -> String {
-    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    diagnostics
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The text is not a valid MLIR module (the user's mistake).
@@ -82,9 +86,9 @@ impl Context {
         let melior = melior::Context::new_with_registry(&registry, false);
         register_all_llvm_translations(&melior);
         // The dialects that our own passes build operations of; the parser loads others on sight.
-        for dialect in
-            ["arith", "builtin", "cf", "func", "gpu", "llvm", "memref", "nvgpu", "nvvm", "scf", "vector"]
-        {
+        for dialect in [
+            "arith", "builtin", "cf", "func", "gpu", "llvm", "memref", "nvgpu", "nvvm", "scf", "vector",
+        ] {
             melior.get_or_load_dialect(dialect);
         }
         let diagnostics = Rc::new(RefCell::new(Vec::new()));
@@ -120,7 +124,9 @@ impl Context {
         // SAFETY: the context lives, both strings outlive the call.
         let op = unsafe { mlirOperationCreateParse(self.raw(), string_ref(body), string_ref(name)) };
         if op.ptr.is_null() {
-            return Err(ParseError { diagnostics: self.take_diagnostics() });
+            return Err(ParseError {
+                diagnostics: self.take_diagnostics(),
+            });
         }
         // SAFETY: `op` is the fresh, owned operation.
         let module = unsafe { mlirModuleFromOperation(op) };
@@ -131,7 +137,10 @@ impl Context {
             unsafe { mlirBlockAppendOwnedOperation(wrapped.body().raw(), op) };
             return Ok(wrapped);
         }
-        let module = Module { raw: module, context: self };
+        let module = Module {
+            raw: module,
+            context: self,
+        };
         self.take_diagnostics();
         Ok(module)
     }
@@ -153,7 +162,11 @@ fn collect(diagnostic: &melior::diagnostic::Diagnostic<'_>, out: &mut Vec<Diagno
     };
     // SAFETY: the location belongs to the context that reports.
     let location = unsafe { Location::from_raw(diagnostic.location().to_raw()) };
-    out.push(Diagnostic { severity, location: location.to_string(), message: diagnostic.to_string() });
+    out.push(Diagnostic {
+        severity,
+        location: location.to_string(),
+        message: diagnostic.to_string(),
+    });
     for index in 0..diagnostic.note_count() {
         if let Ok(note) = diagnostic.note(index) {
             collect(&note, out);
@@ -171,7 +184,10 @@ impl<'c> Module<'c> {
     /// A module without operations.
     pub fn empty(context: &'c Context, location: Location<'c>) -> Self {
         // SAFETY: the location belongs to the context.
-        Module { raw: unsafe { mlirModuleCreateEmpty(location.raw()) }, context }
+        Module {
+            raw: unsafe { mlirModuleCreateEmpty(location.raw()) },
+            context,
+        }
     }
 
     /// The context.
@@ -200,7 +216,10 @@ impl<'c> Module<'c> {
     pub fn duplicate(&self) -> Module<'c> {
         // SAFETY: the clone of a module operation is a module that nobody owns yet.
         let raw = unsafe { mlirModuleFromOperation(mlirOperationClone(self.op().raw())) };
-        Module { raw, context: self.context }
+        Module {
+            raw,
+            context: self.context,
+        }
     }
 
     /// Checks the module; MLIR's diagnostics on failure.

@@ -11,7 +11,10 @@ use super::attributes::{Attr, Type};
 use super::context::{Context, Tie, print};
 
 pub(super) fn string_ref(text: &str) -> MlirStringRef {
-    MlirStringRef { data: text.as_ptr().cast(), length: text.len() }
+    MlirStringRef {
+        data: text.as_ptr().cast(),
+        length: text.len(),
+    }
 }
 
 /// The text behind a string reference; MLIR's strings are UTF-8 except where a file's name is not.
@@ -335,7 +338,9 @@ impl<'ir> Op<'ir> {
 
 impl fmt::Display for Op<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&print(|callback, data| unsafe { mlirOperationPrint(self.raw, callback, data) }))
+        f.write_str(&print(|callback, data| unsafe {
+            mlirOperationPrint(self.raw, callback, data)
+        }))
     }
 }
 
@@ -501,7 +506,14 @@ impl<'ir> Location<'ir> {
 
     /// A place in a file.
     pub fn file(context: &'ir Context, file: &str, line: u32, column: u32) -> Self {
-        unsafe { Location::from_raw(mlirLocationFileLineColGet(context.raw(), string_ref(file), line, column)) }
+        unsafe {
+            Location::from_raw(mlirLocationFileLineColGet(
+                context.raw(),
+                string_ref(file),
+                line,
+                column,
+            ))
+        }
     }
 
     /// File, line and column, looking through names, call sites and fusions.
@@ -523,7 +535,9 @@ impl<'ir> Location<'ir> {
                 let count = mlirLocationFusedGetNumLocations(self.raw) as usize;
                 let mut parts = vec![self.raw; count];
                 mlirLocationFusedGetLocations(self.raw, parts.as_mut_ptr());
-                return parts.into_iter().find_map(|part| Location::from_raw(part).file_line_col());
+                return parts
+                    .into_iter()
+                    .find_map(|part| Location::from_raw(part).file_line_col());
             }
             None
         }
@@ -534,7 +548,9 @@ impl fmt::Display for Location<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.file_line_col() {
             Some((file, line, column)) => write!(f, "{file}:{line}:{column}"),
-            None => f.write_str(&print(|callback, data| unsafe { mlirLocationPrint(self.raw, callback, data) })),
+            None => f.write_str(&print(|callback, data| unsafe {
+                mlirLocationPrint(self.raw, callback, data)
+            })),
         }
     }
 }

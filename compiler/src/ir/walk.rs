@@ -64,7 +64,10 @@ impl<'ir> OpIndex<'ir> {
 
     /// The plain-data name of an operation of this module.
     pub fn id(&self, op: Op<'ir>) -> Option<OpId> {
-        Some(OpId { op: op.name().to_owned(), index: *self.ids.get(&op)? })
+        Some(OpId {
+            op: op.name().to_owned(),
+            index: *self.ids.get(&op)?,
+        })
     }
 
     /// The operation of a name.

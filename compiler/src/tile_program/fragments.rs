@@ -26,7 +26,11 @@ pub fn ldmatrix_address<A: LaneArithmetic>(math: &A, lane: A::Number, halves_by_
     let matrix = math.div(lane, 8);
     let low = math.mul(math.rem(matrix, 2), 8);
     let high = math.mul(math.div(matrix, 2), 8);
-    if halves_by_row { (math.add(in_matrix, low), high) } else { (math.add(in_matrix, high), low) }
+    if halves_by_row {
+        (math.add(in_matrix, low), high)
+    } else {
+        (math.add(in_matrix, high), low)
+    }
 }
 
 /// Whether the lanes of an A tile address it with `halves_by_row`: the register order of A is (rows 0–7, k 0–7),
@@ -72,7 +76,11 @@ mod tests {
     /// addresses are those of `ldmatrix_address`. Without .trans thread t gets row t/4, elements 2(t%4) and the next
     /// of each matrix; with .trans the matrix is transposed first (PTX ISA, ldmatrix).
     fn received(lane: i64, register: i64, half: i64, by_row: bool, trans: bool) -> (i64, i64) {
-        let (row, column) = if trans { (2 * (lane % 4) + half, lane / 4) } else { (lane / 4, 2 * (lane % 4) + half) };
+        let (row, column) = if trans {
+            (2 * (lane % 4) + half, lane / 4)
+        } else {
+            (lane / 4, 2 * (lane % 4) + half)
+        };
         let (base_row, base_column) = ldmatrix_address(&Integers, register * 8 + row, by_row);
         (base_row, base_column + column)
     }

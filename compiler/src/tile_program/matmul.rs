@@ -48,25 +48,46 @@ pub(super) fn emit<'c>(context: &'c Context, mm: &Matmul, schedule: &TileSchedul
     let body = unsafe { crate::ir::Block::from_raw(module.body().raw()) };
     let top = Builder::at_end(context, body, location);
     let (region, kernels) = top.region(&[]);
-    top.op("gpu.module").attr("sym_name", Attr::string(context, "kernels")).region(region).build();
+    top.op("gpu.module")
+        .attr("sym_name", Attr::string(context, "kernels"))
+        .region(region)
+        .build();
     let inside = Builder::at_end(context, kernels, location);
 
     let f16 = Type::f16(context);
-    let out = if mm.out_dtype == DType::F16 { f16 } else { Type::f32(context) };
+    let out = if mm.out_dtype == DType::F16 {
+        f16
+    } else {
+        Type::f32(context)
+    };
     let global = |shape: [u64; 2], element| {
-        let mut extents: Vec<i64> = if mm.batch > 1 { vec![mm.batch as i64] } else { Vec::new() };
+        let mut extents: Vec<i64> = if mm.batch > 1 {
+            vec![mm.batch as i64]
+        } else {
+            Vec::new()
+        };
         extents.extend(shape.map(|extent| extent as i64));
         Type::memref(&extents, element, None)
     };
     let space = Attr::workgroup_space(context);
-    let arguments = [global(mm.a_shape(), f16), global(mm.b_shape(), f16), global(mm.c_shape(), out)];
+    let arguments = [
+        global(mm.a_shape(), f16),
+        global(mm.b_shape(), f16),
+        global(mm.c_shape(), out),
+    ];
     let shared = chunks(mm, schedule)
         .map(|(_, rows, columns)| Type::memref(&[i64::from(rows), i64::from(columns)], f16, Some(space)));
     let (region, block) = inside.region(&[arguments[0], arguments[1], arguments[2], shared[0], shared[1]]);
     kernel_op(&inside, &arguments, region, mm, schedule);
 
     let builder = Builder::at_end(context, block, location);
-    Emitter { builder, mm, schedule, values: block.arguments().collect() }.body();
+    Emitter {
+        builder,
+        mm,
+        schedule,
+        values: block.arguments().collect(),
+    }
+    .body();
     module
 }
 
@@ -81,7 +102,10 @@ fn kernel_op<'c>(
     let i64_type = Type::int(context, 64);
     let argument = Attr::dictionary(
         context,
-        &[("llvm.align", Attr::int(i64_type, i64::from(PIECE_BYTES))), ("llvm.noalias", Attr::unit(context))],
+        &[
+            ("llvm.align", Attr::int(i64_type, i64::from(PIECE_BYTES))),
+            ("llvm.noalias", Attr::unit(context)),
+        ],
     );
     let grid = [
         (mm.m / u64::from(schedule.block.m)) as i32,
@@ -95,7 +119,10 @@ fn kernel_op<'c>(
         .attr("arg_attrs", Attr::array(context, &[argument, argument, argument]))
         .attr("workgroup_attributions", Attr::int(i64_type, 2))
         .attr("gpu.kernel", Attr::unit(context))
-        .attr("known_block_size", Attr::dense_i32(context, &[schedule.threads() as i32, 1, 1]))
+        .attr(
+            "known_block_size",
+            Attr::dense_i32(context, &[schedule.threads() as i32, 1, 1]),
+        )
         .attr("known_grid_size", Attr::dense_i32(context, &grid))
         .region(region)
         .build();
@@ -138,8 +165,16 @@ impl<'c> Emitter<'_, 'c> {
         let lane = b.rem(thread, b.index(32));
         let warp = b.div(thread, b.index(32));
         let (warps_m, _) = schedule.warps();
-        let warp_row = LaneArithmetic::mul(b, LaneArithmetic::rem(b, warp, i64::from(warps_m)), i64::from(schedule.warp.m));
-        let warp_column = LaneArithmetic::mul(b, LaneArithmetic::div(b, warp, i64::from(warps_m)), i64::from(schedule.warp.n));
+        let warp_row = LaneArithmetic::mul(
+            b,
+            LaneArithmetic::rem(b, warp, i64::from(warps_m)),
+            i64::from(schedule.warp.m),
+        );
+        let warp_column = LaneArithmetic::mul(
+            b,
+            LaneArithmetic::div(b, warp, i64::from(warps_m)),
+            i64::from(schedule.warp.n),
+        );
         let row = LaneArithmetic::mul(b, self.dimension("gpu.block_id", "x"), i64::from(schedule.block.m));
         let column = LaneArithmetic::mul(b, self.dimension("gpu.block_id", "y"), i64::from(schedule.block.n));
         let batch = (self.mm.batch > 1).then(|| self.dimension("gpu.block_id", "z"));
@@ -147,16 +182,30 @@ impl<'c> Emitter<'_, 'c> {
             self.copy_shape(0, thread, row, self.mm.layout.a_transposed()),
             self.copy_shape(1, thread, column, !self.mm.layout.b_transposed()),
         ];
-        let a_address = self.lane_address(lane, warp_row, self.mm.layout.a_transposed(), a_halves_by_row(self.mm.layout.a_transposed()));
+        let a_address = self.lane_address(
+            lane,
+            warp_row,
+            self.mm.layout.a_transposed(),
+            a_halves_by_row(self.mm.layout.a_transposed()),
+        );
         // B stored k×n has its n offset in the columns, as a transposed A has its m offset.
-        let b_address = self.lane_address(lane, warp_column, !self.mm.layout.b_transposed(), b_halves_by_row(self.mm.layout.b_transposed()));
+        let b_address = self.lane_address(
+            lane,
+            warp_column,
+            !self.mm.layout.b_transposed(),
+            b_halves_by_row(self.mm.layout.b_transposed()),
+        );
 
         let f32_type = Type::f32(context);
         let accumulator = Type::vector(&[2, 2], f32_type);
         let zero = b.zero_vector(accumulator, f32_type);
         let (m_tiles, n_tiles) = (schedule.warp.m / 16, schedule.warp.n / 8);
         let inits = vec![zero; (m_tiles * n_tiles) as usize];
-        let (from, to, step) = (b.index(0), b.index(self.mm.k as i64), b.index(i64::from(schedule.block_k())));
+        let (from, to, step) = (
+            b.index(0),
+            b.index(self.mm.k as i64),
+            b.index(i64::from(schedule.block_k())),
+        );
         let sums = self.at(b, LINE_LOOP).for_loop(from, to, step, &inits, |body, k, sums| {
             for copy in &copies {
                 self.copy(body, copy, k, batch);
@@ -180,7 +229,11 @@ impl<'c> Emitter<'_, 'c> {
         let context = self.builder.context();
         let text = format!("#gpu<dim {axis}>");
         let axis = Attr::parse(context, &text).expect("the gpu dialect is loaded");
-        self.builder.op(name).attr("dimension", axis).result(Type::index(context)).value()
+        self.builder
+            .op(name)
+            .attr("dimension", axis)
+            .result(Type::index(context))
+            .value()
     }
 
     /// `rows_are_k`: the first index of the operand walks along k.
@@ -215,8 +268,16 @@ impl<'c> Emitter<'_, 'c> {
             let mut operands = vec![copy.global];
             operands.extend(batch);
             operands.extend(global);
-            let loaded = b.op("vector.load").operands(&operands).attr("alignment", alignment).result(piece).value();
-            b.op("vector.store").operands(&[loaded, copy.shared, row, copy.column]).attr("alignment", alignment).build();
+            let loaded = b
+                .op("vector.load")
+                .operands(&operands)
+                .attr("alignment", alignment)
+                .result(piece)
+                .value();
+            b.op("vector.store")
+                .operands(&[loaded, copy.shared, row, copy.column])
+                .attr("alignment", alignment)
+                .build();
         }
     }
 
@@ -224,10 +285,21 @@ impl<'c> Emitter<'_, 'c> {
     fn lane_address(&self, lane: Value<'c>, warp: Value<'c>, warp_in_columns: bool, by_row: bool) -> [Value<'c>; 2] {
         let b = &self.builder;
         let (row, column) = ldmatrix_address(b, lane, by_row);
-        if warp_in_columns { [row, b.add(column, warp)] } else { [b.add(row, warp), column] }
+        if warp_in_columns {
+            [row, b.add(column, warp)]
+        } else {
+            [b.add(row, warp), column]
+        }
     }
 
-    fn k_step(&self, step: &Builder<'c>, ki: Value<'c>, sums: &[Value<'c>], a: [Value<'c>; 2], b: [Value<'c>; 2]) -> Vec<Value<'c>> {
+    fn k_step(
+        &self,
+        step: &Builder<'c>,
+        ki: Value<'c>,
+        sums: &[Value<'c>],
+        a: [Value<'c>; 2],
+        b: [Value<'c>; 2],
+    ) -> Vec<Value<'c>> {
         let layout = self.mm.layout;
         let schedule = self.schedule;
         let load_a = self.at(step, LINE_LOAD_A);
@@ -239,8 +311,10 @@ impl<'c> Emitter<'_, 'c> {
             .map(|tile| self.load_tile(&load_b, 4, b, ki, tile, !layout.b_transposed(), !layout.b_transposed()))
             .collect();
         let mma = self.at(step, LINE_MMA);
-        let halves: Vec<Value<'c>> =
-            b_tiles.iter().flat_map(|&tile| [self.half(&mma, tile, 0), self.half(&mma, tile, 2)]).collect();
+        let halves: Vec<Value<'c>> = b_tiles
+            .iter()
+            .flat_map(|&tile| [self.half(&mma, tile, 0), self.half(&mma, tile, 2)])
+            .collect();
         let context = mma.context();
         let shape = Attr::i64_attrs(context, &[16, 8, 16]);
         let n_tiles = halves.len();
@@ -270,8 +344,11 @@ impl<'c> Emitter<'_, 'c> {
     ) -> Value<'c> {
         let context = builder.context();
         let offset = builder.index(i64::from(tile * 16));
-        let indices =
-            if k_in_rows { [builder.add(row, ki), builder.add(column, offset)] } else { [builder.add(row, offset), builder.add(column, ki)] };
+        let indices = if k_in_rows {
+            [builder.add(row, ki), builder.add(column, offset)]
+        } else {
+            [builder.add(row, offset), builder.add(column, ki)]
+        };
         builder
             .op("nvgpu.ldmatrix")
             .operands(&[self.values[shared], indices[0], indices[1]])

@@ -34,7 +34,9 @@ pub struct TileProgram<'c> {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum TileError {
     /// A tile does not divide the shape (a limit of ours).
-    #[error("{axis} = {extent} is not a multiple of the block tile's {tile}; choose a tile that divides it [shape-not-divisible]")]
+    #[error(
+        "{axis} = {extent} is not a multiple of the block tile's {tile}; choose a tile that divides it [shape-not-divisible]"
+    )]
     ShapeNotDivisible {
         /// `M`, `N` or `K`.
         axis: &'static str,
@@ -67,7 +69,9 @@ pub enum TileError {
         threads: u32,
     },
     /// A type that has no kernel (a limit of ours).
-    #[error("no kernel for {dtype} operands with {out_dtype} results; f16 operands with f16 or f32 results are supported")]
+    #[error(
+        "no kernel for {dtype} operands with {out_dtype} results; f16 operands with f16 or f32 results are supported"
+    )]
     DTypeNotSupported {
         /// Operands.
         dtype: DType,
@@ -90,8 +94,17 @@ pub fn tile_program<'c>(
     check_matmul(mm, schedule)?;
     let module = matmul::emit(context, mm, schedule);
     module.verify().map_err(TileError::Invalid)?;
-    let grid = [(mm.m / u64::from(schedule.block.m)) as u32, (mm.n / u64::from(schedule.block.n)) as u32, mm.batch as u32];
-    Ok(TileProgram { module, entry: op.name().to_owned(), grid, block: [schedule.threads(), 1, 1] })
+    let grid = [
+        (mm.m / u64::from(schedule.block.m)) as u32,
+        (mm.n / u64::from(schedule.block.n)) as u32,
+        mm.batch as u32,
+    ];
+    Ok(TileProgram {
+        module,
+        entry: op.name().to_owned(),
+        grid,
+        block: [schedule.threads(), 1, 1],
+    })
 }
 
 /// Bytes of the pieces that one thread copies at once: the widest `cp.async`.
@@ -100,24 +113,36 @@ pub const PIECE_BYTES: u32 = 16;
 fn check_matmul(mm: &Matmul, schedule: &TileSchedule) -> Result<(), TileError> {
     let unsupported = |what: String| Err(TileError::TileNotSupported { what });
     if mm.dtype != DType::F16 {
-        return Err(TileError::DTypeNotSupported { dtype: mm.dtype, out_dtype: mm.out_dtype });
+        return Err(TileError::DTypeNotSupported {
+            dtype: mm.dtype,
+            out_dtype: mm.out_dtype,
+        });
     }
     let (block, warp, block_k) = (schedule.block, schedule.warp, schedule.block_k());
     if [block.m, block.n, block_k, warp.m, warp.n].contains(&0) {
-        return unsupported(format!("block {block} and warp {warp} need an extent of at least 16 along each axis"));
+        return unsupported(format!(
+            "block {block} and warp {warp} need an extent of at least 16 along each axis"
+        ));
     }
     if warp.m % 16 != 0 || warp.n % 16 != 0 || block_k % 16 != 0 {
-        return unsupported(format!("warp {warp} and chunk k = {block_k} must be multiples of 16 along each axis"));
+        return unsupported(format!(
+            "warp {warp} and chunk k = {block_k} must be multiples of 16 along each axis"
+        ));
     }
     if block.m % warp.m != 0 || block.n % warp.n != 0 {
         return unsupported(format!("block {block} is not a whole number of warp tiles {warp}"));
     }
     let threads = schedule.threads();
     if threads > 1024 {
-        return unsupported(format!("block {block} with warp {warp} has {threads} threads; a block has at most 1024"));
+        return unsupported(format!(
+            "block {block} with warp {warp} has {threads} threads; a block has at most 1024"
+        ));
     }
     if schedule.raster_rows != 1 {
-        return unsupported(format!("a raster of {} rows is not supported; use 1", schedule.raster_rows));
+        return unsupported(format!(
+            "a raster of {} rows is not supported; use 1",
+            schedule.raster_rows
+        ));
     }
     for (axis, extent, tile) in [("M", mm.m, block.m), ("N", mm.n, block.n), ("K", mm.k, block_k)] {
         if extent == 0 || extent % u64::from(tile) != 0 {
@@ -128,7 +153,13 @@ fn check_matmul(mm: &Matmul, schedule: &TileSchedule) -> Result<(), TileError> {
         let per_row = columns * 2 / PIECE_BYTES;
         let pieces = rows * per_row;
         if !per_row.is_power_of_two() || pieces % threads != 0 || threads % per_row != 0 {
-            return Err(TileError::CopyNotDistributable { operand, rows, columns, pieces, threads });
+            return Err(TileError::CopyNotDistributable {
+                operand,
+                rows,
+                columns,
+                pieces,
+                threads,
+            });
         }
     }
     Ok(())

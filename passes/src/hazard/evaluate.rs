@@ -71,7 +71,8 @@ impl<'ir> Machine<'ir> {
             if self.steps > STEP_LIMIT {
                 return Err(format!("more than {STEP_LIMIT} operations; the rest was not judged"));
             }
-            self.run(op).map_err(|reason| format!("{} at {}: {reason}", op.name(), op.location()))?;
+            self.run(op)
+                .map_err(|reason| format!("{} at {}: {reason}", op.name(), op.location()))?;
         }
         Ok(())
     }
@@ -86,7 +87,12 @@ impl<'ir> Machine<'ir> {
                 self.set(op, Known::Uniform(self.block_size[axis]));
             }
             "gpu.dynamic_shared_memory" => {
-                let view = Shared { buffer: DYNAMIC, offset: 0, strides: vec![1], element_bytes: 1 };
+                let view = Shared {
+                    buffer: DYNAMIC,
+                    offset: 0,
+                    strides: vec![1],
+                    element_bytes: 1,
+                };
                 self.shared.insert(op.result(0), view);
             }
             "memref.alloc" | "memref.alloca" => self.allocate(op.result(0)),
@@ -111,7 +117,9 @@ impl<'ir> Machine<'ir> {
             }
             "scf.for" => self.for_loop(op)?,
             "scf.if" => self.branch(op)?,
-            name if name.starts_with("arith.") || name.starts_with("vector.") || name.starts_with("math.") => self.compute(op)?,
+            name if name.starts_with("arith.") || name.starts_with("vector.") || name.starts_with("math.") => {
+                self.compute(op)?
+            }
             "nvgpu.mma.sync" => self.compute(op)?,
             _ => return Err("the judge does not know this operation".to_owned()),
         }
@@ -123,7 +131,10 @@ impl<'ir> Machine<'ir> {
     }
 
     fn get(&self, value: Value<'ir>) -> Known {
-        self.values.get(&value).cloned().unwrap_or(Known::Data { initialized: true })
+        self.values
+            .get(&value)
+            .cloned()
+            .unwrap_or(Known::Data { initialized: true })
     }
 
     fn integer(&self, value: Value<'ir>, thread: usize) -> Result<i64, String> {
@@ -142,21 +153,30 @@ impl<'ir> Machine<'ir> {
     }
 
     fn constant(&mut self, op: Op<'ir>) {
-        let known = op.attr("value").and_then(Attr::as_int).map_or(Known::Data { initialized: true }, Known::Uniform);
+        let known = op
+            .attr("value")
+            .and_then(Attr::as_int)
+            .map_or(Known::Data { initialized: true }, Known::Uniform);
         self.set(op, known);
     }
 
     fn thread_id(&mut self, op: Op<'ir>) -> Result<(), String> {
         let [x, y, _] = self.block_size;
         let axis = axis(op)?;
-        let ids = (0..self.threads as i64).map(|thread| [thread % x, thread / x % y, thread / (x * y)][axis]).collect();
+        let ids = (0..self.threads as i64)
+            .map(|thread| [thread % x, thread / x % y, thread / (x * y)][axis])
+            .collect();
         self.set(op, Known::PerThread(ids));
         Ok(())
     }
 
     fn allocate(&mut self, memref: Value<'ir>) {
         if let Some(parts) = memref.ty().as_memref().filter(|parts| parts.is_workgroup) {
-            let shared = Shared { buffer: self.buffers, offset: 0, ..strides(&parts, memref.ty()) };
+            let shared = Shared {
+                buffer: self.buffers,
+                offset: 0,
+                ..strides(&parts, memref.ty())
+            };
             self.buffers += 1;
             self.shared.insert(memref, shared);
         }
@@ -167,7 +187,9 @@ impl<'ir> Machine<'ir> {
         if let Some(shared) = self.shared.get(&memref) {
             return Ok(Some(shared.clone()));
         }
-        let Some(parts) = memref.ty().as_memref() else { return Err("an operand is not a ranked memref".to_owned()) };
+        let Some(parts) = memref.ty().as_memref() else {
+            return Err("an operand is not a ranked memref".to_owned());
+        };
         if !parts.is_workgroup {
             return Ok(None);
         }
@@ -179,11 +201,17 @@ impl<'ir> Machine<'ir> {
     }
 
     fn view(&mut self, op: Op<'ir>) -> Result<(), String> {
-        let base = self.shared_buffer(op.operand(0))?.ok_or("a view of memory that is not shared")?;
+        let base = self
+            .shared_buffer(op.operand(0))?
+            .ok_or("a view of memory that is not shared")?;
         let shift = self.integer(op.operand(1), 0)?;
         let ty = op.result(0).ty();
         let parts = ty.as_memref().ok_or("a view that is not a ranked memref")?;
-        let shared = Shared { buffer: base.buffer, offset: base.offset + shift as u64, ..strides(&parts, ty) };
+        let shared = Shared {
+            buffer: base.buffer,
+            offset: base.offset + shift as u64,
+            ..strides(&parts, ty)
+        };
         self.shared.insert(op.result(0), shared);
         Ok(())
     }
@@ -194,9 +222,15 @@ impl<'ir> Machine<'ir> {
             offset += self.integer(*index, thread)? * stride;
         }
         if offset < 0 || !(offset as u64).is_multiple_of(CELL_BYTES) || !bytes.is_multiple_of(CELL_BYTES) {
-            return Err(format!("an access of {bytes} bytes at byte {offset} is not made of whole byte pairs"));
+            return Err(format!(
+                "an access of {bytes} bytes at byte {offset} is not made of whole byte pairs"
+            ));
         }
-        Ok(Place { buffer: shared.buffer, offset: offset as u64, bytes })
+        Ok(Place {
+            buffer: shared.buffer,
+            offset: offset as u64,
+            bytes,
+        })
     }
 
     fn active_threads(&self) -> Vec<usize> {
@@ -219,8 +253,13 @@ impl<'ir> Machine<'ir> {
 
     /// Each lane addresses one row of 16 bytes; the warp reads them all (PTX ISA, ldmatrix).
     fn ldmatrix(&mut self, op: Op<'ir>) -> Result<(), String> {
-        let shared = self.shared_buffer(op.operand(0))?.ok_or("ldmatrix from memory that is not shared")?;
-        let tiles = op.attr("numTiles").and_then(Attr::as_int).ok_or("ldmatrix without numTiles")?;
+        let shared = self
+            .shared_buffer(op.operand(0))?
+            .ok_or("ldmatrix from memory that is not shared")?;
+        let tiles = op
+            .attr("numTiles")
+            .and_then(Attr::as_int)
+            .ok_or("ldmatrix without numTiles")?;
         let indices: Vec<Value<'ir>> = op.operands().skip(1).collect();
         let mut initialized = true;
         for thread in self.active_threads() {
@@ -236,10 +275,13 @@ impl<'ir> Machine<'ir> {
 
     fn store(&mut self, op: Op<'ir>) -> Result<(), String> {
         let value = op.operand(0);
-        if matches!(self.get(value), Known::Data { initialized: false }) && self.shared_buffer(op.operand(1))?.is_none() {
+        if matches!(self.get(value), Known::Data { initialized: false }) && self.shared_buffer(op.operand(1))?.is_none()
+        {
             self.shadow.note(HazardKind::UninitializedValue, op, 0);
         }
-        let Some(shared) = self.shared_buffer(op.operand(1))? else { return Ok(()) };
+        let Some(shared) = self.shared_buffer(op.operand(1))? else {
+            return Ok(());
+        };
         let bytes = value.ty().bytes().ok_or("a store of unknown size")?;
         let indices: Vec<Value<'ir>> = op.operands().skip(2).collect();
         for thread in self.active_threads() {
@@ -250,9 +292,17 @@ impl<'ir> Machine<'ir> {
     }
 
     fn async_copy(&mut self, op: Op<'ir>) -> Result<(), String> {
-        let segments = op.attr("operandSegmentSizes").and_then(Attr::as_ints).ok_or("a copy without operand segments")?;
-        let shared = self.shared_buffer(op.operand(0))?.ok_or("a copy to memory that is not shared")?;
-        let elements = op.attr("dstElements").and_then(Attr::as_int).ok_or("a copy without dstElements")?;
+        let segments = op
+            .attr("operandSegmentSizes")
+            .and_then(Attr::as_ints)
+            .ok_or("a copy without operand segments")?;
+        let shared = self
+            .shared_buffer(op.operand(0))?
+            .ok_or("a copy to memory that is not shared")?;
+        let elements = op
+            .attr("dstElements")
+            .and_then(Attr::as_int)
+            .ok_or("a copy without dstElements")?;
         let indices: Vec<Value<'ir>> = op.operands().skip(1).take(segments[1] as usize).collect();
         let bytes = elements as u64 * shared.element_bytes;
         for thread in self.active_threads() {
@@ -263,8 +313,12 @@ impl<'ir> Machine<'ir> {
     }
 
     fn for_loop(&mut self, op: Op<'ir>) -> Result<(), String> {
-        let bounds: Vec<i64> = (0..3).map(|number| self.uniform(op.operand(number))).collect::<Result<_, _>>()?;
-        let [lower, upper, step] = bounds[..] else { return Err("a loop without bounds".to_owned()) };
+        let bounds: Vec<i64> = (0..3)
+            .map(|number| self.uniform(op.operand(number)))
+            .collect::<Result<_, _>>()?;
+        let [lower, upper, step] = bounds[..] else {
+            return Err("a loop without bounds".to_owned());
+        };
         if step <= 0 {
             return Err(format!("a loop with step {step}"));
         }
@@ -301,11 +355,16 @@ impl<'ir> Machine<'ir> {
         if op.num_results() != 0 {
             return Err("a branch with results".to_owned());
         }
-        let taken: Vec<bool> =
-            (0..self.threads).map(|thread| Ok(self.integer(op.operand(0), thread)? != 0)).collect::<Result<_, String>>()?;
+        let taken: Vec<bool> = (0..self.threads)
+            .map(|thread| Ok(self.integer(op.operand(0), thread)? != 0))
+            .collect::<Result<_, String>>()?;
         let before = self.active.clone();
         for (region, wanted) in op.regions().zip([true, false]) {
-            self.active = before.iter().zip(&taken).map(|(&active, &taken)| active && taken == wanted).collect();
+            self.active = before
+                .iter()
+                .zip(&taken)
+                .map(|(&active, &taken)| active && taken == wanted)
+                .collect();
             if self.active.contains(&true) {
                 for block in region.blocks() {
                     self.run_block(block)?;
@@ -319,7 +378,9 @@ impl<'ir> Machine<'ir> {
     /// Integer arithmetic is computed; of everything else only whether its operands were initialised is kept.
     fn compute(&mut self, op: Op<'ir>) -> Result<(), String> {
         let operands: Vec<Known> = op.operands().map(|value| self.get(value)).collect();
-        let initialized = !operands.iter().any(|known| matches!(known, Known::Data { initialized: false }));
+        let initialized = !operands
+            .iter()
+            .any(|known| matches!(known, Known::Data { initialized: false }));
         let integers = operands.iter().all(|known| !matches!(known, Known::Data { .. })) && !operands.is_empty();
         let predicate = op.attr("predicate").and_then(Attr::as_int);
         let known = if !integers || op.num_results() != 1 || apply(op.name(), predicate, &[0, 1, 1]).is_none() {
@@ -327,8 +388,9 @@ impl<'ir> Machine<'ir> {
         } else if operands.iter().all(|known| matches!(known, Known::Uniform(_))) {
             Known::Uniform(self.apply(op, predicate, &operands, 0)?)
         } else {
-            let numbers: Result<Rc<[i64]>, String> =
-                (0..self.threads).map(|thread| self.apply(op, predicate, &operands, thread)).collect();
+            let numbers: Result<Rc<[i64]>, String> = (0..self.threads)
+                .map(|thread| self.apply(op, predicate, &operands, thread))
+                .collect();
             Known::PerThread(numbers?)
         };
         for result in op.results() {
@@ -351,7 +413,10 @@ impl<'ir> Machine<'ir> {
 }
 
 fn axis(op: Op<'_>) -> Result<usize, String> {
-    let text = op.attr("dimension").map(|attr| attr.to_string()).ok_or("no dimension")?;
+    let text = op
+        .attr("dimension")
+        .map(|attr| attr.to_string())
+        .ok_or("no dimension")?;
     ["#gpu<dim x>", "#gpu<dim y>", "#gpu<dim z>"]
         .iter()
         .position(|name| *name == text)
@@ -360,8 +425,17 @@ fn axis(op: Op<'_>) -> Result<usize, String> {
 
 fn strides(parts: &alcop_compiler::ir::MemRef<'_>, _ty: Type<'_>) -> Shared {
     let element_bytes = parts.element.bytes().unwrap_or(0);
-    let strides = parts.strides.iter().map(|stride| stride.unwrap_or(0) * element_bytes as i64).collect();
-    Shared { buffer: DYNAMIC, offset: 0, strides, element_bytes }
+    let strides = parts
+        .strides
+        .iter()
+        .map(|stride| stride.unwrap_or(0) * element_bytes as i64)
+        .collect();
+    Shared {
+        buffer: DYNAMIC,
+        offset: 0,
+        strides,
+        element_bytes,
+    }
 }
 
 /// Index arithmetic of the `arith` dialect; `None` for what is not integer arithmetic, or divides by zero.

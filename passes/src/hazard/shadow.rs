@@ -109,7 +109,13 @@ impl Shadow {
             return;
         }
         let name = |number: u32| self.ops[number as usize].clone();
-        self.hazards.push(Hazard { kind, second: name(second), first: first.map(name), thread, offset });
+        self.hazards.push(Hazard {
+            kind,
+            second: name(second),
+            first: first.map(name),
+            thread,
+            offset,
+        });
     }
 
     fn cells(&mut self, place: Place) -> &mut [Cell] {
@@ -176,7 +182,14 @@ impl Shadow {
             } else if cell.written && cell.writer != me && cell.write_clock == clock {
                 found = Some((HazardKind::WriteWrite, cell.write_op));
             }
-            *cell = Cell { written: !in_flight, in_flight, writer: me, write_clock: clock, write_op: op, ..*cell };
+            *cell = Cell {
+                written: !in_flight,
+                in_flight,
+                writer: me,
+                write_clock: clock,
+                write_op: op,
+                ..*cell
+            };
         }
         if let Some((kind, first)) = found {
             self.report(kind, op, Some(first), thread, place.offset);
@@ -201,7 +214,12 @@ impl Shadow {
             for (thread, place) in self.groups.pop_front().unwrap_or_default() {
                 for cell in self.cells(place) {
                     if cell.in_flight && cell.writer == thread {
-                        *cell = Cell { written: true, in_flight: false, write_clock: clock, ..*cell };
+                        *cell = Cell {
+                            written: true,
+                            in_flight: false,
+                            write_clock: clock,
+                            ..*cell
+                        };
                     }
                 }
             }

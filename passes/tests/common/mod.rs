@@ -18,26 +18,50 @@ pub fn schedule(k_steps: u32, shared_stages: u32, register_stages: u32) -> TileS
 }
 
 pub fn op(layout: Layout, k: u64) -> OpSpec {
-    OpSpec::Matmul(Matmul { m: 256, n: 256, k, batch: 1, dtype: DType::F16, out_dtype: DType::F32, layout })
+    OpSpec::Matmul(Matmul {
+        m: 256,
+        n: 256,
+        k,
+        batch: 1,
+        dtype: DType::F16,
+        out_dtype: DType::F32,
+        layout,
+    })
 }
 
 /// The plan of a tile program.
 pub fn plan(program: &TileProgram<'_>, schedule: &TileSchedule) -> PipelinePlan {
-    let id = |op: &str, index| OpId { op: op.to_owned(), index };
+    let id = |op: &str, index| OpId {
+        op: op.to_owned(),
+        index,
+    };
     let pieces = |rows: u32| schedule.block_k() * rows * 2 / 16 / schedule.threads();
     let copies = [pieces(schedule.block.m), pieces(schedule.block.n)];
     let loads = schedule.warp.m / 16 + schedule.warp.n / 16;
     let slots = schedule.shared_stages;
     let buffer = |position: u32| BufferPlan {
-        buffer: BufferId::WorkgroupAttribution { position: position as usize },
+        buffer: BufferId::WorkgroupAttribution {
+            position: position as usize,
+        },
         slots,
         distance: slots - 1,
-        transport: if slots == 1 { Transport::Synchronous } else { Transport::CpAsync },
-        completion: if slots == 1 { Completion::Barrier } else { Completion::CommitGroup },
+        transport: if slots == 1 {
+            Transport::Synchronous
+        } else {
+            Transport::CpAsync
+        },
+        completion: if slots == 1 {
+            Completion::Barrier
+        } else {
+            Completion::CommitGroup
+        },
         width_bytes: 16,
         layout: SharedLayout::Xor,
         copies: (position * copies[0]..copies[0] + position * copies[1])
-            .map(|copy| CopyPlan { load: id("vector.load", copy as usize), store: id("vector.store", copy as usize) })
+            .map(|copy| CopyPlan {
+                load: id("vector.load", copy as usize),
+                store: id("vector.store", copy as usize),
+            })
             .collect(),
     };
     PipelinePlan {

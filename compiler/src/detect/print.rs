@@ -1,0 +1,109 @@
+//! Verdicts for people and for programs.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::verdict::{BufferVerdict, Detection, Level, Verdict};
+use crate::ir::BufferId;
+
+/// The JSON of `alcop explain --json`.
+pub fn detection_json(detection: &Detection) -> Value {
+    json!({ "schema": 1, "kernels": detection.kernels })
+}
+
+fn name(buffer: &BufferVerdict) -> String {
+    match &buffer.id {
+        BufferId::WorkgroupAttribution { position } => format!("workgroup attribution {position}"),
+        BufferId::PrivateAttribution { position } => format!("private attribution {position}"),
+        BufferId::FuncArg { position } => format!("argument {position}"),
+        BufferId::OpResult { op, index } => format!("{op} {index}"),
+        BufferId::Global { symbol } => format!("@{symbol}"),
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pipelinable => "pipelinable",
+        Verdict::AfterSinking => "after sinking",
+        Verdict::Rejected => "rejected",
+    }
+}
+
+/// A table, one buffer a row, the reasons below their buffer.
+pub fn detection_table(detection: &Detection) -> String {
+    let mut out = String::new();
+    for kernel in &detection.kernels {
+        let size = kernel
+            .block_size
+            .map_or("unknown".to_owned(), |[x, y, z]| format!("{x}x{y}x{z}"));
+        writeln!(out, "kernel {}, block {size}", kernel.name).expect("a string takes all");
+        let row = ["level", "buffer", "loop", "bytes", "verdict", "depth", "copy"];
+        let mut rows: Vec<[String; 7]> = vec![row.map(str::to_owned)];
+        let dash = || "-".to_owned();
+        for buffer in &kernel.buffers {
+            let level = if buffer.level == Level::Shared {
+                "shared"
+            } else {
+                "register"
+            };
+            rows.push([
+                level.to_owned(),
+                name(buffer),
+                buffer.loop_index.map_or_else(dash, |number| number.to_string()),
+                buffer.bytes.to_string(),
+                word(buffer.verdict).to_owned(),
+                buffer.max_depth.map_or_else(dash, |depth| format!("<= {depth}")),
+                buffer.async_bytes.map_or_else(dash, |bytes| format!("{bytes} B")),
+            ]);
+        }
+        let widths: Vec<usize> = (0..7)
+            .map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0))
+            .collect();
+        for (number, row) in rows.iter().enumerate() {
+            let cells: Vec<String> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:width$}"))
+                .collect();
+            writeln!(out, "  {}", cells.join("  ").trim_end()).expect("a string takes all");
+            for reason in number
+                .checked_sub(1)
+                .map_or(&[][..], |buffer| &kernel.buffers[buffer].reasons)
+            {
+                let code = json!(reason.code);
+                writeln!(
+                    out,
+                    "      {} [{}] at {}",
+                    reason.message,
+                    code.as_str().unwrap_or(""),
+                    reason.location
+                )
+                .expect("a string takes all");
+            }
+        }
+    }
+    out
+}
+
+/// One `file:line:column: remark: …` a buffer, as a compiler prints it.
+pub fn remarks(detection: &Detection) -> String {
+    let mut out = String::new();
+    for buffer in detection.kernels.iter().flat_map(|kernel| &kernel.buffers) {
+        let reasons: Vec<&str> = buffer.reasons.iter().map(|reason| reason.message.as_str()).collect();
+        let tail = if reasons.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", reasons.join("; "))
+        };
+        writeln!(
+            out,
+            "{}: remark: {}: {}{tail}",
+            buffer.location,
+            name(buffer),
+            word(buffer.verdict)
+        )
+        .expect("a string takes all");
+    }
+    out
+}

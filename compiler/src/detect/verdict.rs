@@ -1,0 +1,170 @@
+//! Verdicts as plain data.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ir::{BufferId, Location, OpId};
+
+/// The level of the memory hierarchy that a buffer is filled on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Global → shared memory.
+    Shared,
+    /// Shared memory → registers.
+    Register,
+}
+
+/// Whether loads can run ahead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// As it is.
+    Pipelinable,
+    /// Once the element-wise work between load and store has moved to the consumer.
+    AfterSinking,
+    /// Not; the reasons say why.
+    Rejected,
+}
+
+/// A stable code for a reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)]
+pub enum ReasonCode {
+    NotAPureCopy,
+    WidthUnsupported,
+    AlignmentUnproven,
+    NotContiguous,
+    NotSequential,
+    NotFullyOverwritten,
+    BlockSizeUnknown,
+    ReadBeforeWrite,
+    ReadAfterLoop,
+    SeveralWriters,
+    SourceWrittenInLoop,
+    MayAlias,
+    SideEffectBetween,
+    BarrierOrdersOtherMemory,
+    InputRace,
+    SyncPositionsDiffer,
+    AlreadyPipelined,
+    DoesNotFit,
+    RegisterDepthExceedsChunk,
+    UnknownOp,
+}
+
+/// One failing check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Its code.
+    pub code: ReasonCode,
+    /// The thing, the numbers, what would help.
+    pub message: String,
+    /// `file:line:column`.
+    pub location: String,
+}
+
+impl Reason {
+    pub(super) fn new(code: ReasonCode, message: impl Into<String>, location: Location<'_>) -> Self {
+        Reason {
+            code,
+            message: message.into(),
+            location: location.to_string(),
+        }
+    }
+}
+
+/// One copy into a buffer: the load, the store of what it loaded, and their width.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyOps {
+    /// The load from global memory.
+    pub load: OpId,
+    /// The store to shared memory.
+    pub store: OpId,
+    /// Bytes a thread moves.
+    pub bytes: u32,
+}
+
+/// The verdict on one buffer in one loop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BufferVerdict {
+    /// Which buffer; on the register level, which load.
+    pub id: BufferId,
+    /// `file:line:column`.
+    pub location: String,
+    /// The MLIR type.
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// Shared or register.
+    pub level: Level,
+    /// The loop that fills it, among all `scf.for` of the file.
+    #[serde(rename = "loop")]
+    pub loop_index: Option<usize>,
+    /// Bytes a block; of a register load, bytes a thread.
+    pub bytes: u64,
+    /// Whether its loads can run ahead.
+    pub verdict: Verdict,
+    /// The largest depth that fits.
+    pub max_depth: Option<u32>,
+    /// Bytes of one asynchronous copy.
+    pub async_bytes: Option<u32>,
+    /// Buffers of one group share commit groups.
+    pub group: Option<usize>,
+    /// Every failing check.
+    pub reasons: Vec<Reason>,
+    /// The copies that fill it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub copies: Vec<CopyOps>,
+    /// Barriers of the loop that order only buffers which can be pipelined.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub barriers: Vec<OpId>,
+    /// On the register level: the loop that holds the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inner_loop: Option<usize>,
+    /// On the register level: the buffer it loads from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<BufferId>,
+    /// On the register level: iterations of the inner loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub k_steps: Option<u64>,
+}
+
+impl BufferVerdict {
+    pub(super) fn reject(&mut self, reason: Reason) {
+        self.verdict = Verdict::Rejected;
+        self.reasons.push(reason);
+    }
+}
+
+/// The verdict on one loop.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoopVerdict {
+    /// Position among all `scf.for` of the file.
+    pub index: usize,
+    /// `file:line:column`.
+    pub location: String,
+    /// Pipelinable if a buffer in it is.
+    pub verdict: Verdict,
+    /// Why not.
+    pub reasons: Vec<Reason>,
+}
+
+/// The verdicts on one kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelVerdicts {
+    /// The kernel's name.
+    pub name: String,
+    /// Threads of a block in x, y, z, if known.
+    pub block_size: Option<[u32; 3]>,
+    /// Buffers of both levels.
+    pub buffers: Vec<BufferVerdict>,
+    /// Loops.
+    pub loops: Vec<LoopVerdict>,
+}
+
+/// The verdicts on a module.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detection {
+    /// One entry a kernel, in textual order.
+    pub kernels: Vec<KernelVerdicts>,
+}

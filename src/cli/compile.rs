@@ -1,0 +1,199 @@
+//! `alcop compile`: one kernel, from an operator or an MLIR file, to any stage of the road.
+
+use std::path::PathBuf;
+
+use alcop_compiler::detect::{DetectOptions, Detection, detect};
+use alcop_compiler::ir::{Context, Module};
+use alcop_compiler::tile_program::{TileError, tile_program};
+use alcop_passes::Error;
+use alcop_passes::decide::{Depths, decide};
+use alcop_passes::pipeline::compile;
+use alcop_passes::plan::{PipelinePlan, SharedLayout};
+use alcop_spec::{GpuTarget, OpSpec, Swizzle, TileSchedule};
+use clap::{Args, ValueEnum};
+
+use super::operator::{OperatorArguments, ScheduleArguments};
+use super::{Failure, output};
+use crate::launch::{inputs, launch_file};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Emit {
+    /// The un-pipelined tile program.
+    Tile,
+    /// The pipeline plan as JSON.
+    Plan,
+    /// The pipelined kernel in upstream dialects.
+    Mlir,
+    /// LLVM IR before optimisation.
+    Llvm,
+    /// PTX.
+    Ptx,
+    /// The launch file as JSON; its PTX is written beside it.
+    Launch,
+}
+
+#[derive(Args)]
+pub struct Arguments {
+    /// An MLIR file (or - for standard input) instead of an operator
+    #[arg(value_name = "FILE.mlir", conflicts_with = "op")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    operator: OperatorArguments,
+    #[command(flatten)]
+    schedule: ScheduleArguments,
+    /// Obey this plan instead of making one
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// The architecture or device
+    #[arg(long, default_value = "sm_80")]
+    target: String,
+    /// What to write
+    #[arg(long, value_enum, default_value = "ptx")]
+    emit: Emit,
+    /// Where to write it; - is standard output
+    #[arg(short, long, default_value = "-")]
+    output: PathBuf,
+}
+
+/// A compile error is the user's to mend (1), a broken invariant ours (70).
+fn failure(error: Error) -> Failure {
+    match error {
+        Error::Invalid { .. } | Error::Llvm(_) => Failure::bug(error),
+        _ => Failure::refused(error),
+    }
+}
+
+fn tile_failure(error: TileError) -> Failure {
+    match error {
+        TileError::Invalid(_) => Failure::bug(error),
+        TileError::DTypeNotSupported { .. } => Failure::usage(error),
+        _ => Failure::refused(error),
+    }
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let target = GpuTarget::resolve(&arguments.target).map_err(Failure::usage)?;
+    let schedule = arguments.schedule.schedule()?;
+    let context = Context::new();
+    let (mut module, launch) = match (&arguments.file, arguments.operator.op_spec()?) {
+        (Some(path), _) => {
+            let text = output::read(path)?;
+            (
+                context
+                    .parse(&text, &path.display().to_string())
+                    .map_err(Failure::usage)?,
+                None,
+            )
+        }
+        (None, Some(op)) => {
+            let program = tile_program(&context, &op, &schedule).map_err(tile_failure)?;
+            (program.module, Some((op, program.grid, program.block)))
+        }
+        (None, None) => {
+            return Err(Failure::usage(
+                "name an MLIR file or an operator (--op matmul --m … --n … --k …)",
+            ));
+        }
+    };
+    if arguments.emit == Emit::Tile {
+        return output::write(&arguments.output, &module.to_string());
+    }
+    let plan = plan(&module, arguments, &schedule, &target)?;
+    if arguments.emit == Emit::Plan {
+        let text = serde_json::to_string_pretty(&plan).map_err(Failure::bug)?;
+        return output::write(&arguments.output, &format!("{text}\n"));
+    }
+    let compiled = compile(&mut module, &plan, target.arch.name()).map_err(failure)?;
+    if compiled.dynamic_shared_bytes > shared_limit(&target) {
+        return Err(Failure::refused(format!(
+            "the kernel needs {} B of shared memory and {} allows {} B a block; take fewer slots [does-not-fit]",
+            compiled.dynamic_shared_bytes,
+            target.arch,
+            shared_limit(&target)
+        )));
+    }
+    match arguments.emit {
+        Emit::Mlir => output::write(&arguments.output, &compiled.pipelined),
+        Emit::Llvm => output::write(&arguments.output, &compiled.assembly.llvm),
+        Emit::Launch => {
+            let Some((op, grid, block)) = launch else {
+                return Err(Failure::usage(
+                    "--emit launch needs an operator: a file does not say how it is launched",
+                ));
+            };
+            write_launch(
+                arguments,
+                &op,
+                grid,
+                block,
+                &compiled.assembly.ptx,
+                compiled.dynamic_shared_bytes,
+            )
+        }
+        Emit::Tile | Emit::Plan | Emit::Ptx => output::write(&arguments.output, &compiled.assembly.ptx),
+    }
+}
+
+fn plan(
+    module: &Module<'_>,
+    arguments: &Arguments,
+    schedule: &TileSchedule,
+    target: &GpuTarget,
+) -> Result<PipelinePlan, Failure> {
+    if let Some(path) = &arguments.plan {
+        let text = output::read(path)?;
+        return serde_json::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())));
+    }
+    let detection = verdicts(module, target);
+    let layout = if schedule.swizzle == Swizzle::Xor {
+        SharedLayout::Xor
+    } else {
+        SharedLayout::Plain
+    };
+    let depths = Depths {
+        shared_stages: schedule.shared_stages,
+        register_stages: schedule.register_stages,
+        layout,
+    };
+    decide(module, &detection, target.arch.name(), &depths).map_err(failure)
+}
+
+fn verdicts(module: &Module<'_>, target: &GpuTarget) -> Detection {
+    let options = DetectOptions {
+        shared_bytes_per_block: shared_limit(target),
+        block_size: None,
+        assume_noalias: false,
+    };
+    detect(module, &options)
+}
+
+fn write_launch(
+    arguments: &Arguments,
+    op: &OpSpec,
+    grid: [u32; 3],
+    block: [u32; 3],
+    ptx: &str,
+    dynamic_shared_bytes: u64,
+) -> Result<(), Failure> {
+    if arguments.output.as_os_str() == "-" {
+        return Err(Failure::usage(
+            "--emit launch writes two files; name the launch file with -o",
+        ));
+    }
+    let ptx_path = arguments.output.with_extension("ptx");
+    let name = ptx_path
+        .file_name()
+        .map(PathBuf::from)
+        .ok_or_else(|| Failure::usage("-o needs a file name"))?;
+    let launch = launch_file(op, &name, grid, block, dynamic_shared_bytes as u32);
+    for input in inputs(op) {
+        output::write_bytes(&arguments.output.with_file_name(input.name), &input.npy)?;
+    }
+    output::write(&ptx_path, ptx)?;
+    let text = serde_json::to_string_pretty(&launch).map_err(Failure::bug)?;
+    output::write(&arguments.output, &format!("{text}\n"))
+}
+
+fn shared_limit(target: &GpuTarget) -> u64 {
+    u64::from(target.limits.shared_bytes_per_block)
+}

@@ -1,0 +1,117 @@
+//! The options that name an operator and its schedule.
+
+use std::path::PathBuf;
+
+use alcop_spec::{AxisTiles, DType, Layout, Matmul, OpSpec, Swizzle, TileSchedule};
+use clap::Args;
+
+use super::Failure;
+use super::output;
+
+/// Which operator, on which shape.
+#[derive(Args, Clone, Debug)]
+pub struct OperatorArguments {
+    /// The operator: matmul
+    #[arg(long, value_name = "NAME")]
+    pub op: Option<String>,
+    /// Rows of C
+    #[arg(long)]
+    pub m: Option<u64>,
+    /// Columns of C
+    #[arg(long)]
+    pub n: Option<u64>,
+    /// Length of the sums
+    #[arg(long)]
+    pub k: Option<u64>,
+    /// Independent products
+    #[arg(long, default_value_t = 1)]
+    pub batch: u64,
+    /// Type of the operands
+    #[arg(long, default_value = "f16")]
+    pub dtype: DType,
+    /// Type of the result
+    #[arg(long, default_value = "f32")]
+    pub out_dtype: DType,
+    /// Which operands are stored transposed: nn, nt, tn or tt
+    #[arg(long, default_value = "nn")]
+    pub layout: Layout,
+}
+
+impl OperatorArguments {
+    /// The operator, if one was named.
+    pub fn op_spec(&self) -> Result<Option<OpSpec>, Failure> {
+        let Some(name) = &self.op else { return Ok(None) };
+        if name != "matmul" {
+            return Err(Failure::usage(format!("unknown operator {name:?}; known: matmul")));
+        }
+        let need = |value: Option<u64>, name: &str| match value {
+            Some(0) => Err(Failure::usage(format!("--{name} must be at least 1"))),
+            Some(value) => Ok(value),
+            None => Err(Failure::usage(format!(
+                "--op matmul needs --m, --n and --k; --{name} is missing"
+            ))),
+        };
+        Ok(Some(OpSpec::Matmul(Matmul {
+            m: need(self.m, "m")?,
+            n: need(self.n, "n")?,
+            k: need(self.k, "k")?,
+            batch: need(Some(self.batch), "batch")?,
+            dtype: self.dtype,
+            out_dtype: self.out_dtype,
+            layout: self.layout,
+        })))
+    }
+}
+
+/// How the operator is tiled and pipelined.
+#[derive(Args, Clone, Debug)]
+pub struct ScheduleArguments {
+    /// Tile of a block: MxNxK
+    #[arg(long, default_value = "128x128x32", value_name = "MxNxK")]
+    pub block: String,
+    /// Tile of a warp: MxN
+    #[arg(long, default_value = "64x64", value_name = "MxN")]
+    pub warp: String,
+    /// Slots in shared memory; 1 is no pipeline
+    #[arg(long, default_value_t = 3)]
+    pub shared_stages: u32,
+    /// Fragment sets in registers; 1 is no pipeline
+    #[arg(long, default_value_t = 2)]
+    pub register_stages: u32,
+    /// Read the schedule from a JSON file instead
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["block", "warp", "shared_stages", "register_stages"])]
+    pub schedule: Option<PathBuf>,
+}
+
+impl ScheduleArguments {
+    /// The schedule.
+    pub fn schedule(&self) -> Result<TileSchedule, Failure> {
+        if let Some(path) = &self.schedule {
+            let text = output::read(path)?;
+            return serde_json::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())));
+        }
+        let [m, n, k] = extents(&self.block, "block")?;
+        let [warp_m, warp_n] = extents(&self.warp, "warp")?;
+        Ok(TileSchedule {
+            block: AxisTiles::mnk(m, n, k),
+            warp: AxisTiles::mn(warp_m, warp_n),
+            shared_stages: self.shared_stages,
+            register_stages: self.register_stages,
+            swizzle: Swizzle::Xor,
+            raster_rows: 1,
+        })
+    }
+}
+
+fn extents<const N: usize>(text: &str, option: &str) -> Result<[u32; N], Failure> {
+    let parts: Result<Vec<u32>, _> = text.split('x').map(str::parse).collect();
+    parts
+        .ok()
+        .and_then(|parts| <[u32; N]>::try_from(parts).ok())
+        .ok_or_else(|| {
+            Failure::usage(format!(
+                "--{option} {text:?} is not {N} whole numbers joined by x, like {}",
+                ["", "", "64x64", "128x128x32"][N]
+            ))
+        })
+}

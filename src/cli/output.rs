@@ -1,0 +1,39 @@
+//! Where results go: a file or standard output.
+
+use std::io::Write;
+use std::path::Path;
+use std::{fs, io};
+
+use super::Failure;
+
+/// Writes text to a file (whole or not at all: through a neighbour that is renamed) or, for `-`, to standard output.
+pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    if path == Path::new("-") {
+        return match io::stdout().write_all(text.as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Failure::usage(format!("standard output: {error}")))
+            }
+            _ => Ok(()),
+        };
+    }
+    write_bytes(path, text.as_bytes())
+}
+
+/// Writes a file whole or not at all.
+pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let fail = |error: io::Error| Failure::usage(format!("cannot write {}: {error}", path.display()));
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    fs::write(&partial, bytes).map_err(fail)?;
+    fs::rename(&partial, path).map_err(fail)
+}
+
+/// Reads a file or, for `-`, standard input.
+pub fn read(path: &Path) -> Result<String, Failure> {
+    let result = if path == Path::new("-") {
+        io::read_to_string(io::stdin())
+    } else {
+        fs::read_to_string(path)
+    };
+    result.map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))
+}

@@ -1,0 +1,5 @@
+//! The `alcop` command.
+
+fn main() -> std::process::ExitCode {
+    alcop::cli::main()
+}
