@@ -9,4 +9,7 @@ pub use alcop_search as search;
 pub use alcop_spec as spec;
 
 pub mod cli;
+mod compile;
 pub mod launch;
+
+pub use compile::{CompileError, compile_operator, depths, detect_options};

@@ -121,33 +121,31 @@ fn buffer_plan(buffer: &BufferVerdict, depths: &Depths) -> Result<BufferPlan, Er
     })
 }
 
-/// The register loads that the buffers of a loop feed. With loads in several inner loops none is rotated: their
-/// chunks would need slots of their own.
+/// The register loads that the buffers of a loop feed. They are rotated only if all reads of those buffers are, and in
+/// one inner loop: a read that stays in its place would find its slot refilled.
 fn register_plan(entry: &LoopPlan, buffers: &[BufferVerdict], depths: &Depths) -> Option<RegisterPlan> {
-    let mut inner = None;
-    let mut loads = Vec::new();
-    for load in buffers {
-        let feeds = load.level == Level::Register
-            && load.verdict == Verdict::Pipelinable
-            && load
-                .source
-                .as_ref()
-                .is_some_and(|source| entry.buffers.iter().any(|buffer| buffer.buffer == *source));
-        if !feeds {
-            continue;
-        }
-        if *inner.get_or_insert(load.inner_loop?) != load.inner_loop? {
-            return None;
-        }
-        let BufferId::OpResult { op, index } = &load.id else {
-            return None;
-        };
-        loads.push(OpId {
-            op: op.clone(),
-            index: *index,
-        });
+    let reads: Vec<&BufferVerdict> = buffers
+        .iter()
+        .filter(|load| {
+            let source = load.source.as_ref();
+            source.is_some_and(|source| entry.buffers.iter().any(|buffer| buffer.buffer == *source))
+        })
+        .collect();
+    let loop_index = reads.first()?.inner_loop?;
+    let one_loop = reads.iter().all(|load| load.inner_loop == Some(loop_index));
+    if !one_loop || reads.iter().any(|load| load.verdict != Verdict::Pipelinable) {
+        return None;
     }
-    let loop_index = inner?;
+    let loads = reads
+        .iter()
+        .map(|load| match &load.id {
+            BufferId::OpResult { op, index } => Some(OpId {
+                op: op.clone(),
+                index: *index,
+            }),
+            _ => None,
+        })
+        .collect::<Option<Vec<OpId>>>()?;
     let depth = depths.register_stages;
     Some(RegisterPlan {
         loop_index,

@@ -2,19 +2,20 @@
 
 use std::path::PathBuf;
 
-use alcop_compiler::detect::{DetectOptions, Detection, detect};
+use alcop_compiler::detect::detect;
 use alcop_compiler::ir::{Context, Module};
 use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::Error;
-use alcop_passes::decide::{Depths, decide};
+use alcop_passes::decide::decide;
 use alcop_passes::pipeline::compile;
-use alcop_passes::plan::{PipelinePlan, SharedLayout};
-use alcop_spec::{GpuTarget, OpSpec, Swizzle, TileSchedule};
+use alcop_passes::plan::PipelinePlan;
+use alcop_spec::{GpuTarget, OpSpec, TileSchedule};
 use clap::{Args, ValueEnum};
 
 use super::operator::{OperatorArguments, ScheduleArguments};
 use super::{Failure, output};
 use crate::launch::{inputs, launch_file};
+use crate::{depths, detect_options};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Emit {
@@ -144,27 +145,9 @@ fn plan(
         let text = output::read(path)?;
         return serde_json::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())));
     }
-    let detection = verdicts(module, target);
-    let layout = if schedule.swizzle == Swizzle::Xor {
-        SharedLayout::Xor
-    } else {
-        SharedLayout::Plain
-    };
-    let depths = Depths {
-        shared_stages: schedule.shared_stages,
-        register_stages: schedule.register_stages,
-        layout,
-    };
+    let detection = detect(module, &detect_options(target));
+    let depths = depths(schedule);
     decide(module, &detection, target.arch.name(), &depths).map_err(failure)
-}
-
-fn verdicts(module: &Module<'_>, target: &GpuTarget) -> Detection {
-    let options = DetectOptions {
-        shared_bytes_per_block: shared_limit(target),
-        block_size: None,
-        assume_noalias: false,
-    };
-    detect(module, &options)
 }
 
 fn write_launch(

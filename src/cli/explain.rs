@@ -65,9 +65,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     };
     let options = DetectOptions {
-        shared_bytes_per_block: u64::from(target.limits.shared_bytes_per_block),
         block_size,
         assume_noalias: arguments.assume_noalias,
+        ..crate::detect_options(&target)
     };
     let detection = detect(&module, &options);
     let text = if arguments.json {

@@ -476,7 +476,12 @@ impl<'ir> Case<'_, 'ir> {
                     let message = "a barrier inside an inner construct";
                     self.refuse(ReasonCode::BarrierOrdersOtherMemory, op, message);
                 }
-                "vector.store" | "memref.store" => self.store_in_loop(op, &sources),
+                "vector.store" | "memref.store" => {
+                    self.store_in_loop(op, &sources);
+                    if !op.operand(1).ty().memory_space().is_some_and(Attr::is_workgroup) {
+                        self.ordered_by_barriers(op, scope);
+                    }
+                }
                 "memref.atomic_rmw" | "func.call" | "gpu.printf" | "memref.generic_atomic_rmw" => {
                     self.refuse(
                         ReasonCode::SideEffectBetween,
@@ -487,6 +492,29 @@ impl<'ir> Case<'_, 'ir> {
                 "scf.if" | "scf.for" | "scf.yield" | "gpu.barrier" | "nvgpu.mma.sync" => {}
                 _ if is_quiet(op) => {}
                 _ => self.refuse(ReasonCode::UnknownOp, op, format!("{} is not understood", op.name())),
+            }
+        }
+    }
+
+    /// A global store whose bytes another thread may load in the loop: a barrier that stands between would be lost.
+    fn ordered_by_barriers(&mut self, store: Op<'ir>, scope: Op<'ir>) {
+        let copies: Vec<Op<'ir>> = self
+            .stores
+            .iter()
+            .filter_map(|store| store.operand(0).def_op())
+            .collect();
+        for load in preorder(scope) {
+            let Some(shape) = access(load).filter(|access| !access.writes) else {
+                continue;
+            };
+            let memref = load.operand(shape.memref);
+            let is_shared = memref.ty().memory_space().is_some_and(Attr::is_workgroup);
+            if is_shared || copies.contains(&load) {
+                continue;
+            }
+            if memref == store.operand(1) || !self.distinct(memref, store.operand(1)) {
+                let message = "the loop loads what it may store to global memory, and its barriers may order the two";
+                self.refuse(ReasonCode::BarrierOrdersOtherMemory, store, message);
             }
         }
     }

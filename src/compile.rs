@@ -1,0 +1,59 @@
+//! From an operator to a kernel, in one call.
+
+use alcop_compiler::detect::{DetectOptions, detect};
+use alcop_compiler::ir::Context;
+use alcop_compiler::tile_program::{TileError, tile_program};
+use alcop_passes::decide::{Depths, decide};
+use alcop_passes::pipeline::compile;
+use alcop_passes::plan::SharedLayout;
+use alcop_spec::{GpuTarget, Kernel, OpSpec, Swizzle, TileSchedule};
+
+/// Why an operator has no kernel under a schedule.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The tiles do not fit the operator.
+    #[error(transparent)]
+    Tile(#[from] TileError),
+    /// The pipeline was refused, or code generation failed.
+    #[error(transparent)]
+    Pass(#[from] alcop_passes::Error),
+}
+
+/// Compiles an operator under a schedule: tile program, verdicts, plan, pipelined loops, hazard check, PTX.
+///
+/// Needs no GPU. Only the target's limits and architecture matter.
+pub fn compile_operator(op: &OpSpec, schedule: &TileSchedule, target: &GpuTarget) -> Result<Kernel, CompileError> {
+    let context = Context::new();
+    let mut program = tile_program(&context, op, schedule)?;
+    let detection = detect(&program.module, &detect_options(target));
+    let plan = decide(&program.module, &detection, target.arch.name(), &depths(schedule))?;
+    let compiled = compile(&mut program.module, &plan, target.arch.name())?;
+    Ok(Kernel {
+        ptx: compiled.assembly.ptx,
+        entry: program.entry,
+        grid: program.grid,
+        block: program.block,
+        dynamic_shared_bytes: compiled.dynamic_shared_bytes as u32,
+    })
+}
+
+/// What detection needs to know of a target.
+pub fn detect_options(target: &GpuTarget) -> DetectOptions {
+    DetectOptions {
+        shared_bytes_per_block: u64::from(target.limits.shared_bytes_per_block),
+        block_size: None,
+        assume_noalias: false,
+    }
+}
+
+/// The depths that a schedule asks for.
+pub fn depths(schedule: &TileSchedule) -> Depths {
+    Depths {
+        shared_stages: schedule.shared_stages,
+        register_stages: schedule.register_stages,
+        layout: match schedule.swizzle {
+            Swizzle::Xor => SharedLayout::Xor,
+            Swizzle::None => SharedLayout::Plain,
+        },
+    }
+}

@@ -1,0 +1,241 @@
+//! The command as scripts call it: outputs, exit codes, messages.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn alcop(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_alcop"))
+        .args(arguments)
+        .output()
+        .expect("the command starts")
+}
+
+fn with_input(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_alcop"))
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    child
+        .stdin
+        .take()
+        .expect("piped")
+        .write_all(input.as_bytes())
+        .expect("it reads its input");
+    child.wait_with_output().expect("it ends")
+}
+
+const MATMUL: [&str; 9] = ["--op", "matmul", "--m", "512", "--n", "768", "--k", "3072", "--layout"];
+
+fn matmul<'a>(command: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec![command];
+    arguments.extend(MATMUL);
+    arguments.push("nn");
+    arguments.extend(rest);
+    arguments
+}
+
+#[track_caller]
+fn expect(output: &Output, code: i32, message: &str) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(text.contains(message), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+fn stdout(output: &Output) -> String {
+    expect(output, 0, "");
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+#[test]
+fn explain_gives_each_buffer_a_verdict() {
+    let text = stdout(&alcop(&matmul("explain", &["--json"])));
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(json["schema"], 1);
+    let buffers = json["kernels"][0]["buffers"].as_array().expect("a list");
+    assert_eq!(buffers.len(), 2 + 8);
+    let first = &buffers[0];
+    assert_eq!(
+        first["id"],
+        serde_json::json!({"kind": "workgroup_attribution", "position": 0})
+    );
+    assert_eq!(
+        (&first["level"], &first["verdict"]),
+        (&"shared".into(), &"pipelinable".into())
+    );
+    assert_eq!(
+        (&first["bytes"], &first["async_bytes"], &first["max_depth"]),
+        (&8192.into(), &16.into(), &10.into())
+    );
+    assert!(stdout(&alcop(&matmul("explain", &[]))).contains("workgroup attribution 1"));
+}
+
+#[test]
+fn what_explain_prints_is_what_a_tile_program_from_standard_input_gets() {
+    let tile = stdout(&alcop(&matmul("compile", &["--emit", "tile"])));
+    let direct: serde_json::Value =
+        serde_json::from_str(&stdout(&alcop(&matmul("explain", &["--json"])))).expect("JSON");
+    let piped: serde_json::Value =
+        serde_json::from_str(&stdout(&with_input(&["explain", "-", "--json"], &tile))).expect("JSON");
+    assert_eq!(
+        direct["kernels"][0]["buffers"].as_array().map(Vec::len),
+        piped["kernels"][0]["buffers"].as_array().map(Vec::len)
+    );
+}
+
+#[test]
+fn compile_reaches_every_stage() {
+    for (emit, wanted) in [
+        ("tile", "vector.store"),
+        ("plan", "\"fingerprint\""),
+        ("mlir", "nvgpu.device_async_copy"),
+        ("llvm", "define ptx_kernel"),
+        ("ptx", "cp.async.cg.shared.global"),
+    ] {
+        let text = stdout(&alcop(&matmul("compile", &["--emit", emit])));
+        assert!(text.contains(wanted), "{emit}: {text}");
+    }
+}
+
+#[test]
+fn a_tile_program_compiles_to_the_same_ptx_as_its_operator() {
+    let tile = stdout(&alcop(&matmul("compile", &["--emit", "tile"])));
+    let direct = stdout(&alcop(&matmul("compile", &[])));
+    assert_eq!(stdout(&with_input(&["compile", "-"], &tile)), direct);
+}
+
+#[test]
+fn a_printed_plan_is_obeyed_and_an_edited_one_changes_the_kernel() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("plan.json");
+    let plan = stdout(&alcop(&matmul("compile", &["--emit", "plan"])));
+    let with_plan = |text: &str| {
+        std::fs::write(&path, text).expect("writable");
+        alcop(&matmul("compile", &["--plan", path.to_str().expect("UTF-8")]))
+    };
+    let ptx = stdout(&with_plan(&plan));
+    assert_eq!(ptx, stdout(&alcop(&matmul("compile", &[]))));
+    let deeper = plan
+        .replace("\"slots\": 3", "\"slots\": 4")
+        .replace("\"distance\": 2", "\"distance\": 3");
+    assert!(stdout(&with_plan(&deeper)).contains("cp.async.wait_group \t2;"));
+    expect(
+        &with_plan(&plan.replacen("\"slots\": 3", "\"slots\": 4", 1)),
+        1,
+        "sync-positions-differ",
+    );
+    expect(&with_plan("{\"schema\": 1,\n \"oops\": 2}"), 2, "line 2");
+    let shallow: Vec<&str> = matmul("compile", &["--block", "64x64x32", "--warp", "32x32"]);
+    std::fs::write(&path, &plan).expect("writable");
+    let mut stale = shallow;
+    stale.extend(["--plan", path.to_str().expect("UTF-8")]);
+    // Tiles belong to the schedule options, the plan to another module.
+    expect(&alcop(&stale), 1, "stale");
+}
+
+#[test]
+fn a_launch_file_comes_with_everything_it_names() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("matmul.json");
+    stdout(&alcop(&matmul(
+        "compile",
+        &["--emit", "launch", "-o", path.to_str().expect("UTF-8")],
+    )));
+    let launch: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).expect("written")).expect("JSON");
+    assert_eq!(launch["grid"], serde_json::json!([4, 6, 1]));
+    assert_eq!(launch["block"], serde_json::json!([128, 1, 1]));
+    assert_eq!(launch["dynamic_shared_bytes"], 49152);
+    for file in ["matmul.ptx", "a.npy", "b.npy"] {
+        assert!(directory.path().join(file).exists(), "{file}");
+    }
+}
+
+#[test]
+fn refusals_say_what_does_not_fit_and_exit_with_1() {
+    let refused = |rest: &[&str], message: &str| expect(&alcop(&matmul("compile", rest)), 1, message);
+    refused(&["--block", "100x128x32", "--warp", "50x64"], "[tile-not-supported]");
+    refused(
+        &["--block", "192x128x32", "--warp", "64x64"],
+        "M = 512 is not a multiple of the block tile's 192",
+    );
+    refused(&["--shared-stages", "12"], "at most 10 fit");
+    refused(&["--register-stages", "4"], "[register-depth-exceeds-chunk]");
+    refused(&["--shared-stages", "0"], "0 stages");
+}
+
+#[test]
+fn bad_usage_exits_with_2() {
+    let usage = |arguments: &[&str], message: &str| expect(&alcop(arguments), 2, message);
+    usage(&["compile"], "name an MLIR file or an operator");
+    usage(
+        &["compile", "--op", "softmax"],
+        "unknown operator \"softmax\"; known: matmul",
+    );
+    usage(&["compile", "--op", "matmul", "--m", "512"], "--n is missing");
+    usage(&matmul("compile", &["--dtype", "f8"]), "unknown dtype \"f8\"");
+    usage(&matmul("compile", &["--target", "v100"]), "unknown target \"v100\"");
+    usage(&matmul("compile", &["--block", "128x128"]), "is not 3 whole numbers");
+    usage(&["explain", "no-such-file.mlir"], "cannot read no-such-file.mlir");
+    usage(
+        &matmul("compile", &["-o", "no-such-directory/k.ptx"]),
+        "cannot write no-such-directory/k.ptx",
+    );
+    expect(
+        &with_input(&["explain", "-"], "gpu.module @m {\n  gpu.bogus\n}"),
+        2,
+        "-:2:3: error:",
+    );
+}
+
+#[test]
+fn a_malformed_schedule_file_names_line_and_field() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("schedule.json");
+    let run = |text: &str| {
+        std::fs::write(&path, text).expect("writable");
+        alcop(&matmul("compile", &["--schedule", path.to_str().expect("UTF-8")]))
+    };
+    let good = "{\"block\": {\"m\": 128, \"n\": 128, \"k\": 32}, \"warp\": {\"m\": 64, \"n\": 64},\n \
+                 \"shared_stages\": 3, \"register_stages\": 2}";
+    assert_eq!(stdout(&run(good)), stdout(&alcop(&matmul("compile", &[]))));
+    expect(
+        &run(&good.replace("register_stages", "registre_stages")),
+        2,
+        "unknown field `registre_stages`",
+    );
+    expect(
+        &run(&good.replace("\"shared_stages\": 3", "\"shared_stages\": \"three\"")),
+        2,
+        "line 2",
+    );
+}
+
+#[test]
+fn what_is_printed_parses_in_mlir_opt() {
+    let tool = Path::new("/usr/bin/mlir-opt-22");
+    if !tool.exists() {
+        eprintln!("skipped: mlir-opt-22 is not installed");
+        return;
+    }
+    for emit in ["tile", "mlir"] {
+        let text = stdout(&alcop(&matmul("compile", &["--emit", emit])));
+        let mut child = Command::new(tool)
+            .arg("-")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        child
+            .stdin
+            .take()
+            .expect("piped")
+            .write_all(text.as_bytes())
+            .expect("it reads");
+        assert!(child.wait().expect("it ends").success(), "{emit}");
+    }
+}
