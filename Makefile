@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# What `make tune` tunes; by default BERT's second feed-forward matmul on an A100.
+# What `make compile` compiles; by default BERT's second feed-forward matmul for an A100.
 OP = matmul
 M = 512
 N = 768
@@ -13,9 +13,11 @@ K = 3072
 DTYPE = f16
 OUT_DTYPE = f32
 LAYOUT = nn
-TRIALS = 20
 TARGET = a100
-STRATEGY =
+BLOCK = 128x128x32
+WARP = 64x64
+SHARED_STAGES = 3
+REGISTER_STAGES = 2
 OUT = out
 
 # A rustup toolchain whose directory is not on PATH yet; a cargo that is on PATH comes first.
@@ -24,16 +26,16 @@ BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALCOP := $(BUILD_DIR)/release/alcop
 EXAMPLES = $(patsubst examples/%.rs,%,$(wildcard examples/*.rs))
 
-.PHONY: help setup setup-lint setup-sass build tune test lint bench bench-sass clean
+.PHONY: help setup setup-lint setup-sass build compile test lint bench bench-sass clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value …]"
 	@echo
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo
-	@echo "variables of tune, with their values:"
+	@echo "variables of compile, with their values:"
 	@echo "  OP=$(OP) M=$(M) N=$(N) K=$(K) DTYPE=$(DTYPE) OUT_DTYPE=$(OUT_DTYPE) LAYOUT=$(LAYOUT)"
-	@echo "  TRIALS=$(TRIALS) TARGET=$(TARGET) STRATEGY=$(STRATEGY) OUT=$(OUT)"
+	@echo "  TARGET=$(TARGET) BLOCK=$(BLOCK) WARP=$(WARP) SHARED_STAGES=$(SHARED_STAGES) REGISTER_STAGES=$(REGISTER_STAGES) OUT=$(OUT)"
 
 setup: ## install what the build needs and this machine lacks (Debian 12), or list it
 	@scripts/setup.sh
@@ -47,9 +49,11 @@ setup-sass:
 build: setup ## build the release binary
 	cargo build --release --locked --bin alcop
 
-tune: build ## tune one operator; the best PTX, its launch file and the journal go to OUT
-	$(ALCOP) tune --op $(OP) --m $(M) --n $(N) --k $(K) --dtype $(DTYPE) --out-dtype $(OUT_DTYPE) --layout $(LAYOUT) \
-		--trials $(TRIALS) --target $(TARGET) $(if $(STRATEGY),--strategy $(STRATEGY)) -o $(OUT)
+compile: build ## compile one operator to PTX, with its launch file and inputs, into OUT
+	mkdir -p $(OUT)
+	$(ALCOP) compile --op $(OP) --m $(M) --n $(N) --k $(K) --dtype $(DTYPE) --out-dtype $(OUT_DTYPE) --layout $(LAYOUT) \
+		--target $(TARGET) --block $(BLOCK) --warp $(WARP) --shared-stages $(SHARED_STAGES) \
+		--register-stages $(REGISTER_STAGES) --emit launch -o $(OUT)/$(OP).json
 
 test: setup ## run all tests, then every example
 	cargo test --workspace --locked

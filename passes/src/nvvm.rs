@@ -175,11 +175,10 @@ fn is_empty_array(ty: Type<'_>) -> bool {
 /// `known_block_size` becomes `.reqntid`: the assembler may rely on the exact number of threads.
 fn require_block_size(module: &Module<'_>) {
     for op in preorder(module.op()) {
-        if op.is("llvm.func") && op.attr("nvvm.kernel").is_some() {
-            if let Some(size) = op.attr("nvvm.maxntid") {
-                op.set_attr("nvvm.reqntid", size);
-                op.remove_attr("nvvm.maxntid");
-            }
+        let kernel = op.is("llvm.func") && op.attr("nvvm.kernel").is_some();
+        if let Some(size) = op.attr("nvvm.maxntid").filter(|_| kernel) {
+            op.set_attr("nvvm.reqntid", size);
+            op.remove_attr("nvvm.maxntid");
         }
     }
 }

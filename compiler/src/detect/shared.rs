@@ -153,7 +153,7 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, buffer: &SharedBuffer<'ir>) -> BufferV
 }
 
 fn body_ops(scope: Op<'_>) -> Vec<Op<'_>> {
-    scope.body().map(|body| body.ops()).unwrap_or_else(Vec::new)
+    scope.body().map_or_else(Vec::new, |body| body.ops())
 }
 
 /// The operation directly in `scope`'s body that holds `op`.
@@ -310,7 +310,7 @@ impl<'ir> Case<'_, 'ir> {
         let element = parts.element.bytes().unwrap_or(1);
         let stated = op.attr("alignment").and_then(Attr::as_int).unwrap_or(0) as u64;
         let base = base_alignment(memref, self.scene.kernel).unwrap_or(if parts.is_workgroup { 16 } else { element });
-        if stated < bytes && base % bytes != 0 {
+        if stated < bytes && !base.is_multiple_of(bytes) {
             let message =
                 format!("the base is only known to be aligned to {base} bytes; {bytes} are needed (llvm.align)");
             return self.refuse(ReasonCode::AlignmentUnproven, op, message);
@@ -323,7 +323,7 @@ impl<'ir> Case<'_, 'ir> {
             let step = divisor(index)
                 .saturating_mul(stride.unwrap_or(1).unsigned_abs())
                 .saturating_mul(element);
-            if step % bytes != 0 && stated < bytes {
+            if !step.is_multiple_of(bytes) && stated < bytes {
                 let message = format!("an index moves the address by multiples of {step} bytes, not of {bytes}");
                 return self.refuse(ReasonCode::AlignmentUnproven, op, message);
             }

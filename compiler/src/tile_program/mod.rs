@@ -124,12 +124,12 @@ fn check_matmul(mm: &Matmul, schedule: &TileSchedule) -> Result<(), TileError> {
             "block {block} and warp {warp} need an extent of at least 16 along each axis"
         ));
     }
-    if warp.m % 16 != 0 || warp.n % 16 != 0 || block_k % 16 != 0 {
+    if !warp.m.is_multiple_of(16) || !warp.n.is_multiple_of(16) || !block_k.is_multiple_of(16) {
         return unsupported(format!(
             "warp {warp} and chunk k = {block_k} must be multiples of 16 along each axis"
         ));
     }
-    if block.m % warp.m != 0 || block.n % warp.n != 0 {
+    if !block.m.is_multiple_of(warp.m) || !block.n.is_multiple_of(warp.n) {
         return unsupported(format!("block {block} is not a whole number of warp tiles {warp}"));
     }
     let threads = schedule.threads();
@@ -145,14 +145,14 @@ fn check_matmul(mm: &Matmul, schedule: &TileSchedule) -> Result<(), TileError> {
         ));
     }
     for (axis, extent, tile) in [("M", mm.m, block.m), ("N", mm.n, block.n), ("K", mm.k, block_k)] {
-        if extent == 0 || extent % u64::from(tile) != 0 {
+        if extent == 0 || !extent.is_multiple_of(u64::from(tile)) {
             return Err(TileError::ShapeNotDivisible { axis, extent, tile });
         }
     }
     for (operand, rows, columns) in matmul::chunks(mm, schedule) {
         let per_row = columns * 2 / PIECE_BYTES;
         let pieces = rows * per_row;
-        if !per_row.is_power_of_two() || pieces % threads != 0 || threads % per_row != 0 {
+        if !per_row.is_power_of_two() || !pieces.is_multiple_of(threads) || !threads.is_multiple_of(per_row) {
             return Err(TileError::CopyNotDistributable {
                 operand,
                 rows,
