@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A plan is made by [`crate::decide`], printed as JSON, edited by hand if wanted, and obeyed by
-//! [`crate::expand`]. It holds no wait counts: [`crate::waits`] computes those from positions.
+//! [`mod@crate::expand`]. It holds no wait counts: [`crate::waits`] computes those from positions.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};

@@ -216,25 +216,37 @@ impl<'ir> Machine<'ir> {
         Ok(())
     }
 
-    fn place(&self, shared: &Shared, indices: &[Value<'ir>], thread: usize, bytes: u64) -> Result<Place, String> {
-        let mut offset = shared.offset as i64;
+    /// Where each active thread's access of `bytes` goes.
+    fn places(&self, shared: &Shared, indices: &[Value<'ir>], bytes: u64) -> Result<Vec<(usize, Place)>, String> {
+        let mut base = shared.offset as i64;
+        let mut per_thread: Vec<(Rc<[i64]>, i64)> = Vec::new();
         for (index, stride) in indices.iter().zip(&shared.strides) {
-            offset += self.integer(*index, thread)? * stride;
+            match self.values.get(index) {
+                Some(Known::Uniform(number)) => base += number * stride,
+                Some(Known::PerThread(numbers)) => per_thread.push((Rc::clone(numbers), *stride)),
+                _ => return Err("an index depends on data".to_owned()),
+            }
         }
-        if offset < 0 || !(offset as u64).is_multiple_of(CELL_BYTES) || !bytes.is_multiple_of(CELL_BYTES) {
-            return Err(format!(
-                "an access of {bytes} bytes at byte {offset} is not made of whole byte pairs"
+        let mut places = Vec::with_capacity(self.threads);
+        for thread in (0..self.threads).filter(|&thread| self.active[thread]) {
+            let offset = per_thread
+                .iter()
+                .fold(base, |offset, (numbers, stride)| offset + numbers[thread] * stride);
+            if offset < 0 || !(offset as u64).is_multiple_of(CELL_BYTES) || !bytes.is_multiple_of(CELL_BYTES) {
+                return Err(format!(
+                    "an access of {bytes} bytes at byte {offset} is not made of whole byte pairs"
+                ));
+            }
+            places.push((
+                thread,
+                Place {
+                    buffer: shared.buffer,
+                    offset: offset as u64,
+                    bytes,
+                },
             ));
         }
-        Ok(Place {
-            buffer: shared.buffer,
-            offset: offset as u64,
-            bytes,
-        })
-    }
-
-    fn active_threads(&self) -> Vec<usize> {
-        (0..self.threads).filter(|&thread| self.active[thread]).collect()
+        Ok(places)
     }
 
     fn load(&mut self, op: Op<'ir>, memref: usize, first_index: usize) -> Result<(), String> {
@@ -242,9 +254,9 @@ impl<'ir> Machine<'ir> {
         if let Some(shared) = self.shared_buffer(op.operand(memref))? {
             let bytes = op.result(0).ty().bytes().ok_or("a load of unknown size")?;
             let indices: Vec<Value<'ir>> = op.operands().skip(first_index).collect();
-            for thread in self.active_threads() {
-                let place = self.place(&shared, &indices, thread, bytes)?;
-                initialized &= self.shadow.read(op, thread, place);
+            let number = self.shadow.number(op);
+            for (thread, place) in self.places(&shared, &indices, bytes)? {
+                initialized &= self.shadow.read(number, thread, place);
             }
         }
         self.set(op, Known::Data { initialized });
@@ -262,12 +274,11 @@ impl<'ir> Machine<'ir> {
             .ok_or("ldmatrix without numTiles")?;
         let indices: Vec<Value<'ir>> = op.operands().skip(1).collect();
         let mut initialized = true;
-        for thread in self.active_threads() {
-            if (thread % 32) as i64 >= 8 * tiles {
-                continue;
+        let number = self.shadow.number(op);
+        for (thread, place) in self.places(&shared, &indices, 16)? {
+            if ((thread % 32) as i64) < 8 * tiles {
+                initialized &= self.shadow.read(number, thread, place);
             }
-            let place = self.place(&shared, &indices, thread, 16)?;
-            initialized &= self.shadow.read(op, thread, place);
         }
         self.set(op, Known::Data { initialized });
         Ok(())
@@ -284,9 +295,9 @@ impl<'ir> Machine<'ir> {
         };
         let bytes = value.ty().bytes().ok_or("a store of unknown size")?;
         let indices: Vec<Value<'ir>> = op.operands().skip(2).collect();
-        for thread in self.active_threads() {
-            let place = self.place(&shared, &indices, thread, bytes)?;
-            self.shadow.write(op, thread, place);
+        let number = self.shadow.number(op);
+        for (thread, place) in self.places(&shared, &indices, bytes)? {
+            self.shadow.write(number, thread, place);
         }
         Ok(())
     }
@@ -305,9 +316,9 @@ impl<'ir> Machine<'ir> {
             .ok_or("a copy without dstElements")?;
         let indices: Vec<Value<'ir>> = op.operands().skip(1).take(segments[1] as usize).collect();
         let bytes = elements as u64 * shared.element_bytes;
-        for thread in self.active_threads() {
-            let place = self.place(&shared, &indices, thread, bytes)?;
-            self.shadow.copy(op, thread, place);
+        let number = self.shadow.number(op);
+        for (thread, place) in self.places(&shared, &indices, bytes)? {
+            self.shadow.copy(number, thread, place);
         }
         Ok(())
     }

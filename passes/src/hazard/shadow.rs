@@ -81,7 +81,7 @@ pub(super) struct Place {
 /// Shared memory of one block, its clock of barriers, and the copies in flight.
 #[derive(Default)]
 pub(super) struct Shadow {
-    cells: HashMap<usize, Vec<Cell>>,
+    cells: Vec<Vec<Cell>>,
     clock: u64,
     open_group: Vec<(u32, Place)>,
     groups: std::collections::VecDeque<Vec<(u32, Place)>>,
@@ -93,7 +93,8 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    fn number(&mut self, op: Op<'_>) -> u32 {
+    /// A small number for an operation, by which accesses name it.
+    pub fn number(&mut self, op: Op<'_>) -> u32 {
         let key = op.raw().ptr as usize;
         if let Some(&number) = self.op_numbers.get(&key) {
             return number;
@@ -121,7 +122,10 @@ impl Shadow {
     fn cells(&mut self, place: Place) -> &mut [Cell] {
         let first = (place.offset / CELL_BYTES) as usize;
         let last = (place.offset + place.bytes).div_ceil(CELL_BYTES) as usize;
-        let cells = self.cells.entry(place.buffer).or_default();
+        if self.cells.len() <= place.buffer {
+            self.cells.resize_with(place.buffer + 1, Vec::new);
+        }
+        let cells = &mut self.cells[place.buffer];
         if cells.len() < last {
             cells.resize(last, FRESH);
         }
@@ -129,9 +133,8 @@ impl Shadow {
     }
 
     /// A read; whether all bytes were ever written.
-    pub fn read(&mut self, op: Op<'_>, thread: usize, place: Place) -> bool {
+    pub fn read(&mut self, op: u32, thread: usize, place: Place) -> bool {
         self.accesses += 1;
-        let op = self.number(op);
         let clock = self.clock;
         let mut initialized = true;
         let mut found = None;
@@ -158,19 +161,18 @@ impl Shadow {
     }
 
     /// A write that is done when the instruction is.
-    pub fn write(&mut self, op: Op<'_>, thread: usize, place: Place) {
+    pub fn write(&mut self, op: u32, thread: usize, place: Place) {
         self.write_cells(op, thread, place, false);
     }
 
     /// An asynchronous write: it may land at any time until its group is waited for.
-    pub fn copy(&mut self, op: Op<'_>, thread: usize, place: Place) {
+    pub fn copy(&mut self, op: u32, thread: usize, place: Place) {
         self.write_cells(op, thread, place, true);
         self.open_group.push((thread as u32, place));
     }
 
-    fn write_cells(&mut self, op: Op<'_>, thread: usize, place: Place, in_flight: bool) {
+    fn write_cells(&mut self, op: u32, thread: usize, place: Place, in_flight: bool) {
         self.accesses += 1;
-        let op = self.number(op);
         let clock = self.clock;
         let mut found = None;
         for cell in self.cells(place) {
