@@ -1,0 +1,296 @@
+//! `cvt`: conversions between integers and floats (PTX ISA 9.0, 9.7.9.21).
+
+use half::{bf16, f16};
+
+use super::lane::{Float, Lane, canonical};
+
+/// A scalar type of `cvt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScalarType {
+    Unsigned(u32),
+    Signed(u32),
+    F16,
+    Bf16,
+    F32,
+    F64,
+    /// f32 with a 10-bit mantissa.
+    Tf32,
+}
+
+impl ScalarType {
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "u8" => Self::Unsigned(8),
+            "u16" => Self::Unsigned(16),
+            "u32" => Self::Unsigned(32),
+            "u64" => Self::Unsigned(64),
+            "s8" => Self::Signed(8),
+            "s16" => Self::Signed(16),
+            "s32" => Self::Signed(32),
+            "s64" => Self::Signed(64),
+            "f16" => Self::F16,
+            "bf16" => Self::Bf16,
+            "f32" => Self::F32,
+            "f64" => Self::F64,
+            "tf32" => Self::Tf32,
+            _ => return None,
+        })
+    }
+
+    const fn is_float(self) -> bool {
+        !matches!(self, Self::Unsigned(_) | Self::Signed(_))
+    }
+}
+
+/// A rounding modifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rounding {
+    /// To nearest, ties to even (`rn`, `rni`).
+    Nearest,
+    /// To nearest, ties away (`rna`).
+    Away,
+    /// Towards zero (`rz`, `rzi`).
+    Zero,
+    /// Down (`rm`, `rmi`).
+    Down,
+    /// Up (`rp`, `rpi`).
+    Up,
+}
+
+/// One `cvt`, decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Convert {
+    pub to: ScalarType,
+    pub from: ScalarType,
+    pub rounding: Rounding,
+    /// `rni` …: a float result is rounded to an integer.
+    pub to_integer: bool,
+    pub saturate: bool,
+    pub flush: bool,
+    pub relu: bool,
+}
+
+/// Decodes the modifiers of a `cvt` (all but the two types), or `None` where one is not known.
+pub(crate) fn convert(modifiers: &[&str], to: &str, from: &str) -> Option<Convert> {
+    let mut out = Convert {
+        to: ScalarType::parse(to)?,
+        from: ScalarType::parse(from)?,
+        rounding: Rounding::Nearest,
+        to_integer: false,
+        saturate: false,
+        flush: false,
+        relu: false,
+    };
+    for modifier in modifiers {
+        match *modifier {
+            "rn" => out.rounding = Rounding::Nearest,
+            "rna" => out.rounding = Rounding::Away,
+            "rz" => out.rounding = Rounding::Zero,
+            "rm" => out.rounding = Rounding::Down,
+            "rp" => out.rounding = Rounding::Up,
+            "rni" => (out.rounding, out.to_integer) = (Rounding::Nearest, true),
+            "rzi" => (out.rounding, out.to_integer) = (Rounding::Zero, true),
+            "rmi" => (out.rounding, out.to_integer) = (Rounding::Down, true),
+            "rpi" => (out.rounding, out.to_integer) = (Rounding::Up, true),
+            "sat" => out.saturate = true,
+            "ftz" => out.flush = true,
+            "relu" => out.relu = true,
+            _ => return None,
+        }
+    }
+    Some(out)
+}
+
+impl Convert {
+    /// Converts one value, given and returned as the bits of a lane.
+    pub(crate) fn apply(&self, bits: u64) -> u64 {
+        match (self.from, self.to) {
+            (ScalarType::Unsigned(width), to) => self.encode_integer(i128::from(bits & mask(width)), to),
+            (ScalarType::Signed(width), to) => {
+                let shift = 64 - width;
+                self.encode_integer(i128::from(((bits << shift) as i64) >> shift), to)
+            }
+            (from, ScalarType::Unsigned(width)) => {
+                (self
+                    .round_integer(self.read(from, bits))
+                    .clamp(0.0, max_unsigned(width)) as u64)
+                    & mask(width)
+            }
+            (from, ScalarType::Signed(width)) => {
+                let value = self.round_integer(self.read(from, bits)) as i64; // NaN is 0, the rest saturates
+                let limit = (mask(width) >> 1) as i64;
+                (value.clamp(-limit - 1, limit) as u64) & mask(width)
+            }
+            (from, to) => self.encode_float(self.read(from, bits), to),
+        }
+    }
+
+    fn read(&self, from: ScalarType, bits: u64) -> f64 {
+        let bits = if self.flush && from == ScalarType::F32 {
+            super::lane::flush_f32(bits)
+        } else {
+            bits
+        };
+        match from {
+            ScalarType::F16 => f16::of(bits).wide(),
+            ScalarType::Bf16 => bf16::of(bits).wide(),
+            ScalarType::F64 => f64::of(bits),
+            _ => f32::of(bits).wide(),
+        }
+    }
+
+    fn encode_integer(&self, value: i128, to: ScalarType) -> u64 {
+        match to {
+            ScalarType::Unsigned(width) if self.saturate => value.clamp(0, i128::from(mask(width))) as u64,
+            ScalarType::Signed(width) if self.saturate => {
+                let limit = i128::from(mask(width) >> 1);
+                (value.clamp(-limit - 1, limit) as u64) & mask(width)
+            }
+            ScalarType::Unsigned(width) | ScalarType::Signed(width) => (value as u64) & mask(width),
+            // Straight to f32: by way of f64 a 64-bit integer would round twice.
+            ScalarType::F32 if self.rounding == Rounding::Nearest => f32::bits(value as f32),
+            to => self.encode_float(value as f64, to),
+        }
+    }
+
+    fn round_integer(&self, value: f64) -> f64 {
+        match self.rounding {
+            Rounding::Nearest => value.round_ties_even(),
+            Rounding::Away => value.round(),
+            Rounding::Zero => value.trunc(),
+            Rounding::Down => value.floor(),
+            Rounding::Up => value.ceil(),
+        }
+    }
+
+    fn encode_float(&self, value: f64, to: ScalarType) -> u64 {
+        let mut value = if self.to_integer {
+            self.round_integer(value)
+        } else {
+            value
+        };
+        if self.saturate {
+            value = if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) };
+        }
+        if self.relu && value < 0.0 {
+            value = 0.0;
+        }
+        let bits = match to {
+            ScalarType::F16 => self.rounded::<f16>(value, |bits| f16::of(bits).wide()),
+            ScalarType::Bf16 => self.rounded::<bf16>(value, |bits| bf16::of(bits).wide()),
+            ScalarType::F64 => canonical(value),
+            ScalarType::Tf32 => u64::from(round_tf32(value as f32, self.rounding)),
+            _ => self.rounded::<f32>(value, |bits| f32::of(bits).wide()),
+        };
+        if self.flush && to == ScalarType::F32 {
+            super::lane::flush_f32(bits)
+        } else {
+            bits
+        }
+    }
+
+    /// Rounds to nearest, then corrects by one step for a directed rounding. Neighbours of a finite float differ by
+    /// one in their bits, away from zero upwards.
+    fn rounded<T: Float>(&self, value: f64, wide: impl Fn(u64) -> f64) -> u64 {
+        let nearest = canonical(T::narrow(value));
+        let got = wide(nearest);
+        let too_high = got > value;
+        let too_low = got < value;
+        let step_down = match self.rounding {
+            Rounding::Nearest | Rounding::Away => false,
+            Rounding::Zero => (too_high && value > 0.0) || (too_low && value < 0.0),
+            Rounding::Down => too_high,
+            Rounding::Up => too_low,
+        };
+        if !step_down || value.is_nan() || value.is_infinite() {
+            return nearest;
+        }
+        let towards_zero = match self.rounding {
+            Rounding::Down => value > 0.0,
+            Rounding::Up => value < 0.0,
+            _ => true,
+        };
+        if towards_zero { nearest - 1 } else { nearest + 1 }
+    }
+}
+
+/// Mantissa cut to 10 bits: ties away from zero (`rna`), to even (`rn`), or cut (`rz`).
+fn round_tf32(value: f32, rounding: Rounding) -> u32 {
+    let bits = value.to_bits();
+    if !value.is_finite() {
+        return bits;
+    }
+    let half = match rounding {
+        Rounding::Nearest => 0x0fff + ((bits >> 13) & 1),
+        Rounding::Away => 0x1000,
+        Rounding::Zero | Rounding::Down | Rounding::Up => 0,
+    };
+    bits.wrapping_add(half) & !0x1fff
+}
+
+const fn mask(width: u32) -> u64 {
+    if width >= 64 { !0 } else { (1 << width) - 1 }
+}
+
+fn max_unsigned(width: u32) -> f64 {
+    mask(width) as f64
+}
+
+/// Bytes of the source that reach the result unchanged in an integer conversion; `None` for floats.
+pub(crate) fn kept_bytes(convert: &Convert) -> Option<u32> {
+    let width = |ty| match ty {
+        ScalarType::Unsigned(width) | ScalarType::Signed(width) => width / 8,
+        _ => 0,
+    };
+    (!convert.from.is_float()
+        && !convert.to.is_float()
+        && !convert.saturate
+        && !matches!(convert.from, ScalarType::Signed(_)))
+    .then(|| width(convert.from).min(width(convert.to)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cvt(opcode: &str, bits: u64) -> u64 {
+        let parts: Vec<&str> = opcode.split('.').collect();
+        let (types, modifiers) = (&parts[parts.len() - 2..], &parts[1..parts.len() - 2]);
+        convert(modifiers, types[0], types[1]).map_or_else(|| panic!("{opcode}"), |c| c.apply(bits))
+    }
+
+    #[test]
+    fn conversions_against_values_computed_by_hand() {
+        let f = |value: f32| u64::from(value.to_bits());
+        let table: &[(&str, u64, u64)] = &[
+            ("cvt.s64.s32", 0xffff_ffff, u64::MAX),
+            ("cvt.u64.u32", 0xffff_ffff, 0xffff_ffff),
+            ("cvt.u16.u32", 0x1_2345, 0x2345),
+            ("cvt.sat.s8.s32", 300, 0x7f),
+            ("cvt.sat.u8.s32", 0xffff_ffff, 0),
+            ("cvt.rn.f32.s32", 0xffff_fffd, f(-3.0)),
+            ("cvt.rn.f32.u64", u64::MAX, f(18_446_744_073_709_551_615.0)),
+            ("cvt.rzi.s32.f32", f(-2.7), (-2i32) as u32 as u64),
+            ("cvt.rni.s32.f32", f(2.5), 2),
+            ("cvt.rzi.u32.f32", f(-2.7), 0),
+            ("cvt.rzi.s32.f32", f(1e20), 0x7fff_ffff),
+            ("cvt.rzi.s32.f32", f(f32::NAN), 0),
+            ("cvt.rn.f16.f32", f(1.0 + 1.0 / 2048.0), 0x3c00),
+            ("cvt.rn.f16.f32", f(1.0 + 3.0 / 2048.0), 0x3c02),
+            ("cvt.rz.f16.f32", f(1.0 + 3.0 / 2048.0), 0x3c01),
+            ("cvt.rp.f16.f32", f(1.0 + 1.0 / 2048.0), 0x3c01),
+            ("cvt.rz.f16.f32", f(1e6), 0x7bff),
+            ("cvt.rn.f16.f32", f(1e6), 0x7c00),
+            ("cvt.rn.f16.f32", f(6e-8), 0x0001),
+            ("cvt.f32.f16", 0x0001, f(5.960_464_5e-8)),
+            ("cvt.rn.bf16.f32", 0x3f80_8000, 0x3f80),
+            ("cvt.rn.bf16.f32", 0x3f81_8000, 0x3f82),
+            ("cvt.rna.tf32.f32", 0x3f80_1000, 0x3f80_2000),
+            ("cvt.sat.f32.f32", f(-1.0), f(0.0)),
+            ("cvt.rmi.f32.f32", f(-1.5), f(-2.0)),
+        ];
+        for (opcode, bits, expected) in table {
+            assert_eq!(cvt(opcode, *bits), *expected, "{opcode} {bits:x}");
+        }
+    }
+}

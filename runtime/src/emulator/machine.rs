@@ -1,0 +1,566 @@
+//! The stepping machine: one thread block, one warp instruction at a time.
+
+use super::asynchronous::WarpCopies;
+use super::error::{At, EmulatorError};
+use super::lane::Lanes;
+use super::memory::{GlobalMemory, Scratch};
+use super::program::{Instr, Program};
+use super::registers::Registers;
+use crate::ptx::Space;
+
+/// What all blocks of a launch share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y, z.
+    pub block: [u32; 3],
+    /// Dynamic shared memory of a block in bytes.
+    pub dynamic_shared_bytes: u32,
+    /// The parameter block, laid out as [`Program::params`] says.
+    pub params: Vec<u8>,
+}
+
+impl Launch {
+    /// Threads of a block.
+    pub fn threads(&self) -> u64 {
+        self.block.iter().map(|&extent| u64::from(extent)).product()
+    }
+
+    /// Blocks of the grid.
+    pub fn blocks(&self) -> u64 {
+        self.grid.iter().map(|&extent| u64::from(extent)).product()
+    }
+
+    /// Coordinates of a block by its linear number, x fastest.
+    pub fn block_at(&self, linear: u64) -> [u32; 3] {
+        let [x, y, _] = self.grid.map(|extent| u64::from(extent).max(1));
+        [(linear % x) as u32, (linear / x % y) as u32, (linear / (x * y)) as u32]
+    }
+}
+
+/// What one step did, for observers.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Coordinates of the block.
+    pub block: [u32; 3],
+    /// Warp of the block.
+    pub warp: u32,
+    /// Index of the instruction in [`Program::code`].
+    pub pc: u32,
+    /// Lanes on this path, before the guard.
+    pub active: u32,
+    /// Lanes that executed it: bit l is lane l.
+    pub executed: u32,
+    /// Steps of this warp before this one.
+    pub serial: u32,
+    /// What it did.
+    pub effect: Effect,
+    /// For memory effects: the first byte that each executing lane accesses, in the effect's space. For matrix
+    /// effects the row addresses, of the lanes below 8 × matrices.
+    pub addresses: Lanes,
+    /// For `cp.async`: each lane's global source address.
+    pub sources: Lanes,
+    /// For `cp.async`: bytes that each lane reads (less than the copy's size: the rest is zero-filled).
+    pub source_bytes: [u32; 32],
+    /// For stores to shared memory: lanes whose value another lane of this instruction overwrote with another one.
+    pub overwritten: u32,
+    /// An undefined value that was used where it matters.
+    pub poison: Option<PoisonUse>,
+    /// A barrier that this step completed.
+    pub released: Option<Release>,
+    /// Whether the warp has ended.
+    pub exited: bool,
+}
+
+/// What an instruction did to memory or control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing outside registers.
+    None,
+    /// Load of so many bytes a lane.
+    Load {
+        /// Memory, never generic.
+        space: Space,
+        /// Bytes a lane, all vector elements together.
+        bytes: u32,
+    },
+    /// Store of so many bytes a lane.
+    Store {
+        /// Memory, never generic.
+        space: Space,
+        /// Bytes a lane, all vector elements together.
+        bytes: u32,
+    },
+    /// Atomic read-modify-write.
+    Atomic {
+        /// Memory, never generic.
+        space: Space,
+        /// Bytes a lane.
+        bytes: u32,
+    },
+    /// `cp.async`: `addresses` are shared, `sources` global.
+    AsyncCopy {
+        /// Bytes written a lane.
+        bytes: u32,
+    },
+    /// `cp.async.commit_group`.
+    Commit,
+    /// `cp.async.wait_group` or `wait_all`.
+    Wait {
+        /// Groups that may stay in flight.
+        groups: u32,
+        /// `wait_all`: the open group is covered too.
+        uncommitted: bool,
+    },
+    /// `ldmatrix`: eight rows of 16 bytes a matrix.
+    MatrixLoad {
+        /// 1, 2 or 4.
+        matrices: u32,
+    },
+    /// `stmatrix`.
+    MatrixStore {
+        /// 1, 2 or 4.
+        matrices: u32,
+    },
+    /// Arrival at a block barrier.
+    Barrier {
+        /// Its number.
+        id: u32,
+        /// Whether the warp waits for the others.
+        waits: bool,
+        /// An aligned barrier that not all live lanes of the warp executed.
+        divergent: bool,
+    },
+    /// `bar.warp.sync` of these lanes.
+    WarpBarrier {
+        /// Member mask.
+        mask: u32,
+    },
+    /// A branch; these lanes took it.
+    Branch {
+        /// Lanes that jumped.
+        taken: u32,
+    },
+}
+
+/// Where an undefined value had an effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoisonUse {
+    /// The first lane of it.
+    pub lane: u32,
+    /// How it was used.
+    pub sink: PoisonSink,
+}
+
+/// Uses of a value that must be defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoisonSink {
+    /// Stored to global memory.
+    GlobalStore,
+    /// An address or a size.
+    Address,
+    /// The guard of an instruction: a branch or a predicate.
+    Guard,
+}
+
+/// A completed barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Its number.
+    pub id: u32,
+    /// Warps that took part (bit w is warp w): waiting ones run on.
+    pub warps: u32,
+}
+
+/// Whether a warp can step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WarpState {
+    /// Its next instruction, and the lanes on its path.
+    Ready {
+        /// Index in [`Program::code`].
+        pc: u32,
+        /// Lanes.
+        active: u32,
+    },
+    /// Waits at a barrier.
+    AtBarrier {
+        /// Its number.
+        id: u32,
+    },
+    /// All its threads have ended.
+    Exited,
+}
+
+/// Lanes that run together, and where they meet the others again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Path {
+    pub pc: u32,
+    pub mask: u32,
+    pub reconverge: u32,
+}
+
+/// The outermost path meets nobody.
+const NEVER: u32 = u32::MAX;
+
+#[derive(Clone, Debug)]
+pub(super) struct Warp {
+    pub registers: Registers,
+    pub paths: Vec<Path>,
+    pub live: u32,
+    pub barrier: Option<u32>,
+    pub local: Vec<Scratch>,
+    pub copies: WarpCopies,
+    pub steps: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct BarrierState {
+    threads: u32,
+    expected: Option<u32>,
+    warps: u32,
+}
+
+/// One thread block in execution.
+pub struct Machine<'p> {
+    pub(super) program: &'p Program,
+    pub(super) launch: &'p Launch,
+    pub(super) memory: &'p GlobalMemory,
+    pub(super) warps: Vec<Warp>,
+    pub(super) shared: Scratch,
+    pub(super) track_poison: bool,
+    pub(super) step: Step,
+    pub(super) sources: [Lanes; 4],
+    pub(super) steps: u64,
+    barriers: [BarrierState; 16],
+}
+
+/// What an executed instruction does to its warp's path.
+pub(super) enum Flow {
+    Next,
+    Jump { target: u32, taken: u32 },
+    Exit,
+}
+
+impl<'p> Machine<'p> {
+    /// A block at its first instruction. `track_poison`: whether undefined values are followed (see [`Step::poison`]).
+    ///
+    /// The launch must have been checked with [`super::check_launch`].
+    pub fn new(
+        program: &'p Program,
+        launch: &'p Launch,
+        memory: &'p GlobalMemory,
+        block: [u32; 3],
+        track_poison: bool,
+    ) -> Self {
+        let threads = launch.threads().min(1024) as u32;
+        let warps = (0..threads.div_ceil(32))
+            .map(|warp| {
+                let lanes = (threads - 32 * warp).min(32);
+                let live = if lanes == 32 { !0 } else { (1 << lanes) - 1 };
+                let local = if program.local_bytes == 0 { 0 } else { lanes as usize };
+                Warp {
+                    registers: Registers::new(program.register_counts),
+                    paths: vec![Path {
+                        pc: 0,
+                        mask: live,
+                        reconverge: NEVER,
+                    }],
+                    live,
+                    barrier: None,
+                    local: vec![Scratch::new(program.local_bytes as usize); local],
+                    copies: WarpCopies::new(),
+                    steps: 0,
+                }
+            })
+            .collect();
+        let shared = program.dynamic_shared_offset as usize + launch.dynamic_shared_bytes as usize;
+        Machine {
+            program,
+            launch,
+            memory,
+            warps,
+            shared: Scratch::new(shared),
+            track_poison,
+            step: Step {
+                block,
+                warp: 0,
+                pc: 0,
+                active: 0,
+                executed: 0,
+                serial: 0,
+                effect: Effect::None,
+                addresses: [0; 32],
+                sources: [0; 32],
+                source_bytes: [0; 32],
+                overwritten: 0,
+                poison: None,
+                released: None,
+                exited: false,
+            },
+            sources: [[0; 32]; 4],
+            steps: 0,
+            barriers: [BarrierState::default(); 16],
+        }
+    }
+
+    /// Warps of the block.
+    pub fn warps(&self) -> usize {
+        self.warps.len()
+    }
+
+    /// Whether a warp can step, and with what.
+    pub fn state(&self, warp: usize) -> WarpState {
+        let warp = &self.warps[warp];
+        match (warp.barrier, warp.paths.last()) {
+            (_, None) => WarpState::Exited,
+            (Some(id), _) => WarpState::AtBarrier { id },
+            (None, Some(path)) => WarpState::Ready {
+                pc: path.pc,
+                active: path.mask,
+            },
+        }
+    }
+
+    /// Warps that can step: bit w is warp w.
+    pub fn ready(&self) -> u32 {
+        self.warps.iter().enumerate().fold(0, |ready, (index, warp)| {
+            ready | (u32::from(warp.barrier.is_none() && !warp.paths.is_empty()) << index)
+        })
+    }
+
+    /// Shared memory of the block in bytes, static and dynamic.
+    pub fn shared_bytes(&self) -> usize {
+        self.shared.data.len()
+    }
+
+    /// Whether all threads have ended.
+    pub fn finished(&self) -> bool {
+        self.warps.iter().all(|warp| warp.paths.is_empty())
+    }
+
+    /// Warp instructions made so far.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The last step, also after an error.
+    pub fn last_step(&self) -> &Step {
+        &self.step
+    }
+
+    /// `cp.async` instructions of a warp that have not landed completely.
+    pub fn pending_copies(&self, warp: usize) -> usize {
+        self.warps[warp].copies.pending.len()
+    }
+
+    /// Lets all copies of a warp land.
+    pub fn land_all(&mut self, warp: usize) {
+        self.warps[warp].copies.land_all(&mut self.shared, self.memory);
+    }
+
+    /// Lets one four-byte piece (0 to 3) of one pending copy land for some lanes.
+    pub fn land(&mut self, warp: usize, copy: usize, piece: usize, lanes: u32) {
+        self.warps[warp]
+            .copies
+            .land_some(copy, piece, lanes, &mut self.shared, self.memory);
+    }
+
+    /// Executes the next instruction of a warp that is [`WarpState::Ready`]; for another one the step is empty
+    /// (no lane executes).
+    ///
+    /// # Errors
+    /// A fault of the kernel: out of bounds, misaligned, or operands that make no sense. [`Machine::last_step`] still
+    /// says what was under way.
+    pub fn step(&mut self, warp: usize) -> Result<&Step, EmulatorError> {
+        let program = self.program;
+        self.step.warp = warp as u32;
+        self.step.effect = Effect::None;
+        self.step.poison = None;
+        self.step.released = None;
+        self.step.overwritten = 0;
+        self.step.executed = 0;
+        self.step.active = 0;
+        let state = &mut self.warps[warp];
+        let (None, Some(path)) = (state.barrier, state.paths.last().copied()) else {
+            return Ok(&self.step);
+        };
+        self.step.serial = state.steps;
+        self.step.pc = path.pc;
+        self.step.active = path.mask;
+        state.steps = state.steps.wrapping_add(1);
+        self.steps += 1;
+        let Some(instr) = program.code.get(path.pc as usize) else {
+            // Control ran past the last instruction: the threads end.
+            self.retire(warp, path.mask);
+            return Ok(&self.step);
+        };
+        let executed = self.guard(warp, instr, path.mask);
+        self.step.executed = executed;
+        let flow = self.execute(warp, instr, executed)?;
+        match flow {
+            Flow::Next => self.advance(warp),
+            Flow::Jump { target, taken } => self.branch(warp, instr, target, taken),
+            Flow::Exit => {
+                self.advance(warp);
+                self.retire(warp, executed);
+            }
+        }
+        Ok(&self.step)
+    }
+
+    /// Lanes of a path whose guard holds.
+    fn guard(&mut self, warp: usize, instr: &Instr, mask: u32) -> u32 {
+        let Some((predicate, negated)) = instr.guard else {
+            return mask;
+        };
+        let registers = &self.warps[warp].registers;
+        let bits = registers.predicate(predicate);
+        if self.track_poison {
+            let undefined = registers.predicate_poison(predicate) & mask;
+            self.note_poison(undefined, PoisonSink::Guard);
+        }
+        mask & if negated { !bits } else { bits }
+    }
+
+    /// Remembers the first use of undefined values in a step.
+    pub(super) fn note_poison(&mut self, lanes: u32, sink: PoisonSink) {
+        if lanes != 0 && self.step.poison.is_none() {
+            self.step.poison = Some(PoisonUse {
+                lane: lanes.trailing_zeros(),
+                sink,
+            });
+        }
+    }
+
+    fn advance(&mut self, warp: usize) {
+        let state = &mut self.warps[warp];
+        if let Some(path) = state.paths.last_mut() {
+            path.pc += 1;
+        }
+        settle(&mut state.paths);
+    }
+
+    /// Splits a path where its lanes disagree. They meet again at the immediate post-dominator.
+    fn branch(&mut self, warp: usize, instr: &Instr, target: u32, taken: u32) {
+        self.step.effect = Effect::Branch { taken };
+        let paths = &mut self.warps[warp].paths;
+        let Some(path) = paths.last_mut() else { return };
+        let (mask, next) = (path.mask, path.pc + 1);
+        let stay = mask & !taken;
+        if stay == 0 || taken == 0 {
+            path.pc = if stay == 0 { target } else { next };
+        } else {
+            let reconverge = instr.reconverge;
+            if path.reconverge == reconverge {
+                // The path below waits at the same place already: a divergent loop must not grow the stack.
+                paths.pop();
+            } else {
+                path.pc = reconverge;
+            }
+            paths.push(Path {
+                pc: next,
+                mask: stay,
+                reconverge,
+            });
+            paths.push(Path {
+                pc: target,
+                mask: taken,
+                reconverge,
+            });
+        }
+        settle(paths);
+    }
+
+    /// Ends threads, and completes barriers that waited only for them.
+    fn retire(&mut self, warp: usize, lanes: u32) {
+        let state = &mut self.warps[warp];
+        state.live &= !lanes;
+        for path in &mut state.paths {
+            path.mask &= !lanes;
+        }
+        settle(&mut state.paths);
+        self.step.exited = self.warps[warp].paths.is_empty();
+        if self.step.exited {
+            for id in 0..16 {
+                self.complete(id);
+            }
+        }
+    }
+
+    /// Arrival of a warp's lanes at a barrier (PTX ISA 9.0, 9.7.13.1).
+    pub(super) fn arrive(&mut self, warp: usize, id: u32, expected: Option<u32>, lanes: u32, waits: bool) {
+        let state = &mut self.warps[warp];
+        let barrier = &mut self.barriers[id as usize & 15];
+        // With a thread count whole warps are counted, also a block's last one that is not full.
+        let all = lanes == state.live;
+        barrier.threads += if all && expected.is_some() {
+            32
+        } else {
+            lanes.count_ones()
+        };
+        barrier.expected = expected.or(barrier.expected);
+        barrier.warps |= 1 << warp;
+        if waits {
+            state.barrier = Some(id);
+        }
+        self.complete(id);
+    }
+
+    fn complete(&mut self, id: u32) {
+        let barrier = self.barriers[id as usize & 15];
+        let expected = barrier
+            .expected
+            .unwrap_or_else(|| self.warps.iter().map(|warp| warp.live.count_ones()).sum());
+        if barrier.threads == 0 || barrier.threads < expected {
+            return;
+        }
+        self.barriers[id as usize & 15] = BarrierState::default();
+        for warp in &mut self.warps {
+            if warp.barrier == Some(id) {
+                warp.barrier = None;
+            }
+        }
+        self.step.released = Some(Release {
+            id,
+            warps: barrier.warps,
+        });
+    }
+
+    /// A place in the execution, for messages.
+    pub fn at(&self, pc: u32, warp: u32, lane: u32) -> At {
+        At {
+            line: self.program.code.get(pc as usize).map_or(0, |instr| instr.line),
+            text: self.program.text(pc).to_owned(),
+            location: self.program.location(pc),
+            block: self.step.block,
+            warp,
+            lane,
+        }
+    }
+
+    /// Who waits where, for a deadlock's message.
+    pub fn waiting(&self) -> String {
+        let mut parts = Vec::new();
+        for (index, warp) in self.warps.iter().enumerate() {
+            if let (Some(id), Some(path)) = (warp.barrier, warp.paths.last()) {
+                let before = path.pc.saturating_sub(1);
+                let line = self.program.code.get(before as usize).map_or(0, |instr| instr.line);
+                parts.push(format!("warp {index} waits at barrier {id} (PTX line {line})"));
+            } else if warp.paths.is_empty() {
+                parts.push(format!("warp {index} has ended"));
+            }
+        }
+        parts.join(", ")
+    }
+}
+
+/// Drops paths without lanes and those that have reached the place where they meet the path below.
+fn settle(paths: &mut Vec<Path>) {
+    while paths
+        .last()
+        .is_some_and(|path| path.mask == 0 || path.pc == path.reconverge)
+    {
+        paths.pop();
+    }
+}

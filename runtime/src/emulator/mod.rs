@@ -1,0 +1,68 @@
+//! The emulator: runs PTX kernels with `cp.async`, `ldmatrix` and `mma.sync` on a CPU, and catches their races.
+//!
+//! ```text
+//! PTX text --parse--> Module --decode--> Program --Machine::new--> one block, stepped warp by warp
+//!                                                       | Step: what was executed, by which lanes, at which addresses
+//!                                                       +--> HazardObserver, CounterObserver, a timing model …
+//! ```
+//!
+//! # Driving the machine yourself (as the timing model does)
+//! [`run()`] is one driver; nothing in it is private. Another one decides itself who steps and when copies land:
+//!
+//! ```no_run
+//! # use alcop_runtime::emulator::*;
+//! # fn drive(program: &Program, launch: &Launch, memory: &GlobalMemory) -> Result<(), EmulatorError> {
+//! check_launch(program, launch)?;
+//! let mut machine = Machine::new(program, launch, memory, [0, 0, 0], false);
+//! while !machine.finished() {
+//!     for warp in 0..machine.warps() {
+//!         // What comes next, before it is executed: an issue model looks at `class`, `reads` and `writes`.
+//!         let WarpState::Ready { pc, .. } = machine.state(warp) else { continue };
+//!         let Some(instr) = program.code.get(pc as usize) else { continue };
+//!         let (_unit, _operands) = (instr.class, &instr.reads);
+//!         // Execute it. `Step` says which lanes ran and which addresses they touched.
+//!         let step = machine.step(warp)?;
+//!         match step.effect {
+//!             // Land now, or later with `Machine::land`; what a `Wait` covers lands at the latest there.
+//!             Effect::AsyncCopy { .. } => machine.land_all(warp),
+//!             _ => continue,
+//!         }
+//!     }
+//! }
+//! # Ok(()) }
+//! ```
+//! A warp at a barrier is [`WarpState::AtBarrier`] until the step of another warp completes it
+//! ([`Step::released`]); a driver that wants the release to cost time simply steps the released warps later. A driver
+//! must stop when no warp is ready and not all have ended: a deadlock ([`Machine::waiting`] tells who waits where).
+//! [`wavefronts`] gives the shared-memory passes of an access, [`Instr::mma_shape`] and [`Instr::wait_allows`] what
+//! else a model wants to know. For a functional run ahead of timing, landing at issue is right for correct kernels.
+
+mod alu;
+mod asynchronous;
+mod control;
+mod convert;
+mod counters;
+mod decode;
+mod error;
+mod execute;
+mod hazards;
+mod instruction;
+mod lane;
+mod machine;
+mod memory;
+mod policy;
+mod program;
+mod registers;
+mod run;
+pub mod tensor;
+#[cfg(test)]
+mod tests;
+
+pub use counters::{CounterObserver, Counters, Counts, LoopCounts, wavefronts};
+pub use error::{At, EmulatorError};
+pub use hazards::{AccessInfo, Hazard, HazardCode, HazardObserver};
+pub use machine::{Effect, Launch, Machine, PoisonSink, PoisonUse, Release, Step, WarpState};
+pub use memory::GlobalMemory;
+pub use policy::{Arrival, Earliest, Latest, Policy, Random};
+pub use program::{Class, Instr, Loop, MmaKind, Param, Program, Reg};
+pub use run::{EmulateOptions, EmulationReport, Progress, check_launch, run};

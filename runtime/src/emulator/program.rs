@@ -1,0 +1,519 @@
+//! A kernel decoded for execution: dense registers, micro-operations, control flow, memory layout.
+
+use std::fmt;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::alu::PoisonRule;
+use super::convert::Convert;
+use super::lane::WarpFn;
+use super::memory::GlobalMemory;
+use crate::ptx::{Location, Module, Space};
+
+/// A register of a warp: one value a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reg {
+    /// A register of up to 32 bits.
+    R32(u32),
+    /// A 64-bit register.
+    R64(u32),
+    /// A predicate.
+    Pred(u32),
+}
+
+/// What an instruction is, for counters and timing. A class is a unit of the SM rather than an opcode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// `mma.sync`.
+    Mma,
+    /// `ldmatrix`, `stmatrix`.
+    Ldmatrix,
+    /// `cp.async` from global to shared memory.
+    CpAsync,
+    /// `cp.async.commit_group`.
+    Commit,
+    /// `cp.async.wait_group`, `cp.async.wait_all`.
+    Wait,
+    /// `bar.sync`, `barrier.sync` and their relatives.
+    Barrier,
+    /// Load from global or constant memory.
+    LoadGlobal,
+    /// Store to global memory.
+    StoreGlobal,
+    /// Load from shared memory.
+    LoadShared,
+    /// Store to shared memory.
+    StoreShared,
+    /// Load from local memory.
+    LoadLocal,
+    /// Store to local memory.
+    StoreLocal,
+    /// Load of a kernel parameter (a constant-bank operand on hardware).
+    LoadParam,
+    /// Atomic or reduction.
+    Atomic,
+    /// Integer and logic arithmetic, comparisons, moves, conversions between integers.
+    Int,
+    /// Floating-point arithmetic and conversions.
+    Float,
+    /// Division, square root and transcendental functions.
+    Div,
+    /// Branch, return, exit.
+    Branch,
+    /// `shfl`, `vote` and other exchanges within a warp.
+    WarpExchange,
+    /// Fences, prefetches and other instructions that change no value.
+    Other,
+}
+
+impl Class {
+    /// All classes, in declaration order.
+    pub const ALL: [Class; 20] = [
+        Class::Mma,
+        Class::Ldmatrix,
+        Class::CpAsync,
+        Class::Commit,
+        Class::Wait,
+        Class::Barrier,
+        Class::LoadGlobal,
+        Class::StoreGlobal,
+        Class::LoadShared,
+        Class::StoreShared,
+        Class::LoadLocal,
+        Class::StoreLocal,
+        Class::LoadParam,
+        Class::Atomic,
+        Class::Int,
+        Class::Float,
+        Class::Div,
+        Class::Branch,
+        Class::WarpExchange,
+        Class::Other,
+    ];
+}
+
+/// One decoded instruction.
+#[derive(Clone, Debug)]
+pub struct Instr {
+    pub(crate) op: Op,
+    /// Its class.
+    pub class: Class,
+    /// Guard predicate register, and whether it is negated.
+    pub guard: Option<(u32, bool)>,
+    /// Registers that it reads, the guard and address registers included.
+    pub reads: SmallVec<[Reg; 6]>,
+    /// Registers that it writes.
+    pub writes: SmallVec<[Reg; 4]>,
+    /// Line of the PTX text.
+    pub line: u32,
+    /// The `.loc` in effect.
+    pub location: Option<Location>,
+    /// The opcode with its modifiers.
+    pub opcode: Arc<str>,
+    /// Where lanes that a branch here separates meet again (`code.len()`: only at the end).
+    pub reconverge: u32,
+}
+
+impl Instr {
+    /// The shape of an `mma`: m, n, k; `None` for other instructions.
+    pub fn mma_shape(&self) -> Option<(u32, u32, u32)> {
+        match &self.op {
+            Op::Mma { kind, .. } => Some(kind.shape()),
+            _ => None,
+        }
+    }
+
+    /// For a `wait`: how many of the newest commit groups may stay in flight. `None` for other instructions.
+    pub fn wait_allows(&self) -> Option<u32> {
+        match &self.op {
+            Op::Wait { groups, .. } => Some(*groups),
+            _ => None,
+        }
+    }
+
+    /// Target of a branch.
+    pub fn branch_target(&self) -> Option<u32> {
+        match &self.op {
+            Op::Branch { target } => Some(*target),
+            _ => None,
+        }
+    }
+}
+
+/// A natural loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loop {
+    /// Index of its first instruction.
+    pub head: u32,
+    /// PTX line of its first instruction.
+    pub head_line: u32,
+    /// Indices of all its instructions, ascending; loops inside are included.
+    pub body: Vec<u32>,
+    /// Loops around it.
+    pub depth: u32,
+}
+
+/// A parameter of the entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// Its name.
+    pub name: String,
+    /// Type as written: `u64`, `f32`, `b8` for byte arrays.
+    pub ty: String,
+    /// Offset in the parameter block, in bytes.
+    pub offset: u32,
+    /// Size in bytes.
+    pub bytes: u32,
+}
+
+/// A decoded kernel. Immutable, shared by all blocks.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Name of the entry.
+    pub entry: String,
+    /// Its parameters.
+    pub params: Vec<Param>,
+    /// Its instructions; a program counter is an index here, and `code.len()` is the end.
+    pub code: Vec<Instr>,
+    /// Natural loops, by head.
+    pub loops: Vec<Loop>,
+    /// Static shared memory in bytes; dynamic shared memory begins behind it.
+    pub static_shared_bytes: u32,
+    /// Where dynamic shared memory begins, in bytes.
+    pub dynamic_shared_offset: u32,
+    /// Local memory of a thread in bytes.
+    pub local_bytes: u32,
+    /// `.maxntid` of the entry.
+    pub max_threads: Option<[u32; 3]>,
+    /// `.reqntid` of the entry.
+    pub required_threads: Option<[u32; 3]>,
+    /// Whether the entry touches global memory atomically (blocks then run one after the other, in order).
+    pub global_atomics: bool,
+    /// Registers of up to 32 bits, 64-bit registers, predicates.
+    pub register_counts: [u32; 3],
+    /// Module-scope `.global` and `.const` variables, in the order of their addresses.
+    pub(crate) globals: Vec<Vec<u8>>,
+    /// The module that it came from.
+    pub module: Arc<Module>,
+}
+
+impl Program {
+    /// Device memory with the module's variables in it, ready for the arguments.
+    pub fn initial_memory(&self) -> GlobalMemory {
+        let mut memory = GlobalMemory::new();
+        for data in &self.globals {
+            // Addresses follow from the order of allocation: decoding counted on these being the first.
+            memory.allocate(data);
+        }
+        memory
+    }
+
+    /// The PTX line of an instruction, trimmed.
+    pub fn text(&self, pc: u32) -> &str {
+        self.code
+            .get(pc as usize)
+            .map_or("", |instr| self.module.line_text(instr.line))
+    }
+
+    /// `file:line:column` of an instruction, where the PTX says it.
+    pub fn location(&self, pc: u32) -> Option<String> {
+        self.code
+            .get(pc as usize)?
+            .location
+            .map(|location| self.module.location_text(location))
+    }
+
+    /// The innermost loop around an instruction, as an index in `loops`.
+    pub fn innermost_loop(&self, pc: u32) -> Option<usize> {
+        let around = |(_, l): &(usize, &Loop)| l.body.binary_search(&pc).is_ok();
+        self.loops
+            .iter()
+            .enumerate()
+            .filter(around)
+            .min_by_key(|(_, l)| l.body.len())
+            .map(|(index, _)| index)
+    }
+}
+
+/// A source operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Src {
+    Reg(Reg),
+    Imm(u64),
+    Special(Special),
+}
+
+/// A special register (PTX ISA, chapter 10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Special {
+    Tid(usize),
+    Ntid(usize),
+    Ctaid(usize),
+    Nctaid(usize),
+    LaneId,
+    WarpId,
+    NWarpId,
+    LaneMaskEq,
+    LaneMaskLe,
+    LaneMaskLt,
+    LaneMaskGe,
+    LaneMaskGt,
+    DynamicSharedBytes,
+    TotalSharedBytes,
+    /// Steps that the block has made: monotone, which is all that PTX promises of a clock.
+    Clock,
+}
+
+/// `[base + offset]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Addr {
+    pub base: Src,
+    pub offset: i64,
+}
+
+/// Elements of a load: their width in memory and whether they are sign-extended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Element {
+    pub bytes: u32,
+    pub signed: bool,
+}
+
+/// Forms of `mma.sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MmaKind {
+    /// m16n8k16, f16 operands, f32 accumulator.
+    F16K16,
+    /// m16n8k16, f16 operands and accumulator.
+    F16K16AccF16,
+    /// m16n8k16, bf16 operands, f32 accumulator.
+    Bf16K16,
+    /// m16n8k8, f16 operands, f32 accumulator.
+    F16K8,
+    /// m16n8k8, f16 operands and accumulator.
+    F16K8AccF16,
+    /// m16n8k8, bf16 operands, f32 accumulator.
+    Bf16K8,
+    /// m16n8k8, tf32 operands, f32 accumulator.
+    Tf32K8,
+    /// m16n8k4, tf32 operands, f32 accumulator.
+    Tf32K4,
+}
+
+impl MmaKind {
+    /// m, n, k.
+    pub const fn shape(self) -> (u32, u32, u32) {
+        match self {
+            MmaKind::F16K16 | MmaKind::F16K16AccF16 | MmaKind::Bf16K16 => (16, 8, 16),
+            MmaKind::F16K8 | MmaKind::F16K8AccF16 | MmaKind::Bf16K8 | MmaKind::Tf32K8 => (16, 8, 8),
+            MmaKind::Tf32K4 => (16, 8, 4),
+        }
+    }
+
+    /// Registers of the A, B and C/D fragments.
+    pub const fn fragment_registers(self) -> (usize, usize, usize) {
+        match self {
+            MmaKind::F16K16 | MmaKind::Bf16K16 => (4, 2, 4),
+            MmaKind::F16K16AccF16 => (4, 2, 2),
+            MmaKind::F16K8 | MmaKind::Bf16K8 => (2, 1, 4),
+            MmaKind::F16K8AccF16 => (2, 1, 2),
+            MmaKind::Tf32K8 => (4, 2, 4),
+            MmaKind::Tf32K4 => (2, 1, 4),
+        }
+    }
+}
+
+/// How `setp` combines its comparison with a predicate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BoolOp {
+    And,
+    Or,
+    Xor,
+}
+
+/// Read-modify-write operations of `atom` and `red`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AtomicOp {
+    Exchange,
+    CompareSwap,
+    /// Any two-operand function.
+    Apply(WarpScalar),
+}
+
+/// A scalar function of two values.
+pub(crate) type WarpScalar = fn(u64, u64) -> u64;
+
+/// Modes of `shfl.sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ShuffleMode {
+    Up,
+    Down,
+    Butterfly,
+    Index,
+}
+
+/// Modes of `vote.sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum VoteMode {
+    All,
+    Any,
+    Uniform,
+    Ballot,
+}
+
+pub(crate) type Srcs = SmallVec<[Src; 4]>;
+pub(crate) type Dsts = SmallVec<[Option<Reg>; 4]>;
+
+/// A micro-operation.
+#[derive(Clone)]
+pub(crate) enum Op {
+    Map {
+        function: WarpFn,
+        dst: Reg,
+        src: Srcs,
+        poison: PoisonRule,
+        flush: bool,
+    },
+    Convert {
+        convert: Convert,
+        dst: Reg,
+        src: Src,
+    },
+    /// Two floats to a packed pair: the first source goes to the upper half.
+    ConvertPair {
+        convert: Convert,
+        dst: Reg,
+        src: [Src; 2],
+    },
+    SetPredicate {
+        compare: WarpFn,
+        combine: Option<(BoolOp, Src, bool)>,
+        dst: Option<Reg>,
+        complement: Option<Reg>,
+        src: [Src; 2],
+        flush: bool,
+    },
+    Pack {
+        dst: Reg,
+        parts: Srcs,
+        part_bytes: u32,
+    },
+    Unpack {
+        dsts: Dsts,
+        src: Src,
+        part_bytes: u32,
+    },
+    Load {
+        space: Space,
+        addr: Addr,
+        element: Element,
+        dsts: Dsts,
+    },
+    Store {
+        space: Space,
+        addr: Addr,
+        bytes: u32,
+        src: Srcs,
+    },
+    Atomic {
+        space: Space,
+        op: AtomicOp,
+        bytes: u32,
+        addr: Addr,
+        dst: Option<Reg>,
+        src: Srcs,
+    },
+    Branch {
+        target: u32,
+    },
+    Exit,
+    /// `id`, threads expected (`None`: all), whether all lanes of the warp must arrive together, whether it waits.
+    Barrier {
+        id: Src,
+        threads: Option<Src>,
+        aligned: bool,
+        waits: bool,
+    },
+    WarpBarrier {
+        mask: Src,
+    },
+    CpAsync {
+        bytes: u32,
+        dst: Addr,
+        src: Addr,
+        src_bytes: Option<Src>,
+    },
+    Commit,
+    /// Groups that may stay in flight; `uncommitted`: `wait_all` also covers copies that no commit has closed.
+    Wait {
+        groups: u32,
+        uncommitted: bool,
+    },
+    LoadMatrix {
+        matrices: u32,
+        transposed: bool,
+        addr: Addr,
+        dsts: Dsts,
+    },
+    StoreMatrix {
+        matrices: u32,
+        transposed: bool,
+        addr: Addr,
+        src: Srcs,
+    },
+    Mma {
+        kind: MmaKind,
+        d: Dsts,
+        a: Srcs,
+        b: Srcs,
+        c: Srcs,
+    },
+    Shuffle {
+        mode: ShuffleMode,
+        dst: Reg,
+        in_range: Option<Reg>,
+        src: [Src; 3],
+    },
+    Vote {
+        mode: VoteMode,
+        dst: Reg,
+        src: Src,
+        negated: bool,
+    },
+    ActiveMask {
+        dst: Reg,
+    },
+    /// Changes no value: fences, prefetches.
+    Nothing,
+}
+
+impl fmt::Debug for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Op::Map { .. } => "Map",
+            Op::Convert { .. } => "Convert",
+            Op::ConvertPair { .. } => "ConvertPair",
+            Op::SetPredicate { .. } => "SetPredicate",
+            Op::Pack { .. } => "Pack",
+            Op::Unpack { .. } => "Unpack",
+            Op::Load { .. } => "Load",
+            Op::Store { .. } => "Store",
+            Op::Atomic { .. } => "Atomic",
+            Op::Branch { .. } => "Branch",
+            Op::Exit => "Exit",
+            Op::Barrier { .. } => "Barrier",
+            Op::WarpBarrier { .. } => "WarpBarrier",
+            Op::CpAsync { .. } => "CpAsync",
+            Op::Commit => "Commit",
+            Op::Wait { .. } => "Wait",
+            Op::LoadMatrix { .. } => "LoadMatrix",
+            Op::StoreMatrix { .. } => "StoreMatrix",
+            Op::Mma { .. } => "Mma",
+            Op::Shuffle { .. } => "Shuffle",
+            Op::Vote { .. } => "Vote",
+            Op::ActiveMask { .. } => "ActiveMask",
+            Op::Nothing => "Nothing",
+        })
+    }
+}

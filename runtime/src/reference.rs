@@ -1,0 +1,535 @@
+//! Results that kernels must match: f64 on the CPU, with an error bound for each element.
+//!
+//! A kernel that sums in f32, in whatever order, is within `γ(K)·Σ|a||b|` of the true sum, with `γ(n) = nu/(1 − nu)`
+//! and `u = 2⁻²⁴` (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section 3.1); rounding the result
+//! to its type adds half a unit in the last place.
+
+use alcop_spec::op::{DType, Matmul};
+use half::f16;
+use rayon::prelude::*;
+
+/// Part of the output of a matmul.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Region {
+    /// Index of the product.
+    pub batch: u64,
+    /// First row.
+    pub row: u64,
+    /// Rows.
+    pub rows: u64,
+    /// First column.
+    pub column: u64,
+    /// Columns.
+    pub columns: u64,
+}
+
+/// How close a result must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tolerance {
+    /// Within `γ(K)·Σ|a||b|` and the rounding of the output.
+    Bound,
+    /// The bits of the correctly rounded true result. For small integers, whose sums are exact in f32.
+    Exact,
+}
+
+/// An element that is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mismatch {
+    /// Index of the product.
+    pub batch: u64,
+    /// Row in C.
+    pub row: u64,
+    /// Column in C.
+    pub column: u64,
+    /// What the kernel gave.
+    pub got: f64,
+    /// The f64 reference.
+    pub expected: f64,
+    /// The error that would have been allowed.
+    pub bound: f64,
+}
+
+impl std::fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Mismatch {
+            batch,
+            row,
+            column,
+            got,
+            expected,
+            bound,
+        } = self;
+        write!(f, "C[{batch}][{row}][{column}] is {got}, not {expected} ± {bound:.3e}")
+    }
+}
+
+/// How a result compares with the reference.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Comparison {
+    /// Elements compared.
+    pub elements: u64,
+    /// Elements that are off.
+    pub mismatches: u64,
+    /// The first of them, by batch, row and column within the regions in their order.
+    pub first_mismatch: Option<Mismatch>,
+    /// Largest |c − ref| over finite elements.
+    pub max_error: f64,
+    /// Largest |c − ref| as a share of what is allowed; above 1 is a mismatch. 0 in exact comparisons that match.
+    pub max_share: f64,
+}
+
+impl Comparison {
+    /// Whether every element is right.
+    pub fn matches(&self) -> bool {
+        self.mismatches == 0
+    }
+}
+
+/// Operands or results whose size is not the operator's.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("operand {name} has {given} bytes where {op} takes {expected}")]
+pub struct SizeError {
+    /// `A`, `B` or `C`.
+    pub name: &'static str,
+    /// Bytes given.
+    pub given: usize,
+    /// Bytes that the operator's shape needs.
+    pub expected: u64,
+    /// The operator.
+    pub op: String,
+}
+
+/// Rows and columns of one register tile of the reference.
+const TILE: usize = 4;
+
+/// Compares C, as a kernel left it, with the f64 reference; only in some regions where these are given.
+///
+/// `a`, `b` and `c` are the bytes of the operands as the operator says they are stored (see [`Matmul::a_shape`]).
+///
+/// # Errors
+/// An operand of the wrong size. A region beyond the output is cut to it.
+pub fn compare_matmul(
+    op: &Matmul,
+    a: &[u8],
+    b: &[u8],
+    c: &[u8],
+    regions: Option<&[Region]>,
+    tolerance: Tolerance,
+) -> Result<Comparison, SizeError> {
+    for (name, bytes, elements, dtype) in [
+        ("A", a, op.m * op.k, op.dtype),
+        ("B", b, op.k * op.n, op.dtype),
+        ("C", c, op.m * op.n, op.out_dtype),
+    ] {
+        let expected = op.batch * elements * dtype.bytes();
+        if bytes.len() as u64 != expected {
+            return Err(SizeError {
+                name,
+                given: bytes.len(),
+                expected,
+                op: alcop_spec::OpSpec::Matmul(*op).to_string(),
+            });
+        }
+    }
+    let whole: Vec<Region>;
+    let regions = match regions {
+        Some(regions) => regions,
+        None => {
+            whole = (0..op.batch)
+                .map(|batch| Region {
+                    batch,
+                    row: 0,
+                    rows: op.m,
+                    column: 0,
+                    columns: op.n,
+                })
+                .collect();
+            &whole
+        }
+    };
+    let (a, b) = (widen(a, op.dtype), widen(b, op.dtype));
+    let panels: Vec<Region> = regions.iter().flat_map(|region| panels(op, region)).collect();
+    let compared: Vec<Comparison> = panels
+        .par_iter()
+        .map(|panel| compare_panel(op, &a, &b, c, panel, tolerance))
+        .collect();
+    Ok(compared.iter().fold(
+        Comparison {
+            elements: 0,
+            mismatches: 0,
+            first_mismatch: None,
+            max_error: 0.0,
+            max_share: 0.0,
+        },
+        |all, one| Comparison {
+            elements: all.elements + one.elements,
+            mismatches: all.mismatches + one.mismatches,
+            first_mismatch: all.first_mismatch.or(one.first_mismatch),
+            max_error: all.max_error.max(one.max_error),
+            max_share: all.max_share.max(one.max_share),
+        },
+    ))
+}
+
+/// The f64 results of a region (row by row), and `Σ|a||b|` of each, rounded upwards.
+pub fn matmul_region(op: &Matmul, a: &[u8], b: &[u8], region: &Region) -> Vec<(f64, f64)> {
+    let (a, b) = (widen(a, op.dtype), widen(b, op.dtype));
+    let region = clip(op, region);
+    panels(op, &region)
+        .par_iter()
+        .map(|panel| sums(op, &a, &b, panel))
+        .collect::<Vec<_>>()
+        .concat()
+}
+
+fn clip(op: &Matmul, region: &Region) -> Region {
+    let rows = region.rows.min(op.m.saturating_sub(region.row));
+    let columns = region.columns.min(op.n.saturating_sub(region.column));
+    let exists = u64::from(region.batch < op.batch);
+    Region {
+        rows: rows * exists,
+        columns: columns * exists,
+        ..*region
+    }
+}
+
+/// Whole rows of a region, a few at a time: one task each.
+fn panels(op: &Matmul, region: &Region) -> Vec<Region> {
+    const ROWS: u64 = 16;
+    let region = clip(op, region);
+    (0..region.rows.div_ceil(ROWS))
+        .map(|i| Region {
+            row: region.row + i * ROWS,
+            rows: ROWS.min(region.rows - i * ROWS),
+            ..region
+        })
+        .collect()
+}
+
+fn widen(bytes: &[u8], dtype: DType) -> Vec<f32> {
+    match dtype {
+        DType::F16 => bytes
+            .chunks_exact(2)
+            .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32_const())
+            .collect(),
+        DType::F32 => bytes
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+    }
+}
+
+/// Sums of a panel of rows: operands are packed so that the inner loop runs over contiguous fours.
+fn sums(op: &Matmul, a: &[f32], b: &[f32], panel: &Region) -> Vec<(f64, f64)> {
+    let (m, n, k) = (op.m as usize, op.n as usize, op.k as usize);
+    let (rows, columns) = (panel.rows as usize, panel.columns as usize);
+    let (a, b) = (
+        &a[panel.batch as usize * m * k..][..m * k],
+        &b[panel.batch as usize * k * n..][..k * n],
+    );
+    let row_tiles = rows.div_ceil(TILE);
+    let mut left = vec![[0f32; TILE]; row_tiles * k];
+    for r in 0..rows {
+        let row = panel.row as usize + r;
+        for step in 0..k {
+            let value = if op.layout.a_transposed() {
+                a[step * m + row]
+            } else {
+                a[row * k + step]
+            };
+            left[(r / TILE) * k + step][r % TILE] = value;
+        }
+    }
+    // |a| and |b| are summed in f32; this covers the rounding of that sum.
+    let slack = 1.0 + (k as f64 + 2.0) * 2f64.powi(-23);
+    let mut out = vec![(0.0, 0.0); rows * columns];
+    let mut right = vec![[0f32; TILE]; k];
+    for first in (0..columns).step_by(TILE) {
+        let width = TILE.min(columns - first);
+        for (step, packed) in right.iter_mut().enumerate() {
+            for (j, value) in packed.iter_mut().enumerate().take(width) {
+                let column = panel.column as usize + first + j;
+                *value = if op.layout.b_transposed() {
+                    b[column * k + step]
+                } else {
+                    b[step * n + column]
+                };
+            }
+        }
+        for tile in 0..row_tiles {
+            let (value, magnitude) = tile_sums(&left[tile * k..(tile + 1) * k], &right);
+            for i in 0..TILE.min(rows - tile * TILE) {
+                for j in 0..width {
+                    let at = (tile * TILE + i) * columns + first + j;
+                    out[at] = (value[i][j], f64::from(magnitude[i][j]) * slack);
+                }
+            }
+        }
+    }
+    out
+}
+
+fn tile_sums(left: &[[f32; TILE]], right: &[[f32; TILE]]) -> ([[f64; TILE]; TILE], [[f32; TILE]; TILE]) {
+    let mut value = [[0f64; TILE]; TILE];
+    let mut magnitude = [[0f32; TILE]; TILE];
+    for (a, b) in left.iter().zip(right) {
+        let wide = b.map(f64::from);
+        let absolute = b.map(f32::abs);
+        for i in 0..TILE {
+            let (x, y) = (f64::from(a[i]), a[i].abs());
+            for j in 0..TILE {
+                value[i][j] += x * wide[j];
+                magnitude[i][j] += y * absolute[j];
+            }
+        }
+    }
+    (value, magnitude)
+}
+
+fn compare_panel(op: &Matmul, a: &[f32], b: &[f32], c: &[u8], panel: &Region, tolerance: Tolerance) -> Comparison {
+    let reference = sums(op, a, b, panel);
+    let mut out = Comparison {
+        elements: 0,
+        mismatches: 0,
+        first_mismatch: None,
+        max_error: 0.0,
+        max_share: 0.0,
+    };
+    let gamma = gamma(op.k);
+    for (index, &(expected, magnitude)) in reference.iter().enumerate() {
+        let (r, j) = (index as u64 / panel.columns, index as u64 % panel.columns);
+        let (row, column) = (panel.row + r, panel.column + j);
+        let at = ((panel.batch * op.m + row) * op.n + column) as usize;
+        let got = element(c, op.out_dtype, at);
+        let bound = match tolerance {
+            Tolerance::Bound => gamma * magnitude,
+            Tolerance::Exact => 0.0,
+        };
+        let allowed = bound
+            + if tolerance == Tolerance::Bound {
+                half_unit(expected.abs() + bound, op.out_dtype)
+            } else {
+                0.0
+            };
+        let right = acceptable(got, expected, bound, allowed, op.out_dtype, tolerance);
+        out.elements += 1;
+        let error = (got - expected).abs();
+        if error.is_finite() {
+            out.max_error = out.max_error.max(error);
+            if allowed > 0.0 {
+                out.max_share = out.max_share.max(error / allowed);
+            }
+        }
+        if !right {
+            out.mismatches += 1;
+            let mismatch = Mismatch {
+                batch: panel.batch,
+                row,
+                column,
+                got,
+                expected,
+                bound: allowed,
+            };
+            out.first_mismatch = out.first_mismatch.or(Some(mismatch));
+        }
+    }
+    out
+}
+
+/// γ of a sum of k products; one more rounding for products that are not exact.
+fn gamma(k: u64) -> f64 {
+    let nu = (k as f64 + 1.0) * 2f64.powi(-24);
+    if nu < 1.0 { nu / (1.0 - nu) } else { f64::INFINITY }
+}
+
+fn element(c: &[u8], dtype: DType, at: usize) -> f64 {
+    match dtype {
+        DType::F16 => f64::from(f16::from_le_bytes([c[2 * at], c[2 * at + 1]]).to_f32_const()),
+        DType::F32 => f64::from(f32::from_le_bytes([
+            c[4 * at],
+            c[4 * at + 1],
+            c[4 * at + 2],
+            c[4 * at + 3],
+        ])),
+    }
+}
+
+/// Half a unit in the last place of a number of that size, denormals included.
+fn half_unit(size: f64, dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 => (size * 2f64.powi(-11)).max(2f64.powi(-25)),
+        DType::F32 => (size * 2f64.powi(-24)).max(2f64.powi(-150)),
+    }
+}
+
+/// From where on a number rounds to infinity.
+fn overflow(dtype: DType) -> f64 {
+    match dtype {
+        DType::F16 => 65520.0,
+        DType::F32 => f64::from(f32::MAX) + 2f64.powi(103),
+    }
+}
+
+fn acceptable(got: f64, expected: f64, bound: f64, allowed: f64, dtype: DType, tolerance: Tolerance) -> bool {
+    if expected.is_nan() {
+        return got.is_nan();
+    }
+    if expected.is_infinite() {
+        return got == expected;
+    }
+    if tolerance == Tolerance::Exact {
+        let rounded = match dtype {
+            DType::F16 => f64::from(f16::from_f64(expected).to_f32_const()),
+            DType::F32 => f64::from(expected as f32),
+        };
+        // A zero may have either sign: the sum's first product decides it.
+        return got == rounded;
+    }
+    let limit = overflow(dtype);
+    if got.is_infinite() {
+        return expected.abs() + bound >= limit && got.is_sign_negative() == expected.is_sign_negative();
+    }
+    (got - expected).abs() <= allowed && expected.abs() - bound < limit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alcop_spec::op::Layout;
+
+    fn halves(count: u64, mut seed: u64, value: impl Fn(u64) -> f32) -> Vec<u8> {
+        (0..count)
+            .flat_map(|_| {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                f16::from_f32_const(value(seed >> 33)).to_le_bytes()
+            })
+            .collect()
+    }
+
+    fn operator(layout: Layout, out_dtype: DType) -> Matmul {
+        Matmul {
+            m: 37,
+            n: 22,
+            k: 50,
+            batch: 2,
+            dtype: DType::F16,
+            out_dtype,
+            layout,
+        }
+    }
+
+    fn naive(op: &Matmul, a: &[u8], b: &[u8]) -> Vec<f32> {
+        let (a, b) = (widen(a, DType::F16), widen(b, DType::F16));
+        let mut c = Vec::new();
+        for batch in 0..op.batch {
+            for i in 0..op.m {
+                for j in 0..op.n {
+                    let mut sum = 0f32;
+                    for l in 0..op.k {
+                        let x = if op.layout.a_transposed() {
+                            l * op.m + i
+                        } else {
+                            i * op.k + l
+                        };
+                        let y = if op.layout.b_transposed() {
+                            j * op.k + l
+                        } else {
+                            l * op.n + j
+                        };
+                        sum += a[(batch * op.m * op.k + x) as usize] * b[(batch * op.k * op.n + y) as usize];
+                    }
+                    c.push(sum);
+                }
+            }
+        }
+        c
+    }
+
+    #[test]
+    fn every_layout_matches_a_plain_sum_and_a_fault_is_found() {
+        for layout in Layout::ALL {
+            let op = operator(layout, DType::F32);
+            let uniform = |bits: u64| (bits % 2001) as f32 / 1000.0 - 1.0;
+            let (a, b) = (halves(2 * 37 * 50, 1, uniform), halves(2 * 50 * 22, 2, uniform));
+            let mut c: Vec<u8> = naive(&op, &a, &b).iter().flat_map(|v| v.to_le_bytes()).collect();
+            let good = compare_matmul(&op, &a, &b, &c, None, Tolerance::Bound).expect("sizes fit");
+            assert!(
+                good.matches() && good.elements == 2 * 37 * 22 && good.max_share < 1.0,
+                "{layout}: {good:?}"
+            );
+            let at = ((37 + 20) * 22 + 7) * 4;
+            c[at + 2] ^= 0x40;
+            let bad = compare_matmul(&op, &a, &b, &c, None, Tolerance::Bound).expect("sizes fit");
+            assert_eq!(bad.mismatches, 1);
+            assert!(
+                bad.first_mismatch
+                    .is_some_and(|m| (m.batch, m.row, m.column) == (1, 20, 7)),
+                "{bad:?}"
+            );
+            let elsewhere = [Region {
+                batch: 0,
+                row: 16,
+                rows: 16,
+                column: 0,
+                columns: 22,
+            }];
+            let part = compare_matmul(&op, &a, &b, &c, Some(&elsewhere), Tolerance::Bound).expect("sizes fit");
+            assert!(part.matches() && part.elements == 16 * 22);
+        }
+    }
+
+    #[test]
+    fn small_integers_must_match_bit_for_bit() {
+        let op = operator(Layout::Nt, DType::F16);
+        let integer = |bits: u64| (bits % 5) as f32 - 2.0;
+        let (a, b) = (halves(2 * 37 * 50, 3, integer), halves(2 * 50 * 22, 4, integer));
+        let mut c: Vec<u8> = naive(&op, &a, &b)
+            .iter()
+            .flat_map(|v| f16::from_f32_const(*v).to_le_bytes())
+            .collect();
+        assert!(
+            compare_matmul(&op, &a, &b, &c, None, Tolerance::Exact)
+                .expect("sizes fit")
+                .matches()
+        );
+        c[100] ^= 1;
+        assert!(
+            !compare_matmul(&op, &a, &b, &c, None, Tolerance::Exact)
+                .expect("sizes fit")
+                .matches()
+        );
+    }
+
+    #[test]
+    fn overflow_and_missing_elements() {
+        assert!(acceptable(
+            f64::INFINITY,
+            70000.0,
+            1.0,
+            35.0,
+            DType::F16,
+            Tolerance::Bound
+        ));
+        assert!(!acceptable(
+            f64::NEG_INFINITY,
+            70000.0,
+            1.0,
+            35.0,
+            DType::F16,
+            Tolerance::Bound
+        ));
+        assert!(!acceptable(65504.0, 70000.0, 1.0, 35.0, DType::F16, Tolerance::Bound));
+        assert!(!acceptable(
+            f64::INFINITY,
+            60000.0,
+            1.0,
+            35.0,
+            DType::F16,
+            Tolerance::Bound
+        ));
+        assert!(!acceptable(f64::NAN, 1.0, 1.0, 1.0, DType::F16, Tolerance::Bound));
+        let op = operator(Layout::Nn, DType::F32);
+        let error = compare_matmul(&op, &[0; 4], &[], &[], None, Tolerance::Bound).expect_err("too small");
+        assert_eq!((error.name, error.expected), ("A", 2 * 37 * 50 * 2));
+    }
+}
