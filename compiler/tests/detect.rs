@@ -1,6 +1,9 @@
 //! Verdicts on hand-written kernels: for each code a case that is refused, beside a near miss that is accepted.
 
-use alcop_compiler::detect::{BufferVerdict, DetectOptions, Detection, Level, ReasonCode, Verdict, detect};
+use alcop_compiler::detect::{
+    BufferVerdict, DetectOptions, Detection, Level, ReasonCode, Verdict, detect, detection_json, detection_table,
+    remarks,
+};
 use alcop_compiler::ir::{BufferId, Context};
 
 const OPTIONS: DetectOptions = DetectOptions {
@@ -22,7 +25,8 @@ struct Kernel<'a> {
 }
 
 const GOOD: Kernel<'static> = Kernel {
-    arguments: "%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64}, %dst: memref<1024x4xf32> {llvm.noalias}",
+    arguments: "%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64}, %dst: memref<1024x4xf32> {llvm.noalias}, \
+                %log: memref<1024x4xf32> {llvm.noalias}",
     attributes: "{known_block_size = array<i32: 32, 1, 1>}",
     before_loop: "",
     copy: "%v = vector.load %src[%row, %c0] : memref<1024x4xf32>, vector<4xf32>
@@ -162,7 +166,19 @@ fn elementwise_work_in_the_copy_wants_sinking() {
     let scaled = "%v = vector.load %src[%row, %c0] : memref<1024x4xf32>, vector<4xf32>
         %y = arith.mulf %v, %v : vector<4xf32>
         vector.store %y, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>";
-    refused(&Kernel { copy: scaled, ..GOOD }, ReasonCode::NotAPureCopy);
+    let verdict = Kernel { copy: scaled, ..GOOD }.verdict(&OPTIONS);
+    assert_eq!(verdict.verdict, Verdict::AfterSinking);
+    let by_thread = "%v = vector.load %src[%row, %c0] : memref<1024x4xf32>, vector<4xf32>
+        %i32 = arith.index_cast %t : index to i32
+        %f = arith.sitofp %i32 : i32 to f32
+        %b = vector.broadcast %f : f32 to vector<4xf32>
+        %y = arith.mulf %v, %b : vector<4xf32>
+        vector.store %y, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>";
+    let kernel = Kernel {
+        copy: by_thread,
+        ..GOOD
+    };
+    refused(&kernel, ReasonCode::NotAPureCopy);
     let negated = "%v = vector.load %src[%row, %c0] : memref<1024x4xf32>, vector<4xf32>
         %y = arith.negf %v : vector<4xf32>
         vector.store %y, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>";
@@ -270,23 +286,25 @@ fn read_after_loop() {
 fn several_writers() {
     let before_loop =
         "vector.store %zero, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>";
-    let kernel = Kernel { before_loop, ..GOOD };
-    let verdict = kernel.verdict(&OPTIONS);
-    assert_eq!(verdict.verdict, Verdict::Rejected, "{verdict:?}");
+    refused(&Kernel { before_loop, ..GOOD }, ReasonCode::SeveralWriters);
+    let before_loop = "%other = memref.alloc() : memref<32x4xf32, #gpu.address_space<workgroup>>
+        vector.store %zero, %other[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>";
+    accepted(&Kernel { before_loop, ..GOOD });
 }
 
 #[test]
 fn source_written_in_loop() {
     let body = "vector.store %acc, %src[%row, %c0] : memref<1024x4xf32>, vector<4xf32>";
     refused(&Kernel { body, ..GOOD }, ReasonCode::SourceWrittenInLoop);
-    let body = "vector.store %acc, %dst[%row, %c0] : memref<1024x4xf32>, vector<4xf32>";
+    let body = "vector.store %acc, %log[%row, %c0] : memref<1024x4xf32>, vector<4xf32>";
     accepted(&Kernel { body, ..GOOD });
 }
 
 #[test]
 fn may_alias() {
-    let arguments = "%src: memref<1024x4xf32> {llvm.align = 16 : i64}, %dst: memref<1024x4xf32>";
-    let body = "vector.store %acc, %dst[%row, %c0] : memref<1024x4xf32>, vector<4xf32>";
+    let arguments = "%src: memref<1024x4xf32> {llvm.align = 16 : i64}, %dst: memref<1024x4xf32>, \
+                     %log: memref<1024x4xf32>";
+    let body = "vector.store %acc, %log[%row, %c0] : memref<1024x4xf32>, vector<4xf32>";
     let kernel = Kernel {
         arguments,
         body,
@@ -389,16 +407,15 @@ fn does_not_fit() {
 
 #[test]
 fn unknown_op() {
-    let body = "%y = vector.transfer_read %dst[%t, %c0], %pad : memref<1024x4xf32>, vector<4xf32>
-        vector.transfer_write %y, %dst[%t, %c0] : vector<4xf32>, memref<1024x4xf32>";
-    refused(
-        &Kernel {
-            before_loop: "%pad = arith.constant 0.0 : f32",
-            body,
-            ..GOOD
-        },
-        ReasonCode::UnknownOp,
-    );
+    let body = "%one = arith.constant 1 : i32
+        %far = arith.index_cast %t : index to i32
+        %width = arith.constant 32 : i32
+        %y, %valid = gpu.shuffle xor %far, %one, %width : i32";
+    refused(&Kernel { body, ..GOOD }, ReasonCode::UnknownOp);
+    accepted(&Kernel {
+        body: "%y = math.exp %acc : vector<4xf32>",
+        ..GOOD
+    });
 }
 
 #[test]
@@ -423,5 +440,458 @@ fn malformed_mlir_is_a_diagnostic_with_its_place() {
             .iter()
             .any(|diagnostic| diagnostic.location.starts_with("bad.mlir:2:")),
         "{error}"
+    );
+}
+
+#[test]
+fn a_copy_must_come_from_global_memory() {
+    let before_loop = "%mine = memref.alloca() : memref<1024x4xf32>";
+    let copy = "%v = vector.load %mine[%row, %c0] : memref<1024x4xf32>, vector<4xf32>
+        vector.store %v, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>";
+    let kernel = Kernel {
+        before_loop,
+        copy,
+        ..GOOD
+    };
+    refused(&kernel, ReasonCode::NotAPureCopy);
+}
+
+#[test]
+fn transfers_in_bounds_are_copies() {
+    let copy = |bounds: &str| {
+        format!(
+            "%pad = arith.constant 0.0 : f32
+             %v = vector.transfer_read %src[%row, %c0], %pad {{in_bounds = [{bounds}]}} : memref<1024x4xf32>, vector<4xf32>
+             vector.transfer_write %v, %s[%t, %c0] {{in_bounds = [true]}}
+               : vector<4xf32>, memref<32x4xf32, #gpu.address_space<workgroup>>"
+        )
+    };
+    let good = copy("true");
+    assert_eq!(accepted(&Kernel { copy: &good, ..GOOD }).async_bytes, Some(16));
+    let padded = copy("false");
+    refused(&Kernel { copy: &padded, ..GOOD }, ReasonCode::NotAPureCopy);
+}
+
+#[test]
+fn copies_in_an_inner_loop_are_followed() {
+    let copy = |last: &str| {
+        format!(
+            "scf.for %j = %c0 to {last} step %c2 {{
+               %v = vector.load %src[%row, %j] : memref<1024x4xf32>, vector<2xf32>
+               vector.store %v, %s[%t, %j] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<2xf32>
+             }}"
+        )
+    };
+    let good = copy("%c4");
+    assert_eq!(accepted(&Kernel { copy: &good, ..GOOD }).async_bytes, Some(8));
+    let half = copy("%c2");
+    refused(&Kernel { copy: &half, ..GOOD }, ReasonCode::NotFullyOverwritten);
+    let unknown = copy("%t");
+    refused(&Kernel { copy: &unknown, ..GOOD }, ReasonCode::NotSequential);
+}
+
+#[test]
+fn a_vector_of_two_rows_is_no_single_copy() {
+    let copy = "%v = vector.load %src[%row, %c0] : memref<1024x4xf32>, vector<2x2xf32>
+        vector.store %v, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<2x2xf32>";
+    refused(&Kernel { copy, ..GOOD }, ReasonCode::WidthUnsupported);
+    let copy = "%v = vector.load %src[%row, %c0] : memref<1024x4xf32>, vector<1x4xf32>
+        vector.store %v, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<1x4xf32>";
+    accepted(&Kernel { copy, ..GOOD });
+}
+
+#[test]
+fn elements_written_twice_have_no_order() {
+    let copy = format!(
+        "{}
+        %w = vector.load %src[%t, %c0] : memref<1024x4xf32>, vector<4xf32>
+        vector.store %w, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>",
+        GOOD.copy
+    );
+    refused(&Kernel { copy: &copy, ..GOOD }, ReasonCode::SeveralWriters);
+    let attributes = "{known_block_size = array<i32: 32, 2, 1>}";
+    refused(&Kernel { attributes, ..GOOD }, ReasonCode::SeveralWriters);
+}
+
+#[test]
+fn an_offset_of_the_memref_counts_for_alignment() {
+    let with = |offset: u32| {
+        format!(
+            "%src: memref<1024x4xf32, strided<[4, 1], offset: {offset}>> {{llvm.noalias, llvm.align = 16 : i64}}, \
+             %dst: memref<1024x4xf32>"
+        )
+    };
+    for (offset, fine) in [(4, true), (1, false)] {
+        let arguments = with(offset);
+        let copy = GOOD.copy.replacen(
+            "memref<1024x4xf32>",
+            &format!("memref<1024x4xf32, strided<[4, 1], offset: {offset}>>"),
+            1,
+        );
+        let kernel = Kernel {
+            arguments: &arguments,
+            copy: &copy,
+            ..GOOD
+        };
+        if fine {
+            accepted(&kernel);
+        } else {
+            refused(&kernel, ReasonCode::AlignmentUnproven);
+        }
+    }
+}
+
+#[test]
+fn barriers_that_order_what_stands_around_the_loop() {
+    // The last barrier of the loop orders the log of its last iteration before the read behind it.
+    let body = "vector.store %acc, %log[%t, %c0] : memref<1024x4xf32>, vector<4xf32>";
+    let read = "%y = vector.load %log[%mirror, %c0] : memref<1024x4xf32>, vector<4xf32>";
+    let kernel = Kernel {
+        body,
+        after_loop: read,
+        ..GOOD
+    };
+    refused(&kernel, ReasonCode::BarrierOrdersOtherMemory);
+    let after_loop = &format!("gpu.barrier\n{read}");
+    accepted(&Kernel {
+        body,
+        after_loop,
+        ..GOOD
+    });
+    // The first copies would run before the loop's barriers make the rows of other threads visible.
+    let write = "vector.store %zero, %src[%mirror, %c0] : memref<1024x4xf32>, vector<4xf32>";
+    let kernel = Kernel {
+        before_loop: write,
+        ..GOOD
+    };
+    refused(&kernel, ReasonCode::BarrierOrdersOtherMemory);
+    let before_loop = &format!("{write}\ngpu.barrier");
+    accepted(&Kernel { before_loop, ..GOOD });
+}
+
+#[test]
+fn two_stores_that_may_meet_keep_their_barriers() {
+    let body = "vector.store %acc, %log[%t, %c0] : memref<1024x4xf32>, vector<4xf32>
+        gpu.barrier
+        vector.store %zero, %log[%mirror, %c0] : memref<1024x4xf32>, vector<4xf32>";
+    refused(&Kernel { body, ..GOOD }, ReasonCode::BarrierOrdersOtherMemory);
+}
+
+#[test]
+fn shared_memory_of_unknown_origin() {
+    let before_loop = "%raw = gpu.dynamic_shared_memory : memref<?xi8, #gpu.address_space<workgroup>>
+        %byte = arith.constant 7 : i8";
+    let body = "memref.store %byte, %raw[%t] : memref<?xi8, #gpu.address_space<workgroup>>";
+    let kernel = Kernel {
+        before_loop,
+        body,
+        ..GOOD
+    };
+    refused(&kernel, ReasonCode::BarrierOrdersOtherMemory);
+}
+
+#[test]
+fn an_address_that_divides_by_a_counter_cannot_run_ahead() {
+    let copy = |by: &str| {
+        format!(
+            "%q = arith.divui %row, {by} : index
+             %v = vector.load %src[%q, %c0] : memref<1024x4xf32>, vector<4xf32>
+             vector.store %v, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>"
+        )
+    };
+    let (good, bad) = (copy("%c2"), copy("%row"));
+    accepted(&Kernel { copy: &good, ..GOOD });
+    refused(&Kernel { copy: &bad, ..GOOD }, ReasonCode::NotAPureCopy);
+}
+
+#[test]
+fn expressions_that_share_parts_end() {
+    let mut before_loop = "%e0 = arith.andi %t, %c0 : index".to_owned();
+    for number in 0..64 {
+        before_loop += &format!("\n%e{} = arith.addi %e{number}, %e{number} : index", number + 1);
+    }
+    let copy = "%at = arith.addi %t, %e64 : index
+        %v = vector.load %src[%row, %c0] : memref<1024x4xf32>, vector<4xf32>
+        vector.store %v, %s[%at, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>";
+    accepted(&Kernel {
+        before_loop: &before_loop,
+        copy,
+        ..GOOD
+    });
+}
+
+#[test]
+fn blocks_that_cannot_be() {
+    for size in ["0, 1, 1", "-32, 1, 1", "65536, 65536, 64"] {
+        let attributes = format!("{{known_block_size = array<i32: {size}>}}");
+        let kernel = Kernel {
+            attributes: &attributes,
+            ..GOOD
+        };
+        refused(&kernel, ReasonCode::BlockSizeUnknown);
+    }
+}
+
+/// A tiled matmul of one warp: chunks of 16 x 32 and 32 x 8 halves, two k-steps a chunk.
+fn matmul(row: &str) -> String {
+    let shared = "#gpu.address_space<workgroup>";
+    format!(
+        "gpu.module @m {{ gpu.func @mm(%a: memref<16x512xf16> {{llvm.noalias, llvm.align = 16 : i64}},
+             %b: memref<512x8xf16> {{llvm.noalias, llvm.align = 16 : i64}}, %c: memref<2x2xf32> {{llvm.noalias}})
+           workgroup(%sa: memref<16x32xf16, {shared}>, %sb: memref<32x8xf16, {shared}>)
+           kernel attributes {{known_block_size = array<i32: 32, 1, 1>}} {{
+             %c0 = arith.constant 0 : index
+             %c4 = arith.constant 4 : index
+             %c8 = arith.constant 8 : index
+             %c16 = arith.constant 16 : index
+             %c32 = arith.constant 32 : index
+             %c512 = arith.constant 512 : index
+             %zero = arith.constant dense<0.0> : vector<2x2xf32>
+             %t = gpu.thread_id x
+             %r = arith.divui %t, %c4 : index
+             %r8 = arith.addi %r, %c8 : index
+             %q = arith.remui %t, %c4 : index
+             %col = arith.muli %q, %c8 : index
+             %lr = arith.remui %t, %c16 : index
+             %lh = arith.divui %t, %c16 : index
+             %lc = arith.muli %lh, %c8 : index
+             %sum = scf.for %k = %c0 to %c512 step %c32 iter_args(%acc = %zero) -> (vector<2x2xf32>) {{
+               %kc = arith.addi %k, %col : index
+               %v0 = vector.load %a[%r, %kc] : memref<16x512xf16>, vector<8xf16>
+               vector.store %v0, %sa[%r, %col] : memref<16x32xf16, {shared}>, vector<8xf16>
+               %v1 = vector.load %a[%r8, %kc] : memref<16x512xf16>, vector<8xf16>
+               vector.store %v1, %sa[%r8, %col] : memref<16x32xf16, {shared}>, vector<8xf16>
+               %kr = arith.addi %k, %t : index
+               %v2 = vector.load %b[%kr, %c0] : memref<512x8xf16>, vector<8xf16>
+               vector.store %v2, %sb[%t, %c0] : memref<32x8xf16, {shared}>, vector<8xf16>
+               gpu.barrier
+               %in = scf.for %ki = %c0 to %c32 step %c16 iter_args(%x = %acc) -> (vector<2x2xf32>) {{
+                 %ac = arith.addi %ki, %lc : index
+                 %br = arith.addi %ki, %lr : index
+                 {row}
+                 %fa = nvgpu.ldmatrix %sa[%ar, %ac] {{numTiles = 4 : i32, transpose = false}}
+                   : memref<16x32xf16, {shared}> -> vector<4x2xf16>
+                 %fb = nvgpu.ldmatrix %sb[%br, %c0] {{numTiles = 2 : i32, transpose = true}}
+                   : memref<32x8xf16, {shared}> -> vector<2x2xf16>
+                 %y = nvgpu.mma.sync (%fa, %fb, %x) {{mmaShape = [16, 8, 16]}}
+                   : (vector<4x2xf16>, vector<2x2xf16>, vector<2x2xf32>) -> vector<2x2xf32>
+                 scf.yield %y : vector<2x2xf32>
+               }}
+               gpu.barrier
+               scf.yield %in : vector<2x2xf32>
+             }}
+             vector.store %sum, %c[%c0, %c0] : memref<2x2xf32>, vector<2x2xf32>
+             gpu.return
+           }} }}"
+    )
+}
+
+#[test]
+fn a_tiled_matmul_is_pipelinable_on_both_levels() {
+    let detection = verdicts(&matmul("%ar = arith.addi %lr, %c0 : index"), &OPTIONS);
+    let kernel = &detection.kernels[0];
+    assert_eq!(kernel.buffers.len(), 4);
+    for buffer in &kernel.buffers {
+        assert_eq!((buffer.verdict, &buffer.reasons[..]), (Verdict::Pipelinable, &[][..]));
+    }
+    let [a, b, fa, fb] = &kernel.buffers[..] else {
+        panic!("four buffers")
+    };
+    assert_eq!(
+        (a.level, a.async_bytes, a.copies.len(), a.group),
+        (Level::Shared, Some(16), 2, Some(0))
+    );
+    assert_eq!(
+        (b.level, b.async_bytes, b.copies.len(), b.group),
+        (Level::Shared, Some(16), 1, Some(0))
+    );
+    assert_eq!(
+        (&a.feeds[..], &b.feeds[..]),
+        (&[fa.id.clone()][..], &[fb.id.clone()][..])
+    );
+    assert_eq!(
+        (fa.level, fa.k_steps, fa.bytes, fa.max_depth),
+        (Level::Register, Some(2), 16, Some(3))
+    );
+    assert_eq!(
+        (fb.source.as_ref(), fb.inner_loop, fb.loop_index),
+        (Some(&b.id), Some(1), Some(0))
+    );
+    assert!(kernel.loops.iter().all(|one| one.verdict == Verdict::Pipelinable));
+    let copy: Detection = serde_json::from_value(serde_json::to_value(&detection).expect("plain data")).expect("data");
+    assert_eq!(copy, detection);
+}
+
+#[test]
+fn a_register_load_that_counts_chunks_stays() {
+    // Reading ahead, the last iteration would index by a counter that is one chunk too far.
+    let detection = verdicts(&matmul("%ar = arith.divui %k, %c32 : index"), &OPTIONS);
+    let [a, _, fa, fb] = &detection.kernels[0].buffers[..] else {
+        panic!("four buffers")
+    };
+    assert_eq!((a.verdict, fb.verdict), (Verdict::Pipelinable, Verdict::Pipelinable));
+    assert_eq!(fa.verdict, Verdict::Rejected);
+    assert_eq!(fa.reasons[0].code, ReasonCode::NotAPureCopy);
+}
+
+#[test]
+fn sync_positions_differ() {
+    let source = matmul("%ar = arith.addi %lr, %c0 : index");
+    // The copy of B moves behind the first read of A's chunk.
+    let early = "%early = vector.load %sa[%r, %c0] : memref<16x32xf16, #gpu.address_space<workgroup>>, vector<8xf16>
+        %kr = arith.addi %k, %t : index";
+    let source = source.replace("%kr = arith.addi %k, %t : index", &format!("gpu.barrier\n{early}"));
+    let detection = verdicts(&source, &OPTIONS);
+    let b = &detection.kernels[0].buffers[1];
+    assert_eq!(b.verdict, Verdict::Rejected);
+    assert!(
+        b.reasons
+            .iter()
+            .any(|reason| reason.code == ReasonCode::SyncPositionsDiffer)
+    );
+}
+
+#[test]
+fn a_source_that_the_loop_carries_cannot_run_ahead() {
+    let ty = "memref<1024x4xf32>";
+    let source = GOOD
+        .source()
+        .replace(
+            "iter_args(%acc = %zero) -> (vector<4xf32>)",
+            &format!("iter_args(%acc = %zero, %p = %src, %o = %log) -> (vector<4xf32>, {ty}, {ty})"),
+        )
+        .replace("%sum = scf.for", "%sum, %e, %f = scf.for")
+        .replace("vector.load %src[", "vector.load %p[")
+        .replace(
+            "scf.yield %next : vector<4xf32>",
+            &format!("scf.yield %next, %o, %p : vector<4xf32>, {ty}, {ty}"),
+        );
+    let detection = verdicts(&source, &OPTIONS);
+    let buffer = &detection.kernels[0].buffers[0];
+    assert_eq!(buffer.verdict, Verdict::Rejected);
+    assert!(
+        buffer
+            .reasons
+            .iter()
+            .any(|reason| reason.code == ReasonCode::NotAPureCopy)
+    );
+}
+
+#[test]
+fn a_buffer_allocated_in_its_loop() {
+    let source = GOOD.source();
+    let alloc = "%s = memref.alloc() : memref<32x4xf32, #gpu.address_space<workgroup>>";
+    let source = source.replace(alloc, "").replace(
+        "%row = arith.addi %i, %t : index",
+        &format!("{alloc}\n%row = arith.addi %i, %t : index"),
+    );
+    let detection = verdicts(&source, &OPTIONS);
+    let buffer = &detection.kernels[0].buffers[0];
+    assert_eq!(buffer.verdict, Verdict::Rejected);
+    assert!(
+        buffer
+            .reasons
+            .iter()
+            .any(|reason| reason.code == ReasonCode::NotSequential)
+    );
+}
+
+#[test]
+fn two_references_to_one_global_are_one_buffer() {
+    let ty = "memref<32x4xf32, #gpu.address_space<workgroup>>";
+    let source = GOOD
+        .source()
+        .replace("gpu.func", &format!("memref.global \"private\" @ring : {ty}\ngpu.func"))
+        .replace("memref.alloc()", "memref.get_global @ring")
+        .replace(
+            "%x = vector.load %s[",
+            &format!("%s2 = memref.get_global @ring : {ty}\n%x = vector.load %s2["),
+        );
+    let detection = verdicts(&source, &OPTIONS);
+    let shared: Vec<&BufferVerdict> = detection.kernels[0]
+        .buffers
+        .iter()
+        .filter(|buffer| buffer.level == Level::Shared)
+        .collect();
+    let [buffer] = shared[..] else { panic!("{shared:?}") };
+    let symbol = "ring".to_owned();
+    assert_eq!(
+        (&buffer.id, buffer.verdict),
+        (&BufferId::Global { symbol }, Verdict::Rejected)
+    );
+}
+
+#[test]
+fn verdicts_for_programs_and_for_people() {
+    let kernel = Kernel {
+        attributes: "{}",
+        ..GOOD
+    };
+    let detection = verdicts(&kernel.source(), &OPTIONS);
+    let json = detection_json(&detection);
+    assert_eq!(json["schema"], 1);
+    let buffer = &json["kernels"][0]["buffers"][0];
+    assert_eq!(
+        buffer["id"],
+        serde_json::json!({"kind": "op_result", "op": "memref.alloc", "index": 0})
+    );
+    assert_eq!((&buffer["level"], &buffer["loop"]), (&"shared".into(), &0.into()));
+    assert_eq!(buffer["type"], "memref<32x4xf32, #gpu.address_space<workgroup>>");
+    assert_eq!(buffer["reasons"][0]["code"], "block-size-unknown");
+    let table = detection_table(&detection);
+    assert!(table.contains("[block-size-unknown] at k.mlir:"), "{table}");
+    let line = remarks(&detection).lines().next().expect("a remark").to_owned();
+    assert!(
+        line.starts_with("k.mlir:") && line.contains(": remark: memref.alloc 0: rejected: "),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_column_off_the_boundary_is_not_aligned() {
+    let arguments = "%src: memref<1024x8xf32> {llvm.noalias, llvm.align = 16 : i64}, %dst: memref<1024x4xf32>";
+    let copy = |column: &str| {
+        format!(
+            "%v = vector.load %src[%row, {column}] : memref<1024x8xf32>, vector<4xf32>
+             vector.store %v, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>"
+        )
+    };
+    for (column, fine) in [("%c4", true), ("%c2", false), ("%t", false)] {
+        let copy = copy(column);
+        let kernel = Kernel {
+            arguments,
+            copy: &copy,
+            ..GOOD
+        };
+        if fine {
+            accepted(&kernel);
+        } else {
+            refused(&kernel, ReasonCode::AlignmentUnproven);
+        }
+    }
+}
+
+#[test]
+fn an_index_that_the_loop_carries_cannot_run_ahead() {
+    let source = GOOD
+        .source()
+        .replace(
+            "iter_args(%acc = %zero) -> (vector<4xf32>)",
+            "iter_args(%acc = %zero, %p = %t) -> (vector<4xf32>, index)",
+        )
+        .replace("%sum = scf.for", "%sum, %e = scf.for")
+        .replace("vector.load %src[%row", "vector.load %src[%p")
+        .replace(
+            "scf.yield %next : vector<4xf32>",
+            "%p2 = arith.addi %p, %c32 : index\nscf.yield %next, %p2 : vector<4xf32>, index",
+        );
+    let detection = verdicts(&source, &OPTIONS);
+    let buffer = &detection.kernels[0].buffers[0];
+    assert_eq!(buffer.verdict, Verdict::Rejected);
+    assert!(
+        buffer
+            .reasons
+            .iter()
+            .any(|reason| reason.code == ReasonCode::NotAPureCopy)
     );
 }

@@ -1,48 +1,187 @@
 //! Index expressions: their value for one thread, and what always divides them.
 
-use crate::ir::{Def, Value, constant_index};
+use std::collections::{HashMap, HashSet};
 
-/// The value of an index expression for a thread; `None` if it depends on anything but the thread and constants.
-pub fn for_thread(value: Value<'_>, thread: [i64; 3]) -> Option<i64> {
-    if let Some(constant) = constant_index(value) {
-        return Some(constant);
-    }
-    let op = value.def_op()?;
-    let operand = |number: usize| for_thread(op.operand(number), thread);
-    Some(match op.name() {
-        "gpu.thread_id" => thread[axis(value)?],
-        "arith.addi" => operand(0)?.checked_add(operand(1)?)?,
-        "arith.subi" => operand(0)?.checked_sub(operand(1)?)?,
-        "arith.muli" => operand(0)?.checked_mul(operand(1)?)?,
-        "arith.divui" | "arith.divsi" | "arith.remui" | "arith.remsi" => {
-            let (a, b) = (operand(0)?, operand(1)?);
-            if a < 0 || b <= 0 {
-                return None;
+use crate::ir::{Attr, Def, Op, Value, constant_index};
+
+/// Index expressions as a list of steps, operands first, to be run for each thread.
+pub struct Program {
+    steps: Vec<Step>,
+    results: Vec<usize>,
+}
+
+struct Step {
+    action: Action,
+    operands: Vec<usize>,
+    bits: u32,
+}
+
+#[derive(Clone, Copy)]
+enum Action {
+    Constant(i64),
+    Thread(usize),
+    Variable(usize),
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Rem,
+    And,
+    Or,
+    Xor,
+    Shl,
+    Shr,
+    Min,
+    Max,
+    Compare(i64),
+    Select,
+    Copy,
+    CopyUnsigned,
+}
+
+impl Program {
+    /// The program of some values, in terms of the thread, the block's size and the variables. The error is the
+    /// operation that is not a function of those (`None`: an argument of a block).
+    pub fn new<'ir>(
+        values: &[Value<'ir>],
+        variables: &[Value<'ir>],
+        block: [u32; 3],
+    ) -> Result<Program, Option<Op<'ir>>> {
+        let mut steps: Vec<Step> = Vec::new();
+        let mut done: HashMap<Value<'ir>, usize> = HashMap::new();
+        let mut waiting: HashSet<Value<'ir>> = HashSet::new();
+        let mut open: Vec<Value<'ir>> = values.to_vec();
+        while let Some(value) = open.last().copied() {
+            if done.contains_key(&value) {
+                open.pop();
+                continue;
             }
-            if op.name().starts_with("arith.div") {
-                a / b
+            let (action, operands, bits) = step(value, variables, block)?;
+            let missing: Vec<Value<'ir>> = operands.iter().copied().filter(|op| !done.contains_key(op)).collect();
+            if missing.is_empty() {
+                let operands = operands.iter().map(|operand| done[operand]).collect();
+                done.insert(value, steps.len());
+                steps.push(Step { action, operands, bits });
+                open.pop();
+            } else if !waiting.insert(value) {
+                // The operands were asked for before and are still missing: the expression is a cycle.
+                return Err(value.def_op());
             } else {
-                a % b
+                open.extend(missing);
             }
         }
-        "arith.andi" => operand(0)? & operand(1)?,
-        "arith.ori" => operand(0)? | operand(1)?,
-        "arith.xori" => operand(0)? ^ operand(1)?,
-        "arith.shli" => operand(0)?.checked_shl(u32::try_from(operand(1)?).ok()?)?,
-        "arith.shrui" => {
-            let a = operand(0)?;
-            if a < 0 {
-                return None;
-            }
-            a.checked_shr(u32::try_from(operand(1)?).ok()?)?
+        let results = values.iter().map(|value| done[value]).collect();
+        Ok(Program { steps, results })
+    }
+
+    /// The values for one thread; `None` where arithmetic overflows or divides by zero.
+    pub fn run(&self, thread: [i64; 3], variables: &[i64]) -> Option<Vec<i64>> {
+        let mut values: Vec<i64> = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            let value = apply(step, &values, thread, variables)?;
+            let fits = step.bits >= 64 || (-(1_i64 << (step.bits - 1))..1_i64 << (step.bits - 1)).contains(&value);
+            values.push(fits.then_some(value)?);
         }
-        "arith.index_cast" | "arith.index_castui" => operand(0)?,
-        _ => return None,
+        Some(self.results.iter().map(|at| values[*at]).collect())
+    }
+}
+
+type Parts<'ir> = (Action, Vec<Value<'ir>>, u32);
+
+fn step<'ir>(value: Value<'ir>, variables: &[Value<'ir>], block: [u32; 3]) -> Result<Parts<'ir>, Option<Op<'ir>>> {
+    let bits = if value.ty().is_index() {
+        64
+    } else {
+        match value.ty().scalar_bits() {
+            Some(bits @ 1..=64) if !value.ty().is_float() => bits,
+            _ => return Err(value.def_op()),
+        }
+    };
+    if let Some(at) = variables.iter().position(|variable| *variable == value) {
+        return Ok((Action::Variable(at), Vec::new(), bits));
+    }
+    let op = value.def_op().ok_or(None)?;
+    if let Some(constant) = constant_index(value) {
+        // A true i1 is all ones, like every other integer of one bit.
+        let constant = if bits == 1 { -(constant & 1) } else { constant };
+        return Ok((Action::Constant(constant), Vec::new(), bits));
+    }
+    let action = match op.name() {
+        "gpu.thread_id" => Action::Thread(axis(op).ok_or(Some(op))?),
+        "gpu.block_dim" => Action::Constant(i64::from(block[axis(op).ok_or(Some(op))?])),
+        "arith.addi" => Action::Add,
+        "arith.subi" => Action::Sub,
+        "arith.muli" => Action::Mul,
+        "arith.divui" | "arith.divsi" => Action::Div,
+        "arith.remui" | "arith.remsi" => Action::Rem,
+        "arith.andi" => Action::And,
+        "arith.ori" => Action::Or,
+        "arith.xori" => Action::Xor,
+        "arith.shli" => Action::Shl,
+        "arith.shrui" => Action::Shr,
+        "arith.minsi" | "arith.minui" => Action::Min,
+        "arith.maxsi" | "arith.maxui" => Action::Max,
+        "arith.cmpi" => Action::Compare(op.attr("predicate").and_then(Attr::as_int).ok_or(Some(op))?),
+        "arith.select" => Action::Select,
+        "arith.index_cast" | "arith.extsi" => Action::Copy,
+        "arith.index_castui" | "arith.extui" => Action::CopyUnsigned,
+        _ => return Err(Some(op)),
+    };
+    let operands: Vec<Value<'ir>> = match action {
+        Action::Thread(_) | Action::Constant(_) => Vec::new(),
+        _ => op.operands().collect(),
+    };
+    Ok((action, operands, bits))
+}
+
+fn apply(step: &Step, values: &[i64], thread: [i64; 3], variables: &[i64]) -> Option<i64> {
+    let operand = |number: usize| step.operands.get(number).map(|at| values[*at]);
+    let unsigned = |number: usize| operand(number).filter(|value| *value >= 0);
+    Some(match step.action {
+        Action::Constant(value) => value,
+        Action::Thread(axis) => thread[axis],
+        Action::Variable(number) => *variables.get(number)?,
+        Action::Add => operand(0)?.checked_add(operand(1)?)?,
+        Action::Sub => operand(0)?.checked_sub(operand(1)?)?,
+        Action::Mul => operand(0)?.checked_mul(operand(1)?)?,
+        // Signed and unsigned agree where neither side is negative.
+        Action::Div => unsigned(0)?.checked_div(unsigned(1)?)?,
+        Action::Rem => unsigned(0)?.checked_rem(unsigned(1)?)?,
+        Action::And => operand(0)? & operand(1)?,
+        Action::Or => operand(0)? | operand(1)?,
+        Action::Xor => operand(0)? ^ operand(1)?,
+        Action::Shl => {
+            operand(0)?.checked_mul(1_i64.checked_shl(u32::try_from(operand(1)?).ok().filter(|n| *n < 63)?)?)?
+        }
+        Action::Shr => unsigned(0)?.checked_shr(u32::try_from(operand(1)?).ok()?)?,
+        Action::Min => unsigned(0)?.min(unsigned(1)?),
+        Action::Max => unsigned(0)?.max(unsigned(1)?),
+        Action::Compare(predicate) => {
+            let (a, b) = if predicate < 6 {
+                (operand(0)?, operand(1)?)
+            } else {
+                (unsigned(0)?, unsigned(1)?)
+            };
+            let holds = match predicate {
+                0 => a == b,
+                1 => a != b,
+                2 | 6 => a < b,
+                3 | 7 => a <= b,
+                4 | 8 => a > b,
+                5 | 9 => a >= b,
+                _ => return None,
+            };
+            -i64::from(holds)
+        }
+        Action::Select if operand(0)? != 0 => operand(1)?,
+        Action::Select => operand(2)?,
+        Action::Copy => operand(0)?,
+        Action::CopyUnsigned => unsigned(0)?,
     })
 }
 
-fn axis(value: Value<'_>) -> Option<usize> {
-    let text = value.def_op()?.attr("dimension")?.to_string();
+fn axis(op: Op<'_>) -> Option<usize> {
+    let text = op.attr("dimension")?.to_string();
     ["#gpu<dim x>", "#gpu<dim y>", "#gpu<dim z>"]
         .iter()
         .position(|name| *name == text)
@@ -51,33 +190,58 @@ fn axis(value: Value<'_>) -> Option<usize> {
 /// A number that divides the value whatever the thread, the block and the iteration. 0 stands for "everything": the
 /// value is 0.
 pub fn divisor(value: Value<'_>) -> u64 {
+    divisor_within(value, &mut 2_000)
+}
+
+/// The budget bounds expressions that share so many parts that a walk over them would not end.
+fn divisor_within(value: Value<'_>, budget: &mut u32) -> u64 {
     if let Some(constant) = constant_index(value) {
         return constant.unsigned_abs();
     }
+    if *budget == 0 {
+        return 1;
+    }
+    *budget -= 1;
     match value.def() {
         Def::Argument(block, 0) => match block.parent().filter(|op| op.is("scf.for")) {
-            Some(op) => gcd(divisor(op.operand(0)), divisor(op.operand(2))),
+            Some(op) => gcd(
+                divisor_within(op.operand(0), budget),
+                divisor_within(op.operand(2), budget),
+            ),
             None => 1,
         },
         Def::Argument(..) => 1,
         Def::Result(op, _) => {
-            let operand = |number: usize| divisor(op.operand(number));
+            let mut operand = |number: usize| divisor_within(op.operand(number), budget);
             match op.name() {
-                "arith.addi" | "arith.subi" => gcd(operand(0), operand(1)),
+                "arith.addi" | "arith.subi" | "arith.minsi" | "arith.maxsi" | "arith.minui" | "arith.maxui" => {
+                    gcd(operand(0), operand(1))
+                }
                 "arith.muli" => operand(0).saturating_mul(operand(1)),
                 // The bits below a common power of two stay zero.
                 "arith.xori" | "arith.ori" => power_of_two(gcd(operand(0), operand(1))),
                 "arith.andi" => power_of_two(operand(0)).max(power_of_two(operand(1))),
                 "arith.remui" | "arith.remsi" => gcd(operand(0), operand(1)),
+                "arith.select" => gcd(operand(1), operand(2)),
                 "arith.shli" => match constant_index(op.operand(1)) {
                     Some(bits @ 0..=62) => operand(0).saturating_mul(1 << bits),
                     _ => 1,
                 },
-                "arith.index_cast" | "arith.index_castui" => operand(0),
+                "arith.index_cast" | "arith.index_castui" | "arith.extsi" | "arith.extui" => operand(0),
                 _ => 1,
             }
         }
     }
+}
+
+/// Iterations of an `scf.for` over constants, if its counter is a signed index.
+pub fn static_trip(op: Op<'_>) -> Option<u64> {
+    let bounds: Vec<i64> = op.operands().take(3).filter_map(constant_index).collect();
+    let [lower, upper, step] = bounds[..] else { return None };
+    let plain = op.operand(0).ty().is_index() && op.attr("unsignedCmp").is_none();
+    (plain && step > 0)
+        .then(|| (i128::from(upper) - i128::from(lower)).max(0) as u64)
+        .map(|extent| extent.div_ceil(step as u64))
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

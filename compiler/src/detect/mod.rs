@@ -11,7 +11,11 @@
 //! does not write, with barriers between filling and reading. What cannot be proven is a reason, never a guess.
 //! [`detect`] is pure: it returns plain data.
 
+mod copies;
+mod effects;
 mod evaluate;
+mod graph;
+mod order;
 mod print;
 mod registers;
 mod shared;
@@ -20,9 +24,11 @@ mod verdict;
 pub use print::{detection_json, detection_table, remarks};
 pub use verdict::{BufferVerdict, CopyOps, Detection, KernelVerdicts, Level, LoopVerdict, Reason, ReasonCode, Verdict};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::ir::{Attr, Module, Op, OpIndex, Value, preorder};
+use effects::Memory;
+
+use crate::ir::{Attr, BufferId, Module, Op, OpIndex, Value, preorder};
 
 /// What detection assumes beside the IR.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +43,11 @@ pub struct DetectOptions {
 
 /// The largest depth that is ever proposed.
 pub const MAX_DEPTH: u64 = 32;
+
+/// Rings of slots start at multiples of this.
+const RING_ALIGNMENT_BYTES: u64 = 128;
+/// Buffers that stay as they are start at multiples of this.
+const BUFFER_ALIGNMENT_BYTES: u64 = 16;
 
 /// A verdict for every workgroup buffer, every load from one inside a loop, and every loop of every `gpu.func`.
 pub fn detect(module: &Module<'_>, options: &DetectOptions) -> Detection {
@@ -54,7 +65,7 @@ pub(crate) struct Scene<'a, 'ir> {
     pub index: &'a OpIndex<'ir>,
     pub kernel: Op<'ir>,
     pub block_size: Option<[u32; 3]>,
-    pub assume_noalias: bool,
+    pub memory: Memory<'ir>,
     /// All operations of the kernel, in textual order.
     pub ops: Vec<Op<'ir>>,
 }
@@ -69,13 +80,18 @@ impl<'ir> Scene<'_, 'ir> {
 fn verdicts<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions) -> KernelVerdicts {
     let known = kernel.attr("known_block_size").and_then(Attr::as_ints);
     let block_size = known
-        .and_then(|size| Some([size.first()?, size.get(1)?, size.get(2)?].map(|extent| *extent as u32)))
+        .and_then(|size| {
+            Some([size.first()?, size.get(1)?, size.get(2)?].map(|extent| u32::try_from(*extent).unwrap_or(0)))
+        })
         .or(options.block_size);
     let scene = Scene {
         index,
         kernel,
         block_size,
-        assume_noalias: options.assume_noalias,
+        memory: Memory {
+            kernel,
+            assume_noalias: options.assume_noalias,
+        },
         ops: preorder(kernel),
     };
     let found: Vec<shared::SharedBuffer<'ir>> = shared::find(&scene);
@@ -88,6 +104,13 @@ fn verdicts<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions)
         .map(|(number, buffer)| (buffer.value, number))
         .collect();
     let loads = registers::judge(&scene, &found, &by_value, &buffers);
+    for buffer in &mut buffers {
+        let mine = loads.iter().filter(|load| load.source.as_ref() == Some(&buffer.id));
+        buffer.feeds = mine.map(|load| load.id.clone()).collect();
+    }
+    // Two memref.get_global of one symbol are one buffer.
+    let mut globals: HashSet<BufferId> = HashSet::new();
+    buffers.retain(|buffer| !matches!(buffer.id, BufferId::Global { .. }) || globals.insert(buffer.id.clone()));
     buffers.extend(loads);
     let loops = loop_verdicts(&scene, &buffers);
     let name = kernel.attr("sym_name").and_then(Attr::as_str).unwrap_or("").to_owned();
@@ -101,7 +124,6 @@ fn verdicts<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions)
 
 /// Numbers the groups, one a loop, and gives each buffer the depth that fits with its whole group.
 fn fit(found: &[shared::SharedBuffer<'_>], buffers: &mut [BufferVerdict], limit: u64) {
-    let all: u64 = buffers.iter().map(|buffer| buffer.bytes).sum();
     let mut loops: Vec<usize> = buffers
         .iter()
         .filter(|buffer| buffer.verdict == Verdict::Pipelinable)
@@ -110,25 +132,30 @@ fn fit(found: &[shared::SharedBuffer<'_>], buffers: &mut [BufferVerdict], limit:
     loops.sort_unstable();
     loops.dedup();
     for (group, loop_index) in loops.into_iter().enumerate() {
-        let members =
+        let member =
             |buffer: &BufferVerdict| buffer.verdict == Verdict::Pipelinable && buffer.loop_index == Some(loop_index);
-        let bytes: u64 = buffers
-            .iter()
-            .filter(|buffer| members(buffer))
-            .map(|buffer| buffer.bytes)
-            .sum();
-        let rest = all - bytes;
-        let most = (limit.saturating_sub(rest) / bytes.max(1)).min(MAX_DEPTH);
+        // Each ring, and each buffer that stays, starts at its own alignment boundary.
+        let needed = |depth: u64| -> u64 {
+            let sizes = buffers.iter().map(|buffer| match member(buffer) {
+                true => depth
+                    .saturating_mul(buffer.bytes)
+                    .next_multiple_of(RING_ALIGNMENT_BYTES),
+                false => buffer.bytes.next_multiple_of(BUFFER_ALIGNMENT_BYTES),
+            });
+            sizes.fold(0, u64::saturating_add)
+        };
+        let most = (1..=MAX_DEPTH).rev().find(|depth| needed(*depth) <= limit).unwrap_or(0);
+        let two = needed(2);
         for (buffer, place) in buffers.iter_mut().zip(found) {
-            if !members(buffer) {
+            if !member(buffer) {
                 continue;
             }
             buffer.max_depth = Some(most as u32);
             buffer.group = Some(group);
             if most < 2 {
                 let message = format!(
-                    "two slots need 2 × {bytes} B for its group beside {rest} B, and a block may use {limit} B; \
-                     use smaller tiles"
+                    "two slots for its group beside everything else need {two} B, and a block may use {limit} B; use \
+                     smaller tiles"
                 );
                 buffer.reject(Reason::new(ReasonCode::DoesNotFit, message, place.value.location()));
             }

@@ -1,11 +1,13 @@
 //! The checks of loads from shared memory into registers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::shared::{SharedBuffer, access};
+use super::effects::{access, indices, is_id};
+use super::evaluate::static_trip;
+use super::shared::SharedBuffer;
 use super::verdict::{BufferVerdict, Level, Reason, ReasonCode, Verdict};
 use super::{MAX_DEPTH, Scene};
-use crate::ir::{BufferId, Def, Op, Value, constant_index, enclosing};
+use crate::ir::{BufferId, Def, Op, Type, Value, enclosing};
 
 /// A verdict for every load from a shared buffer that stands in a loop.
 pub fn judge<'ir>(
@@ -22,6 +24,9 @@ pub fn judge<'ir>(
         let (Some(&source), Some(inner)) = (by_value.get(&op.operand(shape.memref)), enclosing(*op, "scf.for")) else {
             continue;
         };
+        if op.num_results() != 1 {
+            continue;
+        }
         let Some(id) = scene.index.id(*op) else { continue };
         let outer = shared[source].loop_index;
         let mut verdict = BufferVerdict {
@@ -33,7 +38,7 @@ pub fn judge<'ir>(
             ty: op.result(0).ty().to_string(),
             level: Level::Register,
             loop_index: outer,
-            bytes: op.result(0).ty().bytes().unwrap_or(0),
+            bytes: bytes(op.result(0).ty()).unwrap_or(0),
             verdict: Verdict::Pipelinable,
             max_depth: None,
             async_bytes: None,
@@ -43,7 +48,8 @@ pub fn judge<'ir>(
             barriers: Vec::new(),
             inner_loop: scene.loop_index(inner),
             source: Some(found[source].id.clone()),
-            k_steps: trip(inner),
+            k_steps: static_trip(inner),
+            feeds: Vec::new(),
         };
         for reason in reasons(scene, *op, inner, &shared[source]) {
             verdict.reject(reason);
@@ -74,7 +80,7 @@ fn reasons<'ir>(scene: &Scene<'_, 'ir>, load: Op<'ir>, inner: Op<'ir>, source: &
     if load.parent() != Some(inner) {
         refuse(ReasonCode::NotSequential, "the load stands under a condition");
     }
-    match trip(inner) {
+    match static_trip(inner) {
         None => refuse(
             ReasonCode::NotSequential,
             "the loop over k-steps has no static bounds, so it cannot be unrolled",
@@ -83,32 +89,58 @@ fn reasons<'ir>(scene: &Scene<'_, 'ir>, load: Op<'ir>, inner: Op<'ir>, source: &
         Some(_) => {}
     }
     let scope = inner.parent().unwrap_or(inner);
-    if load.operands().skip(1).any(|index| depends_on_data(index, scope)) {
-        refuse(
+    let counter = scope
+        .body()
+        .filter(|_| scope.is("scf.for"))
+        .map(|body| body.argument(0));
+    let Some(shape) = access(load) else { return reasons };
+    let places = indices(load, shape);
+    let parts: Option<Vec<Value<'ir>>> = parts(&places, scope);
+    match parts {
+        None => refuse(
             ReasonCode::NotAPureCopy,
             "its address depends on data of the loop, which cannot run ahead",
-        );
+        ),
+        // The last iteration reads ahead by one chunk: with the counter one step too far, the index could leave the
+        // buffer.
+        Some(parts) if counter.is_some_and(|counter| parts.contains(&counter)) => refuse(
+            ReasonCode::NotAPureCopy,
+            "its address depends on the counter of the loop that fills the buffer, which reading ahead passes by one",
+        ),
+        Some(_) => {}
     }
     reasons
 }
 
-fn trip(op: Op<'_>) -> Option<u64> {
-    let (lower, upper, step) = (
-        constant_index(op.operand(0))?,
-        constant_index(op.operand(1))?,
-        constant_index(op.operand(2))?,
-    );
-    (step > 0).then(|| ((upper - lower).max(0) as u64).div_ceil(step as u64))
+/// Bytes of a scalar or vector.
+fn bytes(ty: Type<'_>) -> Option<u64> {
+    let (shape, element) = ty.as_vector().unwrap_or((Vec::new(), ty));
+    let bits = element.scalar_bits().filter(|bits| bits % 8 == 0)?;
+    shape.iter().try_fold(u64::from(bits / 8), |bytes, extent| {
+        bytes.checked_mul(u64::try_from(*extent).ok()?)
+    })
 }
 
-/// Whether an index depends on anything in `scope` but loop counters and arithmetic.
-fn depends_on_data<'ir>(value: Value<'ir>, scope: Op<'ir>) -> bool {
-    match value.def() {
-        Def::Argument(block, position) => position != 0 && block.parent().is_some_and(|op| op.is_within(scope)),
-        Def::Result(op, _) if !op.is_within(scope) => false,
-        Def::Result(op, _) if op.dialect() == "arith" || op.dialect() == "gpu" => {
-            op.operands().any(|operand| depends_on_data(operand, scope))
+/// Every value inside `scope` that the given ones are computed from, if loop counters and arithmetic are all there is.
+fn parts<'ir>(values: &[Value<'ir>], scope: Op<'ir>) -> Option<Vec<Value<'ir>>> {
+    let mut seen: HashSet<Value<'ir>> = HashSet::new();
+    let mut open: Vec<Value<'ir>> = values.to_vec();
+    while let Some(value) = open.pop() {
+        if !seen.insert(value) {
+            continue;
         }
-        Def::Result(..) => true,
+        match value.def() {
+            Def::Argument(block, position) => {
+                if position != 0 && block.parent().is_some_and(|op| op.is_within(scope)) {
+                    return None;
+                }
+            }
+            Def::Result(op, _) if !op.is_within(scope) => {}
+            Def::Result(op, _) if (op.dialect() == "arith" && op.num_regions() == 0) || is_id(op) => {
+                open.extend(op.operands());
+            }
+            Def::Result(..) => return None,
+        }
     }
+    Some(seen.into_iter().collect())
 }

@@ -100,7 +100,7 @@ pub struct BufferVerdict {
     /// The loop that fills it, among all `scf.for` of the file.
     #[serde(rename = "loop")]
     pub loop_index: Option<usize>,
-    /// Bytes a block; of a register load, bytes a thread.
+    /// Bytes a block; of a register load, bytes a thread (0 where its type does not tell).
     pub bytes: u64,
     /// Whether its loads can run ahead.
     pub verdict: Verdict,
@@ -127,6 +127,9 @@ pub struct BufferVerdict {
     /// On the register level: iterations of the inner loop.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub k_steps: Option<u64>,
+    /// On the shared level: the register loads that read it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub feeds: Vec<BufferId>,
 }
 
 impl BufferVerdict {

@@ -1,27 +1,52 @@
-//! Emits the matmul kernel. Its shape was checked by the caller.
+//! Emits the matmul kernel. Its shape was checked by [`super::legality`].
+//!
+//! ```mlir
+//! %row0 = …, %col0 = …            // this thread's, before the loops
+//! scf.for %k = … {
+//!   vector.load %A[%row0 + 32, %col0 + %k]
+//! ```
+//!
+//! What depends on the thread is computed once, before the loops; inside stand `base + %k + constant` only, so that
+//! LLVM finds one base and immediate offsets.
 
 use alcop_spec::{DType, Matmul, TileSchedule};
 
 use super::PIECE_BYTES;
 use super::fragments::{LaneArithmetic, a_halves_by_row, accumulator_position, b_halves_by_row, ldmatrix_address};
-use crate::ir::{Attr, Builder, Context, Location, Module, Type, Value};
+use super::legality::{Chunk, chunks};
+use crate::ir::{Attr, Block, Builder, Context, Location, Module, OwnedRegion, Type, Value};
 
-/// Lines of the listing in ARCHITECTURE.md that locations point to, so that remarks and `.loc` name a statement.
-const LINE_KERNEL: u32 = 1;
-const LINE_COPY_A: u32 = 2;
-const LINE_COPY_B: u32 = 3;
-const LINE_LOAD_A: u32 = 5;
-const LINE_LOAD_B: u32 = 6;
-const LINE_MMA: u32 = 7;
-const LINE_LOOP: u32 = 8;
-const LINE_STORE: u32 = 9;
+/// Lanes of a warp.
+const LANES: i64 = 32;
+/// f16 elements of a piece.
+const PIECE: i64 = PIECE_BYTES as i64 / 2;
+/// Rows of a tensor-core tile, and its extent along k.
+const TILE: i64 = 16;
+/// Columns of a tensor-core tile.
+const TILE_N: i64 = 8;
 
-/// Name, rows and columns of the chunks of A and B in shared memory, as stored.
-pub(super) fn chunks(mm: &Matmul, schedule: &TileSchedule) -> [(&'static str, u32, u32); 2] {
-    let (m, n, k) = (schedule.block.m, schedule.block.n, schedule.block_k());
-    let (a_rows, a_columns) = if mm.layout.a_transposed() { (k, m) } else { (m, k) };
-    let (b_rows, b_columns) = if mm.layout.b_transposed() { (n, k) } else { (k, n) };
-    [("A", a_rows, a_columns), ("B", b_rows, b_columns)]
+/// A statement of the listing in the header of [`super`]: line and column of its operations.
+#[derive(Clone, Copy)]
+struct Statement(u32, u32);
+
+const KERNEL: Statement = Statement(1, 1);
+const CHUNK_LOOP: Statement = Statement(2, 3);
+const COPY_A: Statement = Statement(3, 5);
+const COPY_B: Statement = Statement(4, 5);
+const FILLED_BARRIER: Statement = Statement(5, 5);
+const STEP_LOOP: Statement = Statement(6, 5);
+const LOAD_A: Statement = Statement(7, 7);
+const LOAD_B: Statement = Statement(8, 7);
+const MMA: Statement = Statement(9, 7);
+const READ_BARRIER: Statement = Statement(10, 5);
+const EPILOGUE: Statement = Statement(11, 3);
+
+fn locate<'c>(context: &'c Context, Statement(line, column): Statement) -> Location<'c> {
+    Location::file(context, "matmul.tile", line, column)
+}
+
+fn at<'c>(builder: &Builder<'c>, statement: Statement) -> Builder<'c> {
+    builder.with_location(locate(builder.context(), statement))
 }
 
 impl<'ir> LaneArithmetic for Builder<'ir> {
@@ -40,366 +65,394 @@ impl<'ir> LaneArithmetic for Builder<'ir> {
     }
 }
 
-pub(super) fn emit<'c>(context: &'c Context, mm: &Matmul, schedule: &TileSchedule) -> Module<'c> {
-    let location = Location::file(context, "matmul", LINE_KERNEL, 1);
+/// `base + constant`, where there is something to add.
+fn plus<'c>(builder: &Builder<'c>, base: Value<'c>, constant: i64) -> Value<'c> {
+    match constant {
+        0 => base,
+        _ => builder.add(base, builder.index(constant)),
+    }
+}
+
+fn alignment<'c>(context: &'c Context, bytes: i64) -> Attr<'c> {
+    Attr::int(Type::int(context, 64), bytes)
+}
+
+/// Emits a module with the kernel `entry` for a grid.
+pub(super) fn emit<'c>(
+    context: &'c Context,
+    mm: &Matmul,
+    schedule: &TileSchedule,
+    entry: &str,
+    grid: [u32; 3],
+) -> Module<'c> {
+    let location = locate(context, KERNEL);
     let module = Module::empty(context, location);
     module.op().set_attr("gpu.container_module", Attr::unit(context));
-    // SAFETY of lifetimes: handles below are tied to the context; the module outlives this function by being returned.
-    let body = unsafe { crate::ir::Block::from_raw(module.body().raw()) };
+    // SAFETY: the block lives as long as the module, which is returned, so it outlives every handle of this function;
+    // tying the handles to the context instead keeps the module free to move.
+    let body = unsafe { Block::from_raw(module.body().raw()) };
     let top = Builder::at_end(context, body, location);
     let (region, kernels) = top.region(&[]);
     top.op("gpu.module")
         .attr("sym_name", Attr::string(context, "kernels"))
         .region(region)
         .build();
-    let inside = Builder::at_end(context, kernels, location);
 
-    let f16 = Type::f16(context);
-    let out = if mm.out_dtype == DType::F16 {
-        f16
-    } else {
-        Type::f32(context)
-    };
-    let global = |shape: [u64; 2], element| {
-        let mut extents: Vec<i64> = if mm.batch > 1 {
-            vec![mm.batch as i64]
-        } else {
-            Vec::new()
-        };
-        extents.extend(shape.map(|extent| extent as i64));
-        Type::memref(&extents, element, None)
-    };
+    let chunks = chunks(mm, schedule);
     let space = Attr::workgroup_space(context);
-    let arguments = [
-        global(mm.a_shape(), f16),
-        global(mm.b_shape(), f16),
-        global(mm.c_shape(), out),
-    ];
-    let shared = chunks(mm, schedule)
-        .map(|(_, rows, columns)| Type::memref(&[i64::from(rows), i64::from(columns)], f16, Some(space)));
+    let f16 = Type::f16(context);
+    let shared = [&chunks[0], &chunks[1]]
+        .map(|chunk| Type::memref(&[chunk.rows.into(), chunk.columns.into()], f16, Some(space)));
+    let arguments = arguments(context, mm);
+    let inside = Builder::at_end(context, kernels, location);
     let (region, block) = inside.region(&[arguments[0], arguments[1], arguments[2], shared[0], shared[1]]);
-    kernel_op(&inside, &arguments, region, mm, schedule);
-
-    let builder = Builder::at_end(context, block, location);
+    emit_function(&inside, entry, &arguments, region, [schedule.threads(), 1, 1], grid);
     Emitter {
-        builder,
+        builder: Builder::at_end(context, block, location),
         mm,
         schedule,
-        values: block.arguments().collect(),
+        global: [0, 1, 2].map(|operand| block.argument(operand)),
+        shared: [3, 4].map(|buffer| block.argument(buffer)),
     }
-    .body();
+    .emit_body(&chunks);
     module
 }
 
-fn kernel_op<'c>(
+/// Types of A, B and C in global memory.
+fn arguments<'c>(context: &'c Context, mm: &Matmul) -> [Type<'c>; 3] {
+    let memref = |shape: [u64; 2], dtype| {
+        let batch = (mm.batch > 1).then_some(mm.batch);
+        let extents: Vec<i64> = batch.into_iter().chain(shape).map(|extent| extent as i64).collect();
+        let element = match dtype {
+            DType::F16 => Type::f16(context),
+            DType::F32 => Type::f32(context),
+        };
+        Type::memref(&extents, element, None)
+    };
+    [
+        memref(mm.a_shape(), mm.dtype),
+        memref(mm.b_shape(), mm.dtype),
+        memref(mm.c_shape(), mm.out_dtype),
+    ]
+}
+
+fn emit_function<'c>(
     builder: &Builder<'c>,
+    entry: &str,
     arguments: &[Type<'c>; 3],
-    region: crate::ir::OwnedRegion,
-    mm: &Matmul,
-    schedule: &TileSchedule,
+    region: OwnedRegion,
+    block: [u32; 3],
+    grid: [u32; 3],
 ) {
     let context = builder.context();
-    let i64_type = Type::int(context, 64);
     let argument = Attr::dictionary(
         context,
         &[
-            ("llvm.align", Attr::int(i64_type, i64::from(PIECE_BYTES))),
+            ("llvm.align", alignment(context, i64::from(PIECE_BYTES))),
             ("llvm.noalias", Attr::unit(context)),
         ],
     );
-    let grid = [
-        (mm.m / u64::from(schedule.block.m)) as i32,
-        (mm.n / u64::from(schedule.block.n)) as i32,
-        mm.batch as i32,
-    ];
+    // Within i32 by the limits of a grid and of a block.
+    let dims = |dims: [u32; 3]| Attr::dense_i32(context, &dims.map(|dim| dim as i32));
     builder
         .op("gpu.func")
-        .attr("sym_name", Attr::string(context, "matmul"))
+        .attr("sym_name", Attr::string(context, entry))
         .attr("function_type", Attr::ty(Type::function(context, arguments, &[])))
-        .attr("arg_attrs", Attr::array(context, &[argument, argument, argument]))
-        .attr("workgroup_attributions", Attr::int(i64_type, 2))
+        .attr("arg_attrs", Attr::array(context, &[argument; 3]))
+        .attr("workgroup_attributions", Attr::int(Type::int(context, 64), 2))
         .attr("gpu.kernel", Attr::unit(context))
-        .attr(
-            "known_block_size",
-            Attr::dense_i32(context, &[schedule.threads() as i32, 1, 1]),
-        )
-        .attr("known_grid_size", Attr::dense_i32(context, &grid))
+        .attr("known_block_size", dims(block))
+        .attr("known_grid_size", dims(grid))
         .region(region)
         .build();
 }
 
 struct Emitter<'a, 'c> {
+    /// At the end of the kernel's body, with the kernel's location.
     builder: Builder<'c>,
     mm: &'a Matmul,
     schedule: &'a TileSchedule,
-    /// A, B, C in global memory; the chunks of A and B in shared memory.
-    values: Vec<Value<'c>>,
+    /// A, B, C.
+    global: [Value<'c>; 3],
+    /// The chunks of A and B.
+    shared: [Value<'c>; 2],
 }
 
-/// One operand's copies: what a thread adds to its own row and column for each piece.
-struct CopyShape<'c> {
-    line: u32,
+/// The copies of one operand.
+struct Copies<'c> {
+    statement: Statement,
     global: Value<'c>,
     shared: Value<'c>,
+    /// Index of the product, where there are several.
+    batch: Option<Value<'c>>,
     /// Row and column in the chunk of this thread's first piece.
-    row: Value<'c>,
-    column: Value<'c>,
-    /// Row and column in global memory where the block's first chunk starts.
-    origin: [Value<'c>; 2],
-    /// Which of the two global indices walks along k.
-    k_index: usize,
+    in_chunk: [Value<'c>; 2],
+    /// The same in global memory, for the chunk at k = 0.
+    in_global: [Value<'c>; 2],
+    k_in_rows: bool,
+    /// From one piece of a thread to its next.
     rows_apart: i64,
+    /// Pieces of a thread.
+    count: i64,
+}
+
+/// The 16×16 tiles of one operand that a warp reads with `ldmatrix`.
+struct Tiles<'c> {
+    statement: Statement,
+    shared: Value<'c>,
+    /// Row and column in the chunk that this lane addresses for the warp's first tile at k = 0.
+    first: [Value<'c>; 2],
+    k_in_rows: bool,
+    /// 8×8 matrices are transposed on the way to the registers.
+    transpose: bool,
     count: i64,
 }
 
 impl<'c> Emitter<'_, 'c> {
-    fn at(&self, builder: &Builder<'c>, line: u32) -> Builder<'c> {
-        builder.with_location(Location::file(builder.context(), "matmul", line, 1))
-    }
-
-    fn body(&self) {
+    fn emit_body(&self, chunks: &[Chunk; 2]) {
         let b = &self.builder;
-        let context = b.context();
         let schedule = self.schedule;
         let thread = self.dimension("gpu.thread_id", "x");
-        let lane = b.rem(thread, b.index(32));
-        let warp = b.div(thread, b.index(32));
-        let (warps_m, _) = schedule.warps();
-        let warp_row = LaneArithmetic::mul(
-            b,
-            LaneArithmetic::rem(b, warp, i64::from(warps_m)),
-            i64::from(schedule.warp.m),
-        );
-        let warp_column = LaneArithmetic::mul(
-            b,
-            LaneArithmetic::div(b, warp, i64::from(warps_m)),
-            i64::from(schedule.warp.n),
-        );
-        let row = LaneArithmetic::mul(b, self.dimension("gpu.block_id", "x"), i64::from(schedule.block.m));
-        let column = LaneArithmetic::mul(b, self.dimension("gpu.block_id", "y"), i64::from(schedule.block.n));
+        let warp = LaneArithmetic::div(b, thread, LANES);
+        let lane = LaneArithmetic::rem(b, thread, LANES);
+        // Warps are laid out along m first.
+        let warps_m = i64::from(schedule.warps().0);
+        let warp_row = LaneArithmetic::mul(b, LaneArithmetic::rem(b, warp, warps_m), schedule.warp.m.into());
+        let warp_column = LaneArithmetic::mul(b, LaneArithmetic::div(b, warp, warps_m), schedule.warp.n.into());
+        let row = LaneArithmetic::mul(b, self.dimension("gpu.block_id", "x"), schedule.block.m.into());
+        let column = LaneArithmetic::mul(b, self.dimension("gpu.block_id", "y"), schedule.block.n.into());
         let batch = (self.mm.batch > 1).then(|| self.dimension("gpu.block_id", "z"));
         let copies = [
-            self.copy_shape(0, thread, row, self.mm.layout.a_transposed()),
-            self.copy_shape(1, thread, column, !self.mm.layout.b_transposed()),
+            self.copies(0, COPY_A, &chunks[0], thread, row, batch),
+            self.copies(1, COPY_B, &chunks[1], thread, column, batch),
         ];
-        let a_address = self.lane_address(
-            lane,
-            warp_row,
-            self.mm.layout.a_transposed(),
-            a_halves_by_row(self.mm.layout.a_transposed()),
-        );
-        // B stored k×n has its n offset in the columns, as a transposed A has its m offset.
-        let b_address = self.lane_address(
-            lane,
-            warp_column,
-            !self.mm.layout.b_transposed(),
-            b_halves_by_row(self.mm.layout.b_transposed()),
-        );
+        let tiles = [
+            self.a_tiles(&chunks[0], lane, warp_row),
+            self.b_tiles(&chunks[1], lane, warp_column),
+        ];
 
-        let f32_type = Type::f32(context);
-        let accumulator = Type::vector(&[2, 2], f32_type);
-        let zero = b.zero_vector(accumulator, f32_type);
-        let (m_tiles, n_tiles) = (schedule.warp.m / 16, schedule.warp.n / 8);
-        let inits = vec![zero; (m_tiles * n_tiles) as usize];
-        let (from, to, step) = (
-            b.index(0),
-            b.index(self.mm.k as i64),
-            b.index(i64::from(schedule.block_k())),
-        );
-        let sums = self.at(b, LINE_LOOP).for_loop(from, to, step, &inits, |body, k, sums| {
-            for copy in &copies {
-                self.copy(body, copy, k, batch);
+        let f32_type = Type::f32(b.context());
+        let zero = b.zero_vector(Type::vector(&[2, 2], f32_type), f32_type);
+        let pieces = tiles[0].count * (i64::from(schedule.warp.n) / TILE_N);
+        let inits = vec![zero; pieces as usize];
+        let bounds = [0, self.mm.k as i64, i64::from(schedule.block_k())].map(|bound| b.index(bound));
+        let sums = at(b, CHUNK_LOOP).for_loop(bounds[0], bounds[1], bounds[2], &inits, |body, k, sums| {
+            for copies in &copies {
+                emit_copies(&at(body, copies.statement), copies, k);
             }
-            body.op("gpu.barrier").build();
-            let chunk = body.index(i64::from(schedule.block_k()));
-            let (zero, sixteen) = (body.index(0), body.index(16));
-            let inner = body.for_loop(zero, chunk, sixteen, sums, |step, ki, sums| {
-                self.k_step(step, ki, sums, a_address, b_address)
+            at(body, FILLED_BARRIER).op("gpu.barrier").build();
+            let steps = at(body, STEP_LOOP);
+            let bounds = [0, i64::from(schedule.block_k()), TILE].map(|bound| steps.index(bound));
+            let inner = steps.for_loop(bounds[0], bounds[1], bounds[2], sums, |step, ki, sums| {
+                emit_step(step, &tiles, ki, sums)
             });
-            body.op("gpu.barrier").build();
+            at(body, READ_BARRIER).op("gpu.barrier").build();
             inner.results().collect()
         });
         let sums: Vec<Value<'c>> = sums.results().collect();
         let origin = [b.add(row, warp_row), b.add(column, warp_column)];
-        self.epilogue(lane, origin, batch, &sums);
+        self.emit_epilogue(lane, origin, batch, &sums);
         b.op("gpu.return").build();
     }
 
     fn dimension(&self, name: &'static str, axis: &str) -> Value<'c> {
         let context = self.builder.context();
-        let text = format!("#gpu<dim {axis}>");
-        let axis = Attr::parse(context, &text).expect("the gpu dialect is loaded");
-        self.builder
-            .op(name)
-            .attr("dimension", axis)
-            .result(Type::index(context))
-            .value()
+        // The C API has no constructor for this attribute.
+        let axis = Attr::parse(context, &format!("#gpu<dim {axis}>")).expect("the gpu dialect is loaded");
+        let index = Type::index(context);
+        self.builder.op(name).attr("dimension", axis).result(index).value()
     }
 
-    /// `rows_are_k`: the first index of the operand walks along k.
-    fn copy_shape(&self, operand: usize, thread: Value<'c>, origin: Value<'c>, rows_are_k: bool) -> CopyShape<'c> {
-        let b = &self.builder;
-        let (_, rows, columns) = chunks(self.mm, self.schedule)[operand];
-        let per_row = i64::from(columns * 2 / PIECE_BYTES);
+    /// `origin`: where the block's tile starts along m or n.
+    fn copies(
+        &self,
+        operand: usize,
+        statement: Statement,
+        chunk: &Chunk,
+        thread: Value<'c>,
+        origin: Value<'c>,
+        batch: Option<Value<'c>>,
+    ) -> Copies<'c> {
+        let b = &at(&self.builder, statement);
+        let per_row = i64::from(chunk.pieces_per_row());
         let threads = i64::from(self.schedule.threads());
-        let zero = b.index(0);
-        CopyShape {
-            line: [LINE_COPY_A, LINE_COPY_B][operand],
-            global: self.values[operand],
-            shared: self.values[3 + operand],
-            row: LaneArithmetic::div(b, thread, per_row),
-            column: LaneArithmetic::mul(b, LaneArithmetic::rem(b, thread, per_row), i64::from(PIECE_BYTES / 2)),
-            origin: if rows_are_k { [zero, origin] } else { [origin, zero] },
-            k_index: usize::from(!rows_are_k),
+        let row = LaneArithmetic::div(b, thread, per_row);
+        let column = LaneArithmetic::mul(b, LaneArithmetic::rem(b, thread, per_row), PIECE);
+        Copies {
+            statement,
+            global: self.global[operand],
+            shared: self.shared[operand],
+            batch,
+            in_chunk: [row, column],
+            in_global: if chunk.k_in_rows {
+                [row, b.add(origin, column)]
+            } else {
+                [b.add(origin, row), column]
+            },
+            k_in_rows: chunk.k_in_rows,
             rows_apart: threads / per_row,
-            count: i64::from(rows) * per_row / threads,
+            count: chunk.pieces() as i64 / threads,
         }
     }
 
-    fn copy(&self, body: &Builder<'c>, copy: &CopyShape<'c>, k: Value<'c>, batch: Option<Value<'c>>) {
-        let b = self.at(body, copy.line);
-        let context = b.context();
-        let piece = Type::vector(&[i64::from(PIECE_BYTES / 2)], Type::f16(context));
-        let alignment = Attr::int(Type::int(context, 64), i64::from(PIECE_BYTES));
-        for number in 0..copy.count {
-            let row = b.add(copy.row, b.index(number * copy.rows_apart));
-            let mut global = [b.add(copy.origin[0], row), b.add(copy.origin[1], copy.column)];
-            global[copy.k_index] = b.add(global[copy.k_index], k);
-            let mut operands = vec![copy.global];
-            operands.extend(batch);
-            operands.extend(global);
-            let loaded = b
-                .op("vector.load")
-                .operands(&operands)
-                .attr("alignment", alignment)
-                .result(piece)
-                .value();
-            b.op("vector.store")
-                .operands(&[loaded, copy.shared, row, copy.column])
-                .attr("alignment", alignment)
-                .build();
+    fn a_tiles(&self, chunk: &Chunk, lane: Value<'c>, warp_row: Value<'c>) -> Tiles<'c> {
+        let by_row = a_halves_by_row(self.mm.layout.a_transposed());
+        Tiles {
+            statement: LOAD_A,
+            shared: self.shared[0],
+            first: self.lane_address(LOAD_A, lane, by_row, chunk.k_in_rows, warp_row),
+            k_in_rows: chunk.k_in_rows,
+            transpose: self.mm.layout.a_transposed(),
+            count: i64::from(self.schedule.warp.m) / TILE,
         }
     }
 
-    /// Row and column in the chunk that this lane addresses for the warp's first 16×16 tile.
-    fn lane_address(&self, lane: Value<'c>, warp: Value<'c>, warp_in_columns: bool, by_row: bool) -> [Value<'c>; 2] {
-        let b = &self.builder;
-        let (row, column) = ldmatrix_address(b, lane, by_row);
-        if warp_in_columns {
-            [row, b.add(column, warp)]
-        } else {
-            [b.add(row, warp), column]
+    fn b_tiles(&self, chunk: &Chunk, lane: Value<'c>, warp_column: Value<'c>) -> Tiles<'c> {
+        let by_row = b_halves_by_row(self.mm.layout.b_transposed());
+        Tiles {
+            statement: LOAD_B,
+            shared: self.shared[1],
+            first: self.lane_address(LOAD_B, lane, by_row, chunk.k_in_rows, warp_column),
+            k_in_rows: chunk.k_in_rows,
+            transpose: !self.mm.layout.b_transposed(),
+            count: i64::from(self.schedule.warp.n) / TILE,
         }
     }
 
-    fn k_step(
+    /// `warp`: where the warp's tile starts along m or n.
+    fn lane_address(
         &self,
-        step: &Builder<'c>,
-        ki: Value<'c>,
-        sums: &[Value<'c>],
-        a: [Value<'c>; 2],
-        b: [Value<'c>; 2],
-    ) -> Vec<Value<'c>> {
-        let layout = self.mm.layout;
-        let schedule = self.schedule;
-        let load_a = self.at(step, LINE_LOAD_A);
-        let a_tiles: Vec<Value<'c>> = (0..schedule.warp.m / 16)
-            .map(|tile| self.load_tile(&load_a, 3, a, ki, tile, layout.a_transposed(), layout.a_transposed()))
-            .collect();
-        let load_b = self.at(step, LINE_LOAD_B);
-        let b_tiles: Vec<Value<'c>> = (0..schedule.warp.n / 16)
-            .map(|tile| self.load_tile(&load_b, 4, b, ki, tile, !layout.b_transposed(), !layout.b_transposed()))
-            .collect();
-        let mma = self.at(step, LINE_MMA);
-        let halves: Vec<Value<'c>> = b_tiles
-            .iter()
-            .flat_map(|&tile| [self.half(&mma, tile, 0), self.half(&mma, tile, 2)])
-            .collect();
-        let context = mma.context();
-        let shape = Attr::i64_attrs(context, &[16, 8, 16]);
-        let n_tiles = halves.len();
-        sums.iter()
-            .enumerate()
-            .map(|(number, &sum)| {
-                mma.op("nvgpu.mma.sync")
-                    .operands(&[a_tiles[number / n_tiles], halves[number % n_tiles], sum])
-                    .attr("mmaShape", shape)
-                    .result(sum.ty())
-                    .value()
-            })
-            .collect()
-    }
-
-    /// A 16×16 tile by `ldmatrix.x4`. `k_in_rows`: the chunk's rows walk along k, its columns along m or n.
-    #[allow(clippy::too_many_arguments)]
-    fn load_tile(
-        &self,
-        builder: &Builder<'c>,
-        shared: usize,
-        [row, column]: [Value<'c>; 2],
-        ki: Value<'c>,
-        tile: u32,
+        statement: Statement,
+        lane: Value<'c>,
+        by_row: bool,
         k_in_rows: bool,
-        transpose: bool,
-    ) -> Value<'c> {
-        let context = builder.context();
-        let offset = builder.index(i64::from(tile * 16));
-        let indices = if k_in_rows {
-            [builder.add(row, ki), builder.add(column, offset)]
+        warp: Value<'c>,
+    ) -> [Value<'c>; 2] {
+        let b = &at(&self.builder, statement);
+        let (row, column) = ldmatrix_address(b, lane, by_row);
+        if k_in_rows {
+            [row, b.add(warp, column)]
         } else {
-            [builder.add(row, offset), builder.add(column, ki)]
-        };
-        builder
-            .op("nvgpu.ldmatrix")
-            .operands(&[self.values[shared], indices[0], indices[1]])
-            .attr("transpose", Attr::bool(context, transpose))
-            .attr("numTiles", Attr::int(Type::int(context, 32), 4))
-            .result(Type::vector(&[4, 2], Type::f16(context)))
-            .value()
+            [b.add(warp, row), column]
+        }
     }
 
-    fn half(&self, builder: &Builder<'c>, tile: Value<'c>, first: i64) -> Value<'c> {
-        let context = builder.context();
-        builder
-            .op("vector.extract_strided_slice")
-            .operands(&[tile])
-            .attr("offsets", Attr::i64_attrs(context, &[first]))
-            .attr("sizes", Attr::i64_attrs(context, &[2]))
-            .attr("strides", Attr::i64_attrs(context, &[1]))
-            .result(Type::vector(&[2, 2], Type::f16(context)))
-            .value()
-    }
-
-    fn epilogue(&self, lane: Value<'c>, origin: [Value<'c>; 2], batch: Option<Value<'c>>, sums: &[Value<'c>]) {
-        let b = self.at(&self.builder, LINE_STORE);
+    fn emit_epilogue(&self, lane: Value<'c>, origin: [Value<'c>; 2], batch: Option<Value<'c>>, sums: &[Value<'c>]) {
+        let b = &at(&self.builder, EPILOGUE);
         let context = b.context();
-        let (lane_row, lane_column) = accumulator_position(&b, lane);
+        let (lane_row, lane_column) = accumulator_position(b, lane);
         let (row, column) = (b.add(origin[0], lane_row), b.add(origin[1], lane_column));
-        let n_tiles = (self.schedule.warp.n / 8) as usize;
-        let out_bytes = self.mm.out_dtype.bytes() as i64;
+        let n_tiles = i64::from(self.schedule.warp.n) / TILE_N;
         let pair = Type::vector(&[2], Type::f32(context));
-        for (number, &sum) in sums.iter().enumerate() {
-            let (tile_row, tile_column) = ((number / n_tiles * 16) as i64, (number % n_tiles * 8) as i64);
+        let narrow = (self.mm.out_dtype == DType::F16).then(|| Type::vector(&[2], Type::f16(context)));
+        for (number, &sum) in (0..).zip(sums) {
+            let (tile_row, tile_column) = (number / n_tiles * TILE, number % n_tiles * TILE_N);
             for half in 0..2 {
-                let mut value = b
+                let wide = b
                     .op("vector.extract")
                     .operands(&[sum])
                     .attr("static_position", Attr::dense_i64(context, &[half]))
                     .result(pair)
                     .value();
-                if self.mm.out_dtype == DType::F16 {
-                    let narrow = Type::vector(&[2], Type::f16(context));
-                    value = b.op("arith.truncf").operands(&[value]).result(narrow).value();
-                }
-                let mut operands = vec![value, self.values[2]];
+                let value = match narrow {
+                    Some(narrow) => b.op("arith.truncf").operands(&[wide]).result(narrow).value(),
+                    None => wide,
+                };
+                let mut operands = vec![value, self.global[2]];
                 operands.extend(batch);
-                operands.push(b.add(row, b.index(tile_row + 8 * half)));
-                operands.push(b.add(column, b.index(tile_column)));
+                operands.push(plus(b, row, tile_row + 8 * half));
+                operands.push(plus(b, column, tile_column));
                 b.op("vector.store")
                     .operands(&operands)
-                    .attr("alignment", Attr::int(Type::int(context, 64), 2 * out_bytes))
+                    .attr("alignment", alignment(context, 2 * self.mm.out_dtype.bytes() as i64))
                     .build();
             }
         }
     }
+}
+
+fn emit_copies<'c>(b: &Builder<'c>, copies: &Copies<'c>, k: Value<'c>) {
+    let context = b.context();
+    let piece = Type::vector(&[PIECE], Type::f16(context));
+    let aligned = alignment(context, i64::from(PIECE_BYTES));
+    let [mut row, mut column] = copies.in_global;
+    if copies.k_in_rows {
+        row = b.add(row, k);
+    } else {
+        column = b.add(column, k);
+    }
+    for number in 0..copies.count {
+        let down = number * copies.rows_apart;
+        let mut from = vec![copies.global];
+        from.extend(copies.batch);
+        from.extend([plus(b, row, down), column]);
+        let loaded = b
+            .op("vector.load")
+            .operands(&from)
+            .attr("alignment", aligned)
+            .result(piece)
+            .value();
+        let to = [plus(b, copies.in_chunk[0], down), copies.in_chunk[1]];
+        b.op("vector.store")
+            .operands(&[loaded, copies.shared, to[0], to[1]])
+            .attr("alignment", aligned)
+            .build();
+    }
+}
+
+/// One k-step: all fragments, then all products, those of a row of A tiles together. Answers the new sums.
+fn emit_step<'c>(step: &Builder<'c>, [a, b]: &[Tiles<'c>; 2], ki: Value<'c>, sums: &[Value<'c>]) -> Vec<Value<'c>> {
+    let a_fragments = emit_loads(&at(step, a.statement), a, ki);
+    let b_fragments = emit_loads(&at(step, b.statement), b, ki);
+    let mma = at(step, MMA);
+    let b_halves: Vec<Value<'c>> = b_fragments
+        .iter()
+        .flat_map(|&tile| [emit_half(&mma, tile, 0), emit_half(&mma, tile, 2)])
+        .collect();
+    let shape = Attr::i64_attrs(mma.context(), &[TILE, TILE_N, TILE]);
+    let pairs = a_fragments.iter().flat_map(|&a| b_halves.iter().map(move |&b| (a, b)));
+    pairs
+        .zip(sums)
+        .map(|((a, b), &sum)| {
+            mma.op("nvgpu.mma.sync")
+                .operands(&[a, b, sum])
+                .attr("mmaShape", shape)
+                .result(sum.ty())
+                .value()
+        })
+        .collect()
+}
+
+/// All tiles of an operand for one k-step, each with `ldmatrix.x4`.
+fn emit_loads<'c>(b: &Builder<'c>, tiles: &Tiles<'c>, ki: Value<'c>) -> Vec<Value<'c>> {
+    let context = b.context();
+    let fragment = Type::vector(&[4, 2], Type::f16(context));
+    let [first_row, first_column] = tiles.first;
+    let load = |tile: i64| {
+        let [row, column] = if tiles.k_in_rows {
+            [b.add(first_row, ki), plus(b, first_column, tile * TILE)]
+        } else {
+            [plus(b, first_row, tile * TILE), b.add(first_column, ki)]
+        };
+        b.op("nvgpu.ldmatrix")
+            .operands(&[tiles.shared, row, column])
+            .attr("transpose", Attr::bool(context, tiles.transpose))
+            .attr("numTiles", Attr::int(Type::int(context, 32), 4))
+            .result(fragment)
+            .value()
+    };
+    (0..tiles.count).map(load).collect()
+}
+
+/// Two of the four registers of a B tile: those of one n-tile.
+fn emit_half<'c>(builder: &Builder<'c>, tile: Value<'c>, first: i64) -> Value<'c> {
+    let context = builder.context();
+    builder
+        .op("vector.extract_strided_slice")
+        .operands(&[tile])
+        .attr("offsets", Attr::i64_attrs(context, &[first]))
+        .attr("sizes", Attr::i64_attrs(context, &[2]))
+        .attr("strides", Attr::i64_attrs(context, &[1]))
+        .result(Type::vector(&[2, 2], Type::f16(context)))
+        .value()
 }
