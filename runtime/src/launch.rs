@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use alcop_spec::kernel::{ArrayDType, Kernel, KernelArg, LaunchFile};
 
-use crate::emulator::{EmulateOptions, EmulationReport, EmulatorError, GlobalMemory, Launch, Program, run};
+use crate::emulator::{EmulateOptions, EmulationReport, EmulatorError, GlobalMemory, Launch, Param, Program, run};
 use crate::npy::{self, NpyArray};
 
 /// An argument in host memory.
@@ -90,20 +90,20 @@ impl ArgBuffer {
 ///
 /// # Errors
 /// [`EmulatorError::BadArgument`] with the position and the sizes, or [`EmulatorError::BadLaunch`] for the count.
-pub fn check_arguments(program: &Program, args: &[ArgBuffer]) -> Result<(), EmulatorError> {
-    if args.len() != program.params.len() {
-        let names: Vec<&str> = program.params.iter().map(|param| param.name.as_str()).collect();
+pub fn check_arguments(entry: &str, params: &[Param], args: &[ArgBuffer]) -> Result<(), EmulatorError> {
+    if args.len() != params.len() {
+        let names: Vec<&str> = params.iter().map(|param| param.name.as_str()).collect();
         return Err(EmulatorError::BadLaunch {
             message: format!(
                 "{} arguments for `{}`, which has {} parameters ({})",
                 args.len(),
-                program.entry,
+                entry,
                 names.len(),
                 names.join(", ")
             ),
         });
     }
-    for (index, (arg, param)) in args.iter().zip(&program.params).enumerate() {
+    for (index, (arg, param)) in args.iter().zip(params).enumerate() {
         let float = param.ty.starts_with('f');
         let untyped = param.ty.starts_with('b');
         let fits = match arg {
@@ -242,7 +242,7 @@ fn prepare_with_addresses(
     kernel: &Kernel,
     args: &[ArgBuffer],
 ) -> Result<(Launch, GlobalMemory, Vec<Vec<u64>>), EmulatorError> {
-    check_arguments(program, args)?;
+    check_arguments(&program.entry, &program.params, args)?;
     let Bound {
         memory,
         params,

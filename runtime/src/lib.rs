@@ -1,20 +1,15 @@
-//! Where PTX kernels run: an emulator with hazard checks.
+//! Where PTX kernels run: an emulator with hazard checks, a timing simulator, CUDA devices.
 //!
 //! - [`ptx`]: PTX text to a module.
 //! - [`emulator`]: runs a kernel without a GPU, step by step, and reports hazards and exact counts.
 //! - [`launch`], [`npy`]: launch files and arguments, for any device.
 //! - [`mod@reference`]: f64 results of the operators with their error bounds.
-//! - [`device`]: measurements and where they come from.
+//! - [`device`]: measurements and where they come from; [`cuda`]: a real GPU.
 //!
 //! This crate knows PTX, not MLIR, and links no LLVM.
 
+pub mod cuda;
 pub mod device;
-#[allow(
-    clippy::needless_range_loop,
-    clippy::double_comparisons,
-    clippy::type_complexity,
-    reason = "lanes are numbers that index several arrays at once; an ordered != is not !=; operands of mma come in fours"
-)]
 pub mod emulator;
 pub mod launch;
 pub mod npy;

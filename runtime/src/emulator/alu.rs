@@ -541,7 +541,8 @@ fn float_comparison(operator: &str, ty: &str) -> Option<WarpFn> {
     }
     Some(match operator {
         "eq" => compare!(|a, b| a == b),
-        "ne" => compare!(|a, b| a < b || a > b),
+        // Ordered: false with a not-a-number, unlike Rust's `!=`.
+        "ne" => compare!(|a, b| a != b && !a.is_nan() && !b.is_nan()),
         "lt" => compare!(|a, b| a < b),
         "le" => compare!(|a, b| a <= b),
         "gt" => compare!(|a, b| a > b),

@@ -105,10 +105,10 @@ impl Convert {
     /// Converts one value, given and returned as the bits of a lane.
     pub(crate) fn apply(&self, bits: u64) -> u64 {
         match (self.from, self.to) {
-            (ScalarType::Unsigned(width), to) => self.encode_integer(i128::from(bits & mask(width)), to),
+            (ScalarType::Unsigned(width), to) => self.integer_to(i128::from(bits & mask(width)), to),
             (ScalarType::Signed(width), to) => {
                 let shift = 64 - width;
-                self.encode_integer(i128::from(((bits << shift) as i64) >> shift), to)
+                self.integer_to(i128::from(((bits << shift) as i64) >> shift), to)
             }
             (from, ScalarType::Unsigned(width)) => {
                 (self
@@ -121,7 +121,7 @@ impl Convert {
                 let limit = (mask(width) >> 1) as i64;
                 (value.clamp(-limit - 1, limit) as u64) & mask(width)
             }
-            (from, to) => self.encode_float(self.read(from, bits), to),
+            (from, to) => self.float_to(self.read(from, bits), to),
         }
     }
 
@@ -139,7 +139,7 @@ impl Convert {
         }
     }
 
-    fn encode_integer(&self, value: i128, to: ScalarType) -> u64 {
+    fn integer_to(self, value: i128, to: ScalarType) -> u64 {
         match to {
             ScalarType::Unsigned(width) if self.saturate => value.clamp(0, i128::from(mask(width))) as u64,
             ScalarType::Signed(width) if self.saturate => {
@@ -149,7 +149,7 @@ impl Convert {
             ScalarType::Unsigned(width) | ScalarType::Signed(width) => (value as u64) & mask(width),
             // Straight to f32: by way of f64 a 64-bit integer would round twice.
             ScalarType::F32 if self.rounding == Rounding::Nearest => f32::bits(value as f32),
-            to => self.encode_float(value as f64, to),
+            to => self.float_to(value as f64, to),
         }
     }
 
@@ -163,7 +163,7 @@ impl Convert {
         }
     }
 
-    fn encode_float(&self, value: f64, to: ScalarType) -> u64 {
+    fn float_to(self, value: f64, to: ScalarType) -> u64 {
         let mut value = if self.to_integer {
             self.round_integer(value)
         } else {

@@ -219,12 +219,12 @@ pub fn wavefronts(addresses: &[u64; 32], mask: u32, bytes: u32) -> (u32, u32) {
         let mut extra: Vec<u64> = Vec::new();
         let mut busiest = 0u32;
         let mut load = [0u32; 32];
-        for lane in first..first + lanes_per_phase {
+        for (lane, address) in addresses.iter().enumerate().skip(first).take(lanes_per_phase) {
             if (mask >> lane) & 1 == 0 {
                 continue;
             }
             for part in 0..bytes.div_ceil(4).max(1) {
-                let word = addresses[lane] / 4 + u64::from(part);
+                let word = address / 4 + u64::from(part);
                 let bank = (word % 32) as usize;
                 if words[bank] == u64::MAX {
                     words[bank] = word;

@@ -27,14 +27,8 @@ impl Program {
     /// # Errors
     /// No such entry, or an instruction, operand or symbol that the emulator does not know.
     pub fn new(module: Arc<Module>, entry: &str) -> Result<Program, EmulatorError> {
-        let Some(function) = module.entry(entry) else {
-            let known = module.entry_names().into_iter().map(str::to_owned).collect();
-            return Err(EmulatorError::UnknownEntry {
-                entry: entry.to_owned(),
-                known,
-            });
-        };
-        let (params, _) = parameters(function)?;
+        let function = find(&module, entry)?;
+        let params = parameters(function)?;
         let mut decoder = Decoder::new(&module, function, &params)?;
         let mut code = Vec::new();
         for statement in &function.body {
@@ -79,8 +73,26 @@ impl Program {
     }
 }
 
+/// The parameters of an entry, also of one whose instructions the emulator does not know.
+///
+/// # Errors
+/// No such entry, or too many parameters.
+pub fn entry_params(module: &Module, entry: &str) -> Result<Vec<Param>, EmulatorError> {
+    parameters(find(module, entry)?)
+}
+
+fn find<'m>(module: &'m Module, entry: &str) -> Result<&'m Function, EmulatorError> {
+    module.entry(entry).ok_or_else(|| {
+        let known = module.entry_names().into_iter().map(str::to_owned).collect();
+        EmulatorError::UnknownEntry {
+            entry: entry.to_owned(),
+            known,
+        }
+    })
+}
+
 /// Offsets of the parameters: each aligned as declared (PTX ISA, "Parameter state space").
-fn parameters(function: &Function) -> Result<(Vec<Param>, u64), EmulatorError> {
+fn parameters(function: &Function) -> Result<Vec<Param>, EmulatorError> {
     let mut offset = 0u64;
     let mut params = Vec::new();
     for param in &function.params {
@@ -101,7 +113,7 @@ fn parameters(function: &Function) -> Result<(Vec<Param>, u64), EmulatorError> {
             });
         }
     }
-    Ok((params, offset))
+    Ok(params)
 }
 
 /// Where a symbol lives.

@@ -37,8 +37,10 @@
 //! [`wavefronts`] gives the shared-memory passes of an access, [`Instr::mma_shape`] and [`Instr::wait_allows`] what
 //! else a model wants to know. For a functional run ahead of timing, landing at issue is right for correct kernels.
 
+mod access;
 mod alu;
 mod asynchronous;
+mod collective;
 mod control;
 mod convert;
 mod counters;
@@ -47,6 +49,7 @@ mod error;
 mod execute;
 mod hazards;
 mod instruction;
+mod instruction_memory;
 mod lane;
 mod machine;
 mod memory;
@@ -59,6 +62,7 @@ pub mod tensor;
 mod tests;
 
 pub use counters::{CounterObserver, Counters, Counts, LoopCounts, wavefronts};
+pub use decode::entry_params;
 pub use error::{At, EmulatorError};
 pub use hazards::{AccessInfo, Hazard, HazardCode, HazardObserver};
 pub use machine::{Effect, Launch, Machine, PoisonSink, PoisonUse, Release, Step, WarpState};

@@ -64,48 +64,54 @@ pub(crate) fn multiply(kind: MmaKind, a: &[[u32; 32]; 4], b: &[[u32; 32]; 2], c:
         _ => unpack(&a[..a_registers], &b[..b_registers], &mut left, &mut right, f16_to_f32),
     }
     let half_sums = matches!(kind, MmaKind::F16K16AccF16 | MmaKind::F16K8AccF16);
-    let mut sums = [[0f32; 8]; 16];
-    for lane in 0..32u32 {
-        for i in 0..4u32 {
-            let (row, column) = c_element(lane, i);
-            sums[row as usize][column as usize] = if half_sums {
-                f16_to_f32((c[i as usize / 2][lane as usize] >> (16 * (i & 1))) as u16)
-            } else {
-                f32::from_bits(c[i as usize][lane as usize])
-            };
-        }
-    }
+    let mut sums = if half_sums { half_accumulator(c) } else { accumulator(c) };
     for (row, sum) in left.iter().zip(&mut sums) {
         let mut accumulator = *sum;
-        for step in 0..k as usize {
-            let scale = row[step];
-            for column in 0..8 {
-                accumulator[column] += scale * right[step][column];
+        for (scale, terms) in row.iter().zip(&right).take(k as usize) {
+            for (total, term) in accumulator.iter_mut().zip(terms) {
+                *total += scale * term;
             }
         }
         *sum = accumulator;
     }
     let mut d = [[0u32; 32]; 4];
-    for lane in 0..32u32 {
-        for i in 0..4u32 {
-            let (row, column) = c_element(lane, i);
-            let value = sums[row as usize][column as usize];
+    for (row, sum) in sums.iter().enumerate() {
+        for (column, &value) in sum.iter().enumerate() {
+            // Inverse of `c_element`.
+            let (lane, i) = (4 * (row % 8) + column / 2, 2 * (row / 8) + column % 2);
             if half_sums {
                 let bits = if value.is_nan() {
                     0x7fff
                 } else {
                     u32::from(f16::from_f32_const(value).to_bits())
                 };
-                d[i as usize / 2][lane as usize] |= bits << (16 * (i & 1));
+                d[i / 2][lane] |= bits << (16 * (i & 1));
             } else {
-                d[i as usize][lane as usize] = if value.is_nan() { 0x7fff_ffff } else { value.to_bits() };
+                d[i][lane] = if value.is_nan() { 0x7fff_ffff } else { value.to_bits() };
             }
         }
     }
     d
 }
 
-/// 16-bit fragments to matrices.
+/// C in f32 registers to a matrix.
+fn accumulator(c: &[[u32; 32]; 4]) -> [[f32; 8]; 16] {
+    std::array::from_fn(|row| {
+        let (group, first) = (row % 8, 2 * (row / 8));
+        std::array::from_fn(|column| f32::from_bits(c[first + column % 2][4 * group + column / 2]))
+    })
+}
+
+/// C in packed f16 registers to a matrix.
+fn half_accumulator(c: &[[u32; 32]; 4]) -> [[f32; 8]; 16] {
+    std::array::from_fn(|row| {
+        let (group, register) = (row % 8, row / 8);
+        std::array::from_fn(|column| f16_to_f32((c[register][4 * group + column / 2] >> (16 * (column % 2))) as u16))
+    })
+}
+
+/// 16-bit fragments to matrices. Lanes 4g to 4g+3 of a register hold eight consecutive elements along k: of row g (A)
+/// or column g (B). A's registers are the quadrants rows 0–7, rows 8–15, then the same for k from 8.
 #[inline(always)]
 fn unpack(
     a: &[[u32; 32]],
@@ -114,18 +120,30 @@ fn unpack(
     right: &mut [[f32; 8]; 16],
     wide: impl Fn(u16) -> f32,
 ) {
+    let widen = |row: &[u32; 32]| -> ([f32; 32], [f32; 32]) {
+        (
+            row.map(|pair| wide(pair as u16)),
+            row.map(|pair| wide((pair >> 16) as u16)),
+        )
+    };
     for (register, row) in a.iter().enumerate() {
-        for lane in 0..32 {
-            let (r, column) = a_element(lane as u32, 2 * register as u32);
-            left[r as usize][column as usize] = wide(row[lane] as u16);
-            left[r as usize][column as usize + 1] = wide((row[lane] >> 16) as u16);
+        let (even, odd) = widen(row);
+        let (first_row, first_k) = (8 * (register % 2), 8 * (register / 2));
+        for group in 0..8 {
+            let out = &mut left[first_row + group][first_k..first_k + 8];
+            for thread in 0..4 {
+                out[2 * thread] = even[4 * group + thread];
+                out[2 * thread + 1] = odd[4 * group + thread];
+            }
         }
     }
     for (register, row) in b.iter().enumerate() {
-        for lane in 0..32 {
-            let (r, column) = b_element(lane as u32, 2 * register as u32);
-            right[r as usize][column as usize] = wide(row[lane] as u16);
-            right[r as usize + 1][column as usize] = wide((row[lane] >> 16) as u16);
+        let (even, odd) = widen(row);
+        for group in 0..8 {
+            for thread in 0..4 {
+                right[8 * register + 2 * thread][group] = even[4 * group + thread];
+                right[8 * register + 2 * thread + 1][group] = odd[4 * group + thread];
+            }
         }
     }
 }
@@ -134,15 +152,177 @@ fn unpack(
 fn unpack_tf32(a: &[[u32; 32]], b: &[[u32; 32]], left: &mut [[f32; 16]; 16], right: &mut [[f32; 8]; 16]) {
     let cut = |bits: u32| f32::from_bits(bits & !0x1fff);
     for (register, row) in a.iter().enumerate() {
-        for lane in 0..32 {
+        for (lane, &bits) in row.iter().enumerate() {
             let (r, column) = a_element_tf32(lane as u32, register as u32);
-            left[r as usize][column as usize] = cut(row[lane]);
+            left[r as usize][column as usize] = cut(bits);
         }
     }
     for (register, row) in b.iter().enumerate() {
-        for lane in 0..32 {
+        for (lane, &bits) in row.iter().enumerate() {
             let (r, column) = b_element_tf32(lane as u32, register as u32);
-            right[r as usize][column as usize] = cut(row[lane]);
+            right[r as usize][column as usize] = cut(bits);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A row of PTX ISA 9.0, figure "MMA .m16n8k16 fragment layout for matrix A", as (lane, register half, row, column).
+    #[test]
+    fn fragment_tables_of_the_isa() {
+        // (lane, element, row, column), read off the figures at their corners and in the middle.
+        let a = [
+            (0, 0, 0, 0),
+            (0, 1, 0, 1),
+            (0, 2, 8, 0),
+            (0, 3, 8, 1),
+            (0, 4, 0, 8),
+            (0, 5, 0, 9),
+            (0, 6, 8, 8),
+            (0, 7, 8, 9),
+            (3, 0, 0, 6),
+            (3, 5, 0, 15),
+            (4, 0, 1, 0),
+            (31, 0, 7, 6),
+            (31, 3, 15, 7),
+            (31, 7, 15, 15),
+            (17, 6, 12, 10),
+        ];
+        for (lane, i, row, column) in a {
+            assert_eq!(a_element(lane, i), (row, column), "A, lane {lane}, a{i}");
+        }
+        let b = [
+            (0, 0, 0, 0),
+            (0, 1, 1, 0),
+            (0, 2, 8, 0),
+            (0, 3, 9, 0),
+            (1, 0, 2, 0),
+            (3, 1, 7, 0),
+            (3, 3, 15, 0),
+            (4, 0, 0, 1),
+            (28, 0, 0, 7),
+            (31, 3, 15, 7),
+            (18, 2, 12, 4),
+        ];
+        for (lane, i, row, column) in b {
+            assert_eq!(b_element(lane, i), (row, column), "B, lane {lane}, b{i}");
+        }
+        let c = [
+            (0, 0, 0, 0),
+            (0, 1, 0, 1),
+            (0, 2, 8, 0),
+            (0, 3, 8, 1),
+            (3, 1, 0, 7),
+            (4, 0, 1, 0),
+            (31, 3, 15, 7),
+            (14, 2, 11, 4),
+        ];
+        for (lane, i, row, column) in c {
+            assert_eq!(c_element(lane, i), (row, column), "C, lane {lane}, c{i}");
+        }
+        let tf32 = [
+            (0, 0, 0, 0),
+            (0, 1, 8, 0),
+            (0, 2, 0, 4),
+            (0, 3, 8, 4),
+            (31, 3, 15, 7),
+            (5, 2, 1, 5),
+        ];
+        for (lane, i, row, column) in tf32 {
+            assert_eq!(a_element_tf32(lane, i), (row, column), "tf32 A, lane {lane}, a{i}");
+        }
+        let tf32 = [(0, 0, 0, 0), (0, 1, 4, 0), (1, 0, 1, 0), (31, 1, 7, 7), (5, 0, 1, 1)];
+        for (lane, i, row, column) in tf32 {
+            assert_eq!(b_element_tf32(lane, i), (row, column), "tf32 B, lane {lane}, b{i}");
+        }
+        assert_eq!(matrix_elements(0, false), [(0, 0), (0, 1)]);
+        assert_eq!(matrix_elements(7, false), [(1, 6), (1, 7)]);
+        assert_eq!(matrix_elements(31, false), [(7, 6), (7, 7)]);
+        assert_eq!(matrix_elements(7, true), [(6, 1), (7, 1)]);
+        assert_eq!(matrix_elements(31, true), [(6, 7), (7, 7)]);
+    }
+
+    /// Matrices of small integers (sums exact) through fragments built from the tables.
+    #[test]
+    fn products_follow_the_tables() {
+        let left = |row: u32, column: u32| ((row * 7 + column * 3) % 11) as f32 - 5.0;
+        let right = |row: u32, column: u32| ((row * 5 + column * 2) % 9) as f32 - 4.0;
+        let start = |row: u32, column: u32| (row * 8 + column) as f32;
+        let kinds = [
+            MmaKind::F16K16,
+            MmaKind::F16K16AccF16,
+            MmaKind::Bf16K16,
+            MmaKind::F16K8,
+            MmaKind::F16K8AccF16,
+            MmaKind::Bf16K8,
+            MmaKind::Tf32K8,
+            MmaKind::Tf32K4,
+        ];
+        for kind in kinds {
+            let (_, _, k) = kind.shape();
+            let (na, nb, _) = kind.fragment_registers();
+            let bf16 = matches!(kind, MmaKind::Bf16K16 | MmaKind::Bf16K8);
+            let tf32 = matches!(kind, MmaKind::Tf32K8 | MmaKind::Tf32K4);
+            let half_sums = matches!(kind, MmaKind::F16K16AccF16 | MmaKind::F16K8AccF16);
+            let narrow = |value: f32| {
+                u32::from(if bf16 {
+                    half::bf16::from_f32_const(value).to_bits()
+                } else {
+                    f16::from_f32_const(value).to_bits()
+                })
+            };
+            let (mut a, mut b, mut c) = ([[0u32; 32]; 4], [[0u32; 32]; 2], [[0u32; 32]; 4]);
+            for lane in 0..32u32 {
+                let at = lane as usize;
+                for i in 0..na as u32 {
+                    let element = |i| {
+                        let (r, col) = a_element(lane, i);
+                        narrow(left(r, col))
+                    };
+                    let (r, col) = a_element_tf32(lane, i);
+                    a[i as usize][at] = if tf32 {
+                        left(r, col).to_bits()
+                    } else {
+                        element(2 * i) | (element(2 * i + 1) << 16)
+                    };
+                }
+                for i in 0..nb as u32 {
+                    let element = |i| {
+                        let (r, col) = b_element(lane, i);
+                        narrow(right(r, col))
+                    };
+                    let (r, col) = b_element_tf32(lane, i);
+                    b[i as usize][at] = if tf32 {
+                        right(r, col).to_bits()
+                    } else {
+                        element(2 * i) | (element(2 * i + 1) << 16)
+                    };
+                }
+                for i in 0..4u32 {
+                    let (r, col) = c_element(lane, i);
+                    if half_sums {
+                        c[i as usize / 2][at] |=
+                            u32::from(f16::from_f32_const(start(r, col)).to_bits()) << (16 * (i % 2));
+                    } else {
+                        c[i as usize][at] = start(r, col).to_bits();
+                    }
+                }
+            }
+            let d = multiply(kind, &a, &b, &c);
+            for lane in 0..32u32 {
+                for i in 0..4u32 {
+                    let (row, column) = c_element(lane, i);
+                    let expected = start(row, column) + (0..k).map(|l| left(row, l) * right(l, column)).sum::<f32>();
+                    let got = if half_sums {
+                        f16_to_f32((d[i as usize / 2][lane as usize] >> (16 * (i % 2))) as u16)
+                    } else {
+                        f32::from_bits(d[i as usize][lane as usize])
+                    };
+                    assert_eq!(got, expected, "{kind:?}, D[{row}][{column}]");
+                }
+            }
         }
     }
 }

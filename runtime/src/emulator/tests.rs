@@ -449,3 +449,61 @@ fn zero_fill_writes_zeros_and_reads_nothing() {
         assert_eq!(out[31], 0);
     }
 }
+
+/// One warp: A (16×16) and B (16×8) go to shared memory, through `ldmatrix` to fragments, through `mma` to C. `rows`
+/// rows of A are written; the others stay undefined.
+fn tile(rows: u32, store_rows: u32) -> (Vec<f32>, Vec<HazardCode>) {
+    let body = format!(
+        "ld.param.u64 %rd1, [a];\nld.param.u64 %rd2, [b];\nld.param.u64 %rd3, [c];\nmov.u32 %r0, %tid.x;\n\
+         mov.u32 %r5, left;\nmov.u32 %r6, right;\nmul.wide.u32 %rd4, %r0, 16;\nshl.b32 %r7, %r0, 4;\n\
+         add.s64 %rd5, %rd1, %rd4;\nadd.s32 %r8, %r5, %r7;\nsetp.lt.u32 %p1, %r0, {};\n\
+         @%p1 cp.async.cg.shared.global [%r8], [%rd5], 16;\nadd.s64 %rd6, %rd2, %rd4;\nadd.s32 %r9, %r6, %r7;\n\
+         setp.lt.u32 %p2, %r0, 16;\n@%p2 cp.async.ca.shared.global [%r9], [%rd6], 16;\ncp.async.wait_all;\n\
+         bar.sync 0;\nand.b32 %r10, %r0, 15;\nshl.b32 %r10, %r10, 5;\nshr.u32 %r11, %r0, 4;\nshl.b32 %r11, %r11, 4;\n\
+         add.s32 %r12, %r5, %r10;\nadd.s32 %r12, %r12, %r11;\nand.b32 %r13, %r0, 15;\nshl.b32 %r13, %r13, 4;\n\
+         add.s32 %r14, %r6, %r13;\n\
+         ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{%r20, %r21, %r22, %r23}}, [%r12];\n\
+         ldmatrix.sync.aligned.x2.m8n8.trans.shared.b16 {{%r24, %r25}}, [%r14];\nmov.f32 %f1, 0f3F800000;\n\
+         mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {{%f2, %f3, %f4, %f5}}, {{%r20, %r21, %r22, %r23}}, \
+         {{%r24, %r25}}, {{%f1, %f1, %f1, %f1}};\nshr.u32 %r30, %r0, 2;\nand.b32 %r31, %r0, 3;\n\
+         shl.b32 %r32, %r30, 5;\nshl.b32 %r33, %r31, 3;\nadd.s32 %r34, %r32, %r33;\ncvt.u64.u32 %rd7, %r34;\n\
+         add.s64 %rd8, %rd3, %rd7;\nsetp.lt.u32 %p3, %r30, {store_rows};\n\
+         @%p3 st.global.v2.f32 [%rd8], {{%f2, %f3}};\nadd.s32 %r35, %r30, 8;\nsetp.lt.u32 %p4, %r35, {store_rows};\n\
+         @%p4 st.global.v2.f32 [%rd8+256], {{%f4, %f5}};",
+        rows * 2
+    );
+    let shared = ".shared .align 16 .b8 left[512];\n.shared .align 16 .b8 right[256];";
+    let params = ".param .u64 a, .param .u64 b, .param .u64 c";
+    let half = |value: u32| half::f16::from_f32_const(value as f32);
+    let a: Vec<_> = (0..256).map(|i| half(i * 7 % 5)).collect();
+    let b: Vec<_> = (0..128).map(|i| half(i * 3 % 7)).collect();
+    let mut args = [ArgBuffer::f16(&a), ArgBuffer::f16(&b), ArgBuffer::f32(&[0.0; 128])];
+    let options = EmulateOptions {
+        keep_going: true,
+        ..EmulateOptions::default()
+    };
+    let report =
+        emulate(&kernel(module(params, shared, &body), 32), &mut args, &options).unwrap_or_else(|e| panic!("{e}"));
+    let out = read_words(&args[2]).into_iter().map(f32::from_bits).collect();
+    (out, report.hazards.iter().map(|hazard| hazard.code).collect())
+}
+
+#[test]
+fn a_tile_through_ldmatrix_and_mma() {
+    let (out, hazards) = tile(16, 16);
+    assert_eq!(hazards, []);
+    for row in 0..16u32 {
+        for column in 0..8u32 {
+            let sum: u32 = (0..16)
+                .map(|k| ((row * 16 + k) * 7 % 5) * ((k * 8 + column) * 3 % 7))
+                .sum();
+            assert_eq!(out[(row * 8 + column) as usize], 1.0 + sum as f32, "C[{row}][{column}]");
+        }
+    }
+}
+
+#[test]
+fn an_undefined_row_of_a_matters_only_where_its_results_are_stored() {
+    assert_eq!(tile(11, 11).1, [], "rows that were never loaded are never stored");
+    assert_eq!(tile(11, 12).1, [HazardCode::UndefinedValue]);
+}

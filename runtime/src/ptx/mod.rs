@@ -9,6 +9,7 @@
 //! The parser knows the syntax (PTX ISA 9.0, chapters 4 to 6) and no opcode: what an opcode means, and whether the
 //! emulator can run it, is decided by [`crate::emulator::Program`]. It never panics, whatever it reads.
 
+mod body;
 mod lexer;
 mod parser;
 #[cfg(test)]

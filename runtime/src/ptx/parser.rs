@@ -1,16 +1,14 @@
 //! Tokens to a [`Module`]: recursive descent over PTX ISA chapters 4 ("Syntax"), 5 ("State spaces") and 11
 //! ("Directives"). Registers and labels of `{ }` scopes are made unique here, so that nothing later knows of scopes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use super::body::Body;
 use super::lexer::{Token, TokenKind, line_of, tokens};
-use super::{
-    AddressBase, Function, Instruction, Location, Module, Operand, ParseError, RegId, Register, Space, Statement,
-    Variable, type_bytes,
-};
+use super::{Function, Location, Module, ParseError, Space, Variable, type_bytes};
 
 /// Nesting of scopes, vectors and lists beyond which a text is refused rather than recursed into.
-const MAX_NESTING: usize = 64;
+pub(super) const MAX_NESTING: usize = 64;
 
 /// Parses the text of a PTX module.
 ///
@@ -27,44 +25,27 @@ pub fn parse(text: &str) -> Result<Module, ParseError> {
     parser.module()
 }
 
-struct Parser<'t> {
-    text: &'t str,
-    tokens: Vec<Token>,
-    at: usize,
-    location: Option<Location>,
-    files: BTreeMap<u32, String>,
+pub(super) struct Parser<'t> {
+    pub(super) text: &'t str,
+    pub(super) tokens: Vec<Token>,
+    pub(super) at: usize,
+    pub(super) location: Option<Location>,
+    pub(super) files: BTreeMap<u32, String>,
 }
 
-/// Registers and labels of one `{ }`.
-#[derive(Default)]
-struct Scope {
-    id: u32,
-    /// Exact names and `%r<n>` ranges (prefix to count and type).
-    exact: HashMap<String, RegId>,
-    ranges: HashMap<String, (u64, String)>,
-    labels: Vec<String>,
-}
-
-/// A function while its body is read.
-struct Body {
-    function: Function,
-    scopes: Vec<Scope>,
-    next_scope: u32,
-}
-
-type Parsed<T> = Result<T, ParseError>;
+pub(super) type Parsed<T> = Result<T, ParseError>;
 
 impl Parser<'_> {
-    fn line(&self) -> u32 {
+    pub(super) fn line(&self) -> u32 {
         let at = self.at.min(self.tokens.len().saturating_sub(1));
         self.tokens.get(at).map_or(1, |token| token.line)
     }
 
-    fn fail<T>(&self, message: impl Into<String>) -> Parsed<T> {
+    pub(super) fn fail<T>(&self, message: impl Into<String>) -> Parsed<T> {
         self.fail_at(self.line(), message)
     }
 
-    fn fail_at<T>(&self, line: u32, message: impl Into<String>) -> Parsed<T> {
+    pub(super) fn fail_at<T>(&self, line: u32, message: impl Into<String>) -> Parsed<T> {
         Err(ParseError {
             line,
             message: message.into(),
@@ -72,28 +53,28 @@ impl Parser<'_> {
         })
     }
 
-    fn peek(&self) -> Option<&TokenKind> {
+    pub(super) fn peek(&self) -> Option<&TokenKind> {
         self.tokens.get(self.at).map(|token| &token.kind)
     }
 
-    fn peek_word(&self) -> Option<&str> {
+    pub(super) fn peek_word(&self) -> Option<&str> {
         match self.peek() {
             Some(TokenKind::Word(word)) => Some(word),
             _ => None,
         }
     }
 
-    fn is_punct(&self, c: char) -> bool {
+    pub(super) fn is_punct(&self, c: char) -> bool {
         self.peek() == Some(&TokenKind::Punct(c))
     }
 
-    fn eat(&mut self, c: char) -> bool {
+    pub(super) fn eat(&mut self, c: char) -> bool {
         let found = self.is_punct(c);
         self.at += usize::from(found);
         found
     }
 
-    fn expect(&mut self, c: char) -> Parsed<()> {
+    pub(super) fn expect(&mut self, c: char) -> Parsed<()> {
         if self.eat(c) {
             Ok(())
         } else {
@@ -101,7 +82,7 @@ impl Parser<'_> {
         }
     }
 
-    fn found(&self) -> String {
+    pub(super) fn found(&self) -> String {
         match self.peek() {
             None => "before the end of the text".into(),
             Some(TokenKind::Word(word)) => format!("where `{word}` stands"),
@@ -110,7 +91,7 @@ impl Parser<'_> {
         }
     }
 
-    fn word(&mut self, what: &str) -> Parsed<String> {
+    pub(super) fn word(&mut self, what: &str) -> Parsed<String> {
         match self.peek_word() {
             Some(word) => {
                 let word = word.to_owned();
@@ -121,7 +102,7 @@ impl Parser<'_> {
         }
     }
 
-    fn int(&mut self) -> Parsed<u64> {
+    pub(super) fn int(&mut self) -> Parsed<u64> {
         let negative = self.eat('-');
         match self.peek() {
             Some(&TokenKind::Int(value)) => {
@@ -132,7 +113,7 @@ impl Parser<'_> {
         }
     }
 
-    fn int_u32(&mut self) -> Parsed<u32> {
+    pub(super) fn int_u32(&mut self) -> Parsed<u32> {
         let value = self.int()?;
         match u32::try_from(value) {
             Ok(value) => Ok(value),
@@ -141,13 +122,13 @@ impl Parser<'_> {
     }
 
     /// Skips the rest of the line on which the previous token stands.
-    fn skip_line(&mut self, line: u32) {
+    pub(super) fn skip_line(&mut self, line: u32) {
         while self.tokens.get(self.at).is_some_and(|token| token.line == line) {
             self.at += 1;
         }
     }
 
-    fn skip_to_semicolon(&mut self) -> Parsed<()> {
+    pub(super) fn skip_to_semicolon(&mut self) -> Parsed<()> {
         while !self.eat(';') {
             if self.peek().is_none() {
                 return self.fail("expected `;` before the end of the text");
@@ -157,7 +138,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn skip_braces(&mut self) -> Parsed<()> {
+    pub(super) fn skip_braces(&mut self) -> Parsed<()> {
         self.expect('{')?;
         let mut depth = 1usize;
         while depth > 0 {
@@ -172,7 +153,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn module(&mut self) -> Parsed<Module> {
+    pub(super) fn module(&mut self) -> Parsed<Module> {
         let mut module = Module {
             version: (0, 0),
             target: String::new(),
@@ -220,7 +201,7 @@ impl Parser<'_> {
         Ok(module)
     }
 
-    fn version(&mut self) -> Parsed<(u32, u32)> {
+    pub(super) fn version(&mut self) -> Parsed<(u32, u32)> {
         match self.peek() {
             Some(&TokenKind::F64(bits)) => {
                 self.at += 1;
@@ -235,7 +216,7 @@ impl Parser<'_> {
         }
     }
 
-    fn file(&mut self, line: u32) -> Parsed<()> {
+    pub(super) fn file(&mut self, line: u32) -> Parsed<()> {
         let index = self.int_u32()?;
         if let Some(TokenKind::Text(path)) = self.peek() {
             let path = path.clone();
@@ -247,7 +228,7 @@ impl Parser<'_> {
         }
     }
 
-    fn loc(&mut self, line: u32) -> Parsed<()> {
+    pub(super) fn loc(&mut self, line: u32) -> Parsed<()> {
         let (file, source_line, column) = (self.int_u32()?, self.int_u32()?, self.int_u32()?);
         self.location = (source_line != 0).then_some(Location {
             file,
@@ -259,7 +240,7 @@ impl Parser<'_> {
     }
 
     /// A function or variable at module scope, with its linkage.
-    fn declaration(&mut self, module: &mut Module) -> Parsed<()> {
+    pub(super) fn declaration(&mut self, module: &mut Module) -> Parsed<()> {
         let mut external = false;
         loop {
             match self.word("a declaration")?.as_str() {
@@ -279,7 +260,7 @@ impl Parser<'_> {
         }
     }
 
-    fn module_variable(&mut self, module: &mut Module, space: Space, external: bool) -> Parsed<()> {
+    pub(super) fn module_variable(&mut self, module: &mut Module, space: Space, external: bool) -> Parsed<()> {
         loop {
             let variable = self.variable(space, external)?;
             module.variables.push(variable);
@@ -290,7 +271,7 @@ impl Parser<'_> {
     }
 
     /// `.align 16 .v2 .b8 name[4] = {…}` after its state space; stops before `,`, `;` or `)`.
-    fn variable(&mut self, space: Space, external: bool) -> Parsed<Variable> {
+    pub(super) fn variable(&mut self, space: Space, external: bool) -> Parsed<Variable> {
         let line = self.line();
         let (mut align, mut lanes, mut ty) = (None, 1u32, String::new());
         let name = loop {
@@ -363,7 +344,7 @@ impl Parser<'_> {
         })
     }
 
-    fn initialiser(&mut self, scalar: u32, init: &mut Vec<u8>, depth: usize) -> Parsed<()> {
+    pub(super) fn initialiser(&mut self, scalar: u32, init: &mut Vec<u8>, depth: usize) -> Parsed<()> {
         if depth > MAX_NESTING {
             return self.fail("braces nested too deeply");
         }
@@ -396,7 +377,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn function(&mut self, module: &mut Module, is_entry: bool) -> Parsed<()> {
+    pub(super) fn function(&mut self, module: &mut Module, is_entry: bool) -> Parsed<()> {
         let line = self.line();
         if self.is_punct('(') {
             self.params()?; // return parameters: the body writes them by name
@@ -455,7 +436,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn params(&mut self) -> Parsed<Vec<Variable>> {
+    pub(super) fn params(&mut self) -> Parsed<Vec<Variable>> {
         self.expect('(')?;
         let mut params = Vec::new();
         while !self.eat(')') {
@@ -470,7 +451,7 @@ impl Parser<'_> {
         Ok(params)
     }
 
-    fn extents(&mut self) -> Parsed<[u32; 3]> {
+    pub(super) fn extents(&mut self) -> Parsed<[u32; 3]> {
         let mut extents = [self.int_u32()?, 1, 1];
         for extent in &mut extents[1..] {
             if !self.eat(',') {
@@ -480,378 +461,4 @@ impl Parser<'_> {
         }
         Ok(extents)
     }
-
-    /// Opens a scope; `self.at` is behind its `{`.
-    fn enter(&mut self, body: &mut Body) {
-        let mut labels = Vec::new();
-        let (mut depth, mut at) = (1usize, self.at);
-        while let Some(token) = self.tokens.get(at) {
-            match &token.kind {
-                TokenKind::Punct('{') => depth += 1,
-                TokenKind::Punct('}') => depth -= 1,
-                TokenKind::Word(word)
-                    if depth == 1
-                        && self
-                            .tokens
-                            .get(at + 1)
-                            .is_some_and(|next| next.kind == TokenKind::Punct(':')) =>
-                {
-                    labels.push(word.clone());
-                }
-                _ => {}
-            }
-            if depth == 0 {
-                break;
-            }
-            at += 1;
-        }
-        body.scopes.push(Scope {
-            id: body.next_scope,
-            labels,
-            ..Scope::default()
-        });
-        body.next_scope += 1;
-    }
-
-    fn statement(&mut self, body: &mut Body) -> Parsed<()> {
-        let line = self.line();
-        if self.eat(';') {
-            return Ok(());
-        }
-        if self.eat('}') {
-            body.scopes.pop();
-            return Ok(());
-        }
-        if self.eat('{') {
-            if body.scopes.len() > MAX_NESTING {
-                return self.fail("scopes nested too deeply");
-            }
-            self.enter(body);
-            return Ok(());
-        }
-        let mut guard = None;
-        if self.eat('@') {
-            let negated = self.eat('!');
-            let name = self.word("a predicate register")?;
-            let Some(register) = body.register(&name) else {
-                return self.fail_at(line, format!("the predicate `{name}` is not declared"));
-            };
-            guard = Some((register, negated));
-        }
-        let word = self.word("an instruction")?;
-        if guard.is_none() {
-            if self.eat(':') {
-                if self
-                    .peek_word()
-                    .is_some_and(|w| matches!(w, ".branchtargets" | ".calltargets" | ".callprototype"))
-                {
-                    return self.skip_to_semicolon();
-                }
-                let label = body.label(&word);
-                body.function.body.push(Statement::Label(label));
-                return Ok(());
-            }
-            if word.starts_with('.') {
-                return self.body_directive(body, &word, line);
-            }
-        }
-        let mut operands = Vec::new();
-        while !self.eat(';') {
-            operands.push(self.operand(body, 0)?);
-            // A call writes its return list, the callee and its arguments with or without commas; others need them.
-            if !self.eat(',') && !self.is_punct(';') {
-                return self.fail(format!("expected `,` or `;` {}", self.found()));
-            }
-        }
-        let location = self.location;
-        body.function.body.push(Statement::Instruction(Instruction {
-            guard,
-            opcode: word,
-            operands,
-            line,
-            location,
-        }));
-        Ok(())
-    }
-
-    fn body_directive(&mut self, body: &mut Body, directive: &str, line: u32) -> Parsed<()> {
-        let space = match directive {
-            ".reg" => return self.registers(body),
-            ".loc" => return self.loc(line),
-            ".file" => return self.file(line),
-            ".pragma" => return self.skip_to_semicolon(),
-            ".section" => {
-                self.word("a section name")?;
-                return self.skip_braces();
-            }
-            ".shared" => Space::Shared,
-            ".local" => Space::Local,
-            ".param" => Space::Param,
-            ".global" => Space::Global,
-            ".const" => Space::Const,
-            other => return self.fail_at(line, format!("`{other}` is not a directive that is known in a body")),
-        };
-        loop {
-            let variable = self.variable(space, false)?;
-            body.function.variables.push(variable);
-            if !self.eat(',') {
-                return self.expect(';');
-            }
-        }
-    }
-
-    fn registers(&mut self, body: &mut Body) -> Parsed<()> {
-        let mut ty = String::new();
-        loop {
-            let word = self.word("a register type or name")?;
-            if let Some(name) = word.strip_prefix('.') {
-                if type_bytes(name).is_none() {
-                    return self.fail(format!(
-                        "`{word}` is not a register type (vector registers are not supported)"
-                    ));
-                }
-                ty = name.to_owned();
-                continue;
-            }
-            if ty.is_empty() {
-                return self.fail(format!("the register `{word}` has no type"));
-            }
-            let count = if self.eat('<') {
-                let count = self.int()?;
-                self.expect('>')?;
-                Some(count)
-            } else {
-                None
-            };
-            body.declare(&word, count, &ty);
-            if !self.eat(',') {
-                return self.expect(';');
-            }
-        }
-    }
-
-    fn operand(&mut self, body: &mut Body, depth: usize) -> Parsed<Operand> {
-        if depth > MAX_NESTING {
-            return self.fail("operands nested too deeply");
-        }
-        if self.eat('{') {
-            return Ok(Operand::Vector(self.list(body, '}', depth)?));
-        }
-        if self.eat('(') {
-            return Ok(Operand::List(self.list(body, ')', depth)?));
-        }
-        if self.eat('[') {
-            let address = self.address(body)?;
-            if self.eat(',') {
-                let mut parts = vec![address];
-                parts.extend(self.list(body, ']', depth)?);
-                return Ok(Operand::List(parts));
-            }
-            self.expect(']')?;
-            return Ok(address);
-        }
-        if self.eat('!') {
-            let name = self.word("a predicate register")?;
-            return match body.register(&name) {
-                Some(register) => Ok(Operand::Not(register)),
-                None => self.fail(format!("the predicate `{name}` is not declared")),
-            };
-        }
-        let negative = self.eat('-');
-        match self.peek().cloned() {
-            Some(TokenKind::Int(value)) => {
-                self.at += 1;
-                Ok(Operand::Int(if negative { value.wrapping_neg() } else { value }))
-            }
-            Some(TokenKind::F32(bits)) => {
-                self.at += 1;
-                Ok(Operand::Float32(if negative { bits ^ (1 << 31) } else { bits }))
-            }
-            Some(TokenKind::F64(bits)) => {
-                self.at += 1;
-                Ok(Operand::Float64(if negative { bits ^ (1 << 63) } else { bits }))
-            }
-            Some(TokenKind::Word(name)) if !negative => {
-                self.at += 1;
-                self.named_operand(body, name)
-            }
-            _ => self.fail(format!("expected an operand {}", self.found())),
-        }
-    }
-
-    fn named_operand(&mut self, body: &mut Body, name: String) -> Parsed<Operand> {
-        let single = if name == "_" { None } else { body.register(&name) };
-        if self.eat('|') {
-            let second = self.word("the second destination")?;
-            let other = if second == "_" { None } else { body.register(&second) };
-            if (single.is_none() && name != "_") || (other.is_none() && second != "_") {
-                return self.fail(format!("`{name}|{second}` names an undeclared register"));
-            }
-            return Ok(Operand::Pair(single, other));
-        }
-        if let Some(register) = single {
-            return Ok(Operand::Register(register));
-        }
-        if name == "_" {
-            return Ok(Operand::Sink);
-        }
-        if let Some(special) = name.strip_prefix('%') {
-            if is_special(special) {
-                return Ok(Operand::Special(special.to_owned()));
-            }
-            return self.fail(format!("the register `{name}` is not declared"));
-        }
-        if name == "WARP_SZ" {
-            return Ok(Operand::Int(32));
-        }
-        let offset = self.offset()?;
-        Ok(Operand::Symbol(body.label(&name), offset))
-    }
-
-    /// Any number of `+8`, `-8`, `+-8`.
-    fn offset(&mut self) -> Parsed<i64> {
-        let mut offset = 0i64;
-        loop {
-            // The sign of `-8` is the number's own.
-            if !self.eat('+') && !self.is_punct('-') {
-                return Ok(offset);
-            }
-            offset = offset.wrapping_add(self.int()? as i64);
-        }
-    }
-
-    fn list(&mut self, body: &mut Body, close: char, depth: usize) -> Parsed<Vec<Operand>> {
-        let mut items = Vec::new();
-        while !self.eat(close) {
-            items.push(self.operand(body, depth + 1)?);
-            if !self.eat(',') && !self.is_punct(close) {
-                return self.fail(format!("expected `,` or `{close}` {}", self.found()));
-            }
-        }
-        Ok(items)
-    }
-
-    fn address(&mut self, body: &mut Body) -> Parsed<Operand> {
-        let base = match self.peek_word().map(str::to_owned) {
-            None => AddressBase::Absolute,
-            Some(name) => {
-                self.at += 1;
-                match body.register(&name) {
-                    Some(register) => AddressBase::Register(register),
-                    None if name.starts_with('%') => {
-                        return self.fail(format!("the register `{name}` is not declared"));
-                    }
-                    None => AddressBase::Symbol(name),
-                }
-            }
-        };
-        let offset = if base == AddressBase::Absolute {
-            self.int()? as i64
-        } else {
-            self.offset()?
-        };
-        Ok(Operand::Address { base, offset })
-    }
-}
-
-impl Body {
-    fn declare(&mut self, name: &str, count: Option<u64>, ty: &str) {
-        let registers = &mut self.function.registers;
-        let Some(scope) = self.scopes.last_mut() else { return };
-        match count {
-            Some(count) => {
-                scope.ranges.insert(name.to_owned(), (count, ty.to_owned()));
-            }
-            None => {
-                let id = RegId(registers.len() as u32);
-                registers.push(Register {
-                    name: name.to_owned(),
-                    ty: ty.to_owned(),
-                });
-                scope.exact.insert(name.to_owned(), id);
-            }
-        }
-    }
-
-    /// The register of that name in the innermost scope that declares it; numbered at its first use.
-    fn register(&mut self, name: &str) -> Option<RegId> {
-        let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count();
-        for scope in self.scopes.iter_mut().rev() {
-            if let Some(&id) = scope.exact.get(name) {
-                return Some(id);
-            }
-            // `%r<100>` declares %r0 … %r99; the prefix itself may end in digits.
-            for split in (name.len() - digits)..name.len() {
-                let (prefix, number) = name.split_at(split);
-                let Some((count, ty)) = scope.ranges.get(prefix) else {
-                    continue;
-                };
-                let canonical = number == "0" || !number.starts_with('0');
-                if canonical && number.parse::<u64>().is_ok_and(|n| n < *count) {
-                    let id = RegId(self.function.registers.len() as u32);
-                    self.function.registers.push(Register {
-                        name: name.to_owned(),
-                        ty: ty.clone(),
-                    });
-                    scope.exact.insert(name.to_owned(), id);
-                    return Some(id);
-                }
-            }
-        }
-        None
-    }
-
-    /// A label's unique name; a name that is no label of an open scope is returned as it is.
-    fn label(&self, name: &str) -> String {
-        match self
-            .scopes
-            .iter()
-            .rev()
-            .find(|scope| scope.labels.iter().any(|label| label == name))
-        {
-            Some(scope) if scope.id > 0 => format!("{name}#{}", scope.id),
-            _ => name.to_owned(),
-        }
-    }
-}
-
-/// PTX ISA, "Special registers".
-fn is_special(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or(name);
-    matches!(
-        stem,
-        "tid"
-            | "ntid"
-            | "laneid"
-            | "warpid"
-            | "nwarpid"
-            | "ctaid"
-            | "nctaid"
-            | "smid"
-            | "nsmid"
-            | "gridid"
-            | "clock"
-            | "clock_hi"
-            | "clock64"
-            | "globaltimer"
-            | "globaltimer_lo"
-            | "globaltimer_hi"
-            | "lanemask_eq"
-            | "lanemask_le"
-            | "lanemask_lt"
-            | "lanemask_ge"
-            | "lanemask_gt"
-            | "dynamic_smem_size"
-            | "total_smem_size"
-            | "aggr_smem_size"
-            | "is_explicit_cluster"
-            | "clusterid"
-            | "nclusterid"
-            | "cluster_ctaid"
-            | "cluster_nctaid"
-            | "cluster_ctarank"
-            | "cluster_nctarank"
-    ) || stem
-        .strip_prefix("envreg")
-        .is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n < 32))
 }

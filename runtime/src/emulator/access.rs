@@ -1,0 +1,352 @@
+//! Loads, stores, atomics and asynchronous copies: addresses, bounds, poison.
+
+use super::asynchronous::Copy;
+use super::error::EmulatorError;
+use super::execute::lanes;
+use super::machine::{Effect, Machine, PoisonSink};
+use super::memory::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
+use super::program::{Addr, AtomicOp, Element, Reg, Src};
+use super::registers::{CLEAN, Poison, any};
+use crate::ptx::Space;
+
+type Done = Result<(), EmulatorError>;
+
+impl Machine<'_> {
+    /// Addresses of all lanes go to `self.step.addresses`.
+    pub(super) fn addresses(&mut self, warp: usize, mask: u32, addr: Addr) {
+        self.fetch(warp, addr.base, 0);
+        for lane in 0..32 {
+            self.step.addresses[lane] = self.sources[0][lane].wrapping_add_signed(addr.offset);
+        }
+        if matches!(addr.base, Src::Reg(Reg::R32(_))) {
+            self.step
+                .addresses
+                .iter_mut()
+                .for_each(|address| *address &= 0xffff_ffff);
+        }
+        if self.track_poison {
+            let undefined = any(&self.poison_of(warp, addr.base)) & mask;
+            self.note_poison(undefined, PoisonSink::Address);
+        }
+    }
+
+    /// The memory that generic addresses mean; they become addresses in it. Lanes must agree.
+    pub(super) fn resolve(&mut self, warp: usize, mask: u32, space: Space) -> Result<Space, EmulatorError> {
+        if space != Space::Generic {
+            return Ok(if space == Space::Const { Space::Global } else { space });
+        }
+        let window = |address: u64| match address {
+            a if (SHARED_WINDOW..SHARED_WINDOW + WINDOW_BYTES).contains(&a) => (Space::Shared, SHARED_WINDOW),
+            a if (LOCAL_WINDOW..LOCAL_WINDOW + WINDOW_BYTES).contains(&a) => (Space::Local, LOCAL_WINDOW),
+            _ => (Space::Global, 0),
+        };
+        let mut found = None;
+        for lane in lanes(mask) {
+            let (space, start) = window(self.step.addresses[lane]);
+            if *found.get_or_insert(space) != space {
+                let message = "lanes of one generic access point into different memories".to_owned();
+                return Err(EmulatorError::Fault {
+                    at: self.place(warp, lane),
+                    message,
+                });
+            }
+            self.step.addresses[lane] -= start;
+        }
+        Ok(found.unwrap_or(Space::Global))
+    }
+
+    pub(super) fn place(&self, warp: usize, lane: usize) -> Box<super::error::At> {
+        Box::new(self.at(self.step.pc, warp as u32, lane as u32))
+    }
+
+    /// Bounds and alignment of one lane's access.
+    #[inline(always)]
+    pub(super) fn check(&self, warp: usize, lane: usize, space: Space, address: u64, bytes: u32) -> Done {
+        if address & u64::from(bytes - 1) != 0 {
+            return Err(EmulatorError::Misaligned {
+                at: self.place(warp, lane),
+                space,
+                address,
+                bytes,
+            });
+        }
+        let fits = match space {
+            Space::Shared => self.shared.contains(address, bytes),
+            Space::Local => self.warps[warp]
+                .local
+                .get(lane)
+                .is_some_and(|local| local.contains(address, bytes)),
+            Space::Param => address
+                .checked_add(u64::from(bytes))
+                .is_some_and(|end| end <= self.launch.params.len() as u64),
+            Space::Global | Space::Const | Space::Generic => self.memory.contains(address, bytes),
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(self.out_of_bounds(warp, lane, space, address, bytes))
+        }
+    }
+
+    pub(super) fn out_of_bounds(
+        &self,
+        warp: usize,
+        lane: usize,
+        space: Space,
+        address: u64,
+        bytes: u32,
+    ) -> EmulatorError {
+        let detail = match space {
+            Space::Shared => format!("the block has {} bytes of shared memory", self.shared.data.len()),
+            Space::Local => format!("a thread has {} bytes of local memory", self.program.local_bytes),
+            Space::Param => format!("the parameters take {} bytes", self.launch.params.len()),
+            Space::Global | Space::Const | Space::Generic => self.memory.describe(address),
+        };
+        EmulatorError::OutOfBounds {
+            at: self.place(warp, lane),
+            space,
+            address,
+            bytes,
+            detail,
+        }
+    }
+
+    pub(super) fn load(
+        &mut self,
+        warp: usize,
+        mask: u32,
+        space: Space,
+        addr: Addr,
+        element: Element,
+        dsts: &[Option<Reg>],
+    ) -> Done {
+        self.addresses(warp, mask, addr);
+        let space = self.resolve(warp, mask, space)?;
+        let bytes = element.bytes * dsts.len() as u32;
+        for lane in lanes(mask) {
+            self.check(warp, lane, space, self.step.addresses[lane], bytes)?;
+        }
+        self.step.effect = Effect::Load { space, bytes };
+        for (index, dst) in dsts.iter().enumerate() {
+            let Some(dst) = dst else { continue };
+            let mut out = [0; 32];
+            let mut undefined = CLEAN;
+            for lane in lanes(mask) {
+                let address = self.step.addresses[lane] + u64::from(element.bytes) * index as u64;
+                let (value, poison) = self.read(warp, lane, space, address, element.bytes);
+                out[lane] = if element.signed {
+                    extend(value, element.bytes)
+                } else {
+                    value
+                };
+                if poison != 0 {
+                    for (byte, row) in undefined.iter_mut().enumerate() {
+                        // A sign-extended value takes its upper bytes from the last one.
+                        let from = if element.signed {
+                            byte.min(element.bytes as usize - 1)
+                        } else {
+                            byte
+                        };
+                        *row |= ((poison >> from) & 1) << lane;
+                    }
+                }
+            }
+            self.finish(warp, *dst, mask, &out, &undefined);
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(super) fn read(&self, warp: usize, lane: usize, space: Space, address: u64, bytes: u32) -> (u64, u32) {
+        match space {
+            Space::Shared => self.shared.read(address, bytes),
+            Space::Local => self.warps[warp].local[lane].read(address, bytes),
+            Space::Param => {
+                let mut value = [0; 8];
+                let at = address as usize;
+                value[..bytes as usize].copy_from_slice(&self.launch.params[at..at + bytes as usize]);
+                (u64::from_le_bytes(value), 0)
+            }
+            // The bounds were checked just before.
+            Space::Global | Space::Const | Space::Generic => (self.memory.read(address, bytes).unwrap_or(0), 0),
+        }
+    }
+
+    pub(super) fn store(&mut self, warp: usize, mask: u32, space: Space, addr: Addr, bytes: u32, src: &[Src]) -> Done {
+        self.addresses(warp, mask, addr);
+        let space = self.resolve(warp, mask, space)?;
+        let total = bytes * src.len() as u32;
+        for lane in lanes(mask) {
+            self.check(warp, lane, space, self.step.addresses[lane], total)?;
+        }
+        self.step.effect = Effect::Store { space, bytes: total };
+        for (index, source) in src.iter().enumerate() {
+            self.fetch(warp, *source, 0);
+            let poison = self.poison_of(warp, *source);
+            let poison: [u32; 8] =
+                std::array::from_fn(|byte| if byte < bytes as usize { poison[byte] & mask } else { 0 });
+            let undefined = any(&poison);
+            if space == Space::Global {
+                self.note_poison(undefined, PoisonSink::GlobalStore);
+            }
+            for lane in lanes(mask) {
+                let address = self.step.addresses[lane] + u64::from(bytes) * index as u64;
+                let value = self.sources[0][lane];
+                let flags = if (undefined >> lane) & 1 == 0 {
+                    0
+                } else {
+                    lane_poison(&poison, lane)
+                };
+                match space {
+                    Space::Shared => self.shared.write(address, bytes, value, flags),
+                    Space::Local => self.warps[warp].local[lane].write(address, bytes, value, flags),
+                    _ => {
+                        if !self.memory.write(address, bytes, value) {
+                            return Err(self.out_of_bounds(warp, lane, space, address, bytes));
+                        }
+                    }
+                }
+            }
+            if space == Space::Shared && self.track_poison {
+                let keep = u64::MAX >> (64 - 8 * bytes);
+                for lane in lanes(mask) {
+                    let address = self.step.addresses[lane] + u64::from(bytes) * index as u64;
+                    let differs = self.shared.read(address, bytes).0 != self.sources[0][lane] & keep;
+                    self.step.overwritten |= u32::from(differs) << lane;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn atomic(
+        &mut self,
+        warp: usize,
+        mask: u32,
+        what: (Space, AtomicOp, u32),
+        addr: Addr,
+        dst: Option<Reg>,
+        src: &[Src],
+    ) -> Done {
+        let (space, op, bytes) = what;
+        self.addresses(warp, mask, addr);
+        let space = self.resolve(warp, mask, space)?;
+        self.step.effect = Effect::Atomic { space, bytes };
+        let undefined = src.iter().fold(0, |u, s| u | any(&self.poison_of(warp, *s))) & mask;
+        if space == Space::Global {
+            self.note_poison(undefined, PoisonSink::GlobalStore);
+        }
+        self.fetch(warp, src[0], 0);
+        if let Some(second) = src.get(1) {
+            self.fetch(warp, *second, 1);
+        }
+        let (mut out, mut old_poison) = ([0; 32], 0);
+        // Lanes in ascending order: one of the orders that PTX allows, and always the same.
+        for lane in lanes(mask) {
+            let address = self.step.addresses[lane];
+            self.check(warp, lane, space, address, bytes)?;
+            let (old, poison) = self.read(warp, lane, space, address, bytes);
+            let operand = self.sources[0][lane];
+            let new = match op {
+                AtomicOp::Exchange => operand,
+                AtomicOp::CompareSwap if old == operand => self.sources[1][lane],
+                AtomicOp::CompareSwap => old,
+                AtomicOp::Apply(function) => function(old, operand),
+            };
+            let flags = poison | if (undefined >> lane) & 1 == 1 { 0xff } else { 0 };
+            match space {
+                Space::Shared => self.shared.write(address, bytes, new, flags),
+                Space::Local => self.warps[warp].local[lane].write(address, bytes, new, flags),
+                _ => {
+                    if !self.memory.write(address, bytes, new) {
+                        return Err(self.out_of_bounds(warp, lane, space, address, bytes));
+                    }
+                }
+            }
+            out[lane] = old;
+            old_poison |= u32::from(poison != 0) << lane;
+        }
+        if let Some(dst) = dst {
+            self.finish(warp, dst, mask, &out, &[old_poison; 8]);
+        }
+        Ok(())
+    }
+
+    pub(super) fn async_copy(
+        &mut self,
+        warp: usize,
+        mask: u32,
+        bytes: u32,
+        dst: Addr,
+        src: Addr,
+        size: Option<Src>,
+    ) -> Done {
+        self.addresses(warp, mask, src);
+        self.step.sources = self.step.addresses;
+        self.addresses(warp, mask, dst);
+        self.step.source_bytes = [bytes; 32];
+        if let Some(size) = size {
+            self.fetch(warp, size, 0);
+            let undefined = any(&self.poison_of(warp, size)) & mask;
+            self.note_poison(undefined, PoisonSink::Address);
+            for lane in lanes(mask) {
+                // PTX ISA, cp.async: a source size above the copy's size is undefined.
+                let given = self.sources[0][lane] as u32;
+                if given > bytes {
+                    let message = format!("a source size of {given} bytes for a copy of {bytes}");
+                    return Err(EmulatorError::Fault {
+                        at: self.place(warp, lane),
+                        message,
+                    });
+                }
+                self.step.source_bytes[lane] = given;
+            }
+        }
+        let mut copy = Copy {
+            destination: [0; 32],
+            source: self.step.sources,
+            source_bytes: [0; 32],
+            group: self.warps[warp].copies.committed,
+            remaining: std::array::from_fn(|piece| if (piece as u32) < bytes / 4 { mask } else { 0 }),
+        };
+        for lane in lanes(mask) {
+            let (address, source) = (self.step.addresses[lane], self.step.sources[lane]);
+            self.check(warp, lane, Space::Shared, address, bytes)?;
+            let read = self.step.source_bytes[lane];
+            if read > 0 {
+                // A copy that reads nothing may point anywhere.
+                if source & u64::from(bytes - 1) != 0 {
+                    let at = self.place(warp, lane);
+                    return Err(EmulatorError::Misaligned {
+                        at,
+                        space: Space::Global,
+                        address: source,
+                        bytes,
+                    });
+                }
+                if !self.memory.contains(source, read) {
+                    return Err(self.out_of_bounds(warp, lane, Space::Global, source, read));
+                }
+            }
+            copy.destination[lane] = address as u32;
+            copy.source_bytes[lane] = read as u8;
+        }
+        self.step.effect = Effect::AsyncCopy { bytes };
+        if mask != 0 {
+            self.warps[warp].copies.pending.push(copy);
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn lane_poison(poison: &Poison, lane: usize) -> u32 {
+    poison
+        .iter()
+        .enumerate()
+        .fold(0, |flags, (byte, row)| flags | (((row >> lane) & 1) << byte))
+}
+
+pub(super) fn extend(value: u64, bytes: u32) -> u64 {
+    let shift = 64 - 8 * bytes;
+    (((value << shift) as i64) >> shift) as u64
+}
