@@ -15,4 +15,4 @@ pub use occupancy::{Limiter, Occupancy, Resources};
 pub use op::{DType, Layout, Matmul, OpSpec};
 pub use rejection::Rejection;
 pub use schedule::{Axis, AxisTiles, Swizzle, TileSchedule};
-pub use target::{Arch, GpuTarget, Limits, Rates, TargetError};
+pub use target::{Arch, GpuTarget, Limits, Overheads, Rates, TargetError};

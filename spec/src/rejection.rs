@@ -137,8 +137,8 @@ pub enum Rejection {
     /// Fragments cannot be read so far ahead.
     #[error(
         "register depth {register_stages} exceeds what a chunk of {k_steps} k-steps with {shared_stages} shared stage(s) \
-         allows: at most {limit}{}", if *shared_stages == 1 && register_stages == &(limit + 1) {
-            "; use 2 shared stages, so that the next chunk's fragments can be read ahead, or a longer chunk of k"
+         allows: at most {limit}{}", if *shared_stages == 1 {
+            "; use at least 2 shared stages, so that fragments can be read ahead"
         } else {
             "; use a longer chunk of k, or fewer register stages"
         }

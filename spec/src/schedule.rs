@@ -217,8 +217,8 @@ mod tests {
     fn one_slot_names_the_second_as_the_way_out() {
         assert_eq!(
             stage_legality(1, 1, 2).unwrap_err().to_string(),
-            "register depth 2 exceeds what a chunk of 1 k-steps with 1 shared stage(s) allows: at most 1; use 2 shared \
-             stages, so that the next chunk's fragments can be read ahead, or a longer chunk of k"
+            "register depth 2 exceeds what a chunk of 1 k-steps with 1 shared stage(s) allows: at most 1; use at \
+             least 2 shared stages, so that fragments can be read ahead"
         );
     }
 

@@ -7,7 +7,7 @@
 //! arch = "sm_80"
 //! [rates]
 //! sm_count = { value = 108, source = "data sheet" }
-//! # … every other field of `Rates`
+//! # … every other field of `Rates`; a section [overheads] may follow
 //! ```
 
 use std::collections::BTreeMap;
@@ -231,6 +231,28 @@ sourced_table! {
     }
 }
 
+sourced_table! {
+    /// What nobody publishes and the analytic model needs: fitted on timings of whole kernels, six numbers a device.
+    /// Sources: [`GpuTarget::source`].
+    struct Overheads, OverheadsFile;
+    required {
+    /// What waiting for a chunk adds to a block's iteration for each of its warps, in clk.
+    sync_clk_per_warp: f64,
+    /// Issue slots of a warp for loop control, waits and counters, per iteration.
+    loop_issue_slots_per_warp: f64,
+    /// Issue slots of a warp per copy of 512 bytes (32 threads × 16 bytes), addresses and predicates included.
+    copy_issue_slots: f64,
+    /// What a chunk's load takes longer than a single L2 hit, in clk.
+    load_extra_clk: f64,
+    /// Extra traffic of a row of 64 contiguous bytes over one that fills a line of 128, as a share; a row of 32 bytes
+    /// has three times that.
+    partial_line_penalty: f64,
+    /// Start of a block: launch, index arithmetic, descriptors, in clk.
+    prologue_clk: f64,
+    }
+    optional {}
+}
+
 impl Rates {
     /// Average latency of an L2 hit, near and far parts being hit equally often, in clk.
     pub fn l2_latency_clk(&self) -> f64 {
@@ -254,6 +276,9 @@ pub struct GpuTarget {
     pub limits: Limits,
     /// Rates of the device; `None` for a bare architecture. See [`GpuTarget::rates`].
     pub rates: Option<Rates>,
+    /// Fitted overheads; `None` for a bare architecture. A device file without `[overheads]` has those of the
+    /// architecture's reference device (A100 80 GB, H100), and their sources say so.
+    pub overheads: Option<Overheads>,
     /// The source of each number, by field name.
     pub sources: BTreeMap<String, String>,
 }
@@ -318,6 +343,7 @@ struct DeviceFile {
     aliases: Vec<String>,
     arch: Arch,
     rates: RatesFile,
+    overheads: Option<OverheadsFile>,
 }
 
 /// Embedded devices: file name and text, in the order in which they are listed.
@@ -376,6 +402,7 @@ impl GpuTarget {
             arch,
             limits,
             rates: None,
+            overheads: None,
             sources,
         }
     }
@@ -383,6 +410,14 @@ impl GpuTarget {
     /// All embedded devices, in the order in which they are listed.
     pub fn devices() -> Vec<GpuTarget> {
         embedded_devices().into_iter().map(|(target, _)| target).collect()
+    }
+
+    /// The device's fitted overheads; a bare architecture is refused with a list of its devices.
+    pub fn overheads(&self) -> Result<&Overheads, TargetError> {
+        self.overheads.as_ref().ok_or_else(|| TargetError::NoRates {
+            arch: self.arch,
+            devices: device_list(|target| target.arch == self.arch),
+        })
     }
 
     /// The device's rates; a bare architecture is refused with a list of its devices.
@@ -421,9 +456,38 @@ fn parse_device(path: &str, text: &str) -> Result<(GpuTarget, Vec<String>), Targ
     let mut target = GpuTarget::bare(file.arch);
     let rates = file.rates.split(&mut target.sources);
     check_rates(path, text, &rates)?;
+    let overheads = match file.overheads {
+        Some(overheads) => overheads.split(&mut target.sources),
+        None => reference_overheads(file.arch, &mut target.sources),
+    };
+    target.overheads = Some(overheads);
     target.name = file.name;
     target.rates = Some(rates);
     Ok((target, file.aliases))
+}
+
+/// Overheads for a device that has none of its own.
+fn reference_overheads(arch: Arch, sources: &mut BTreeMap<String, String>) -> Overheads {
+    let (path, text) = match arch {
+        Arch::Sm80 | Arch::Sm86 => DEVICE_FILES[0],
+        Arch::Sm90 => DEVICE_FILES[4],
+    };
+    let reference: DeviceFile = parse_toml(path, text).unwrap_or_else(|error| panic!("embedded target: {error}"));
+    let mut reference_sources = BTreeMap::new();
+    let overheads = reference
+        .overheads
+        .unwrap_or_else(|| panic!("embedded target: {path} is a reference device and lacks [overheads]"))
+        .split(&mut reference_sources);
+    for (field, source) in reference_sources {
+        sources.insert(
+            field,
+            format!(
+                "estimate: that of {}, not measured on this device ({source})",
+                reference.name
+            ),
+        );
+    }
+    overheads
 }
 
 /// Zero is allowed for what is added (an extra latency), not for what is divided by.
@@ -470,130 +534,4 @@ fn parse_toml<T: serde::de::DeserializeOwned>(path: &str, text: &str) -> Result<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn embedded_targets_parse_and_every_number_has_a_source() {
-        let devices = GpuTarget::devices();
-        let names: Vec<&str> = devices.iter().map(|target| target.name.as_str()).collect();
-        assert_eq!(names, ["a100-80gb", "a100-40gb", "rtx3090", "a6000", "h100", "h200"]);
-        for target in &devices {
-            let json = serde_json::to_value(target).unwrap();
-            for table in ["limits", "rates"] {
-                for (field, value) in json[table].as_object().unwrap() {
-                    assert!(
-                        value.is_null() || target.source(field).is_some(),
-                        "{}: {field} lacks a source",
-                        target.name
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn aliases_and_architectures_resolve() {
-        assert_eq!(
-            GpuTarget::resolve("a100").unwrap(),
-            GpuTarget::resolve("a100-80gb").unwrap()
-        );
-        let bare = GpuTarget::resolve("sm_80").unwrap();
-        assert_eq!(bare.limits.shared_bytes_per_block, 163 * 1024);
-        assert_eq!(Arch::Sm86.limits().shared_bytes_per_block, 99 * 1024);
-        assert_eq!(Arch::Sm90.limits().shared_bytes_per_block, 227 * 1024);
-        assert_eq!(Arch::Sm90.limits().warps_per_sm, 64);
-    }
-
-    /// The issue interval, the FMA rate and the number of sub-cores say the same thing three times.
-    #[test]
-    fn tensor_core_rates_agree() {
-        for target in GpuTarget::devices() {
-            let rates = target.rates().unwrap();
-            let interval =
-                16.0 * 8.0 * 16.0 / (rates.mma_fma_per_clk_per_sm / f64::from(target.limits.sub_cores_per_sm));
-            assert!(
-                (interval / rates.mma_issue_interval_clk - 1.0).abs() < 0.01,
-                "{}: {interval}",
-                target.name
-            );
-        }
-    }
-
-    #[test]
-    fn unknown_names_are_refused_with_the_known_ones() {
-        let message = GpuTarget::resolve("a101").unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "unknown target \"a101\"; devices: a100 = a100-80gb, a100-40gb, rtx3090, a6000, h100, h200; \
-             architectures: sm_80, sm_86, sm_90; or a file ending in .toml"
-        );
-    }
-
-    #[test]
-    fn a_bare_architecture_has_no_rates() {
-        let message = GpuTarget::resolve("sm_80").unwrap().rates().unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "sm_80 is an architecture and has limits only; rates belong to a device: give one of a100 = a100-80gb, \
-             a100-40gb, or a file ending in .toml"
-        );
-    }
-
-    fn refused(edit: impl Fn(&str) -> String) -> (usize, Option<String>, String) {
-        match parse_device("x.toml", &edit(DEVICE_FILES[0].1)) {
-            Err(TargetError::Parse {
-                line, field, message, ..
-            }) => (line, field, message),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn bad_files_are_refused_with_line_and_field() {
-        let clock_line = 1 + DEVICE_FILES[0]
-            .1
-            .lines()
-            .position(|line| line.starts_with("clock_hz"))
-            .unwrap();
-        let clock = Some("clock_hz".to_owned());
-
-        let (line, field, message) =
-            refused(|text| text.replace("clock_hz = { value = 1.41e9", "clock_hz = { value = -1.0"));
-        assert_eq!((line, field), (clock_line, clock.clone()));
-        assert_eq!(message, "the value -1 is not a number of at least 0");
-
-        let (line, field, _) =
-            refused(|text| text.replace("clock_hz = { value = 1.41e9", "clock_hz = { value = \"fast\""));
-        assert_eq!((line, field), (clock_line, clock.clone()));
-
-        let (line, field, message) =
-            refused(|text| text.replace("clock_hz = { value = 1.41e9", "clock_hz = { value = 0"));
-        assert_eq!((line, field), (clock_line, clock));
-        assert!(message.contains("divided by it"), "{message}");
-
-        let (line, field, message) = refused(|text| text.replace("clock_hz", "klock_hz"));
-        assert_eq!((line, field), (clock_line, Some("klock_hz".to_owned())));
-        assert!(message.contains("unknown field"), "{message}");
-
-        let (_, _, message) = refused(|text| {
-            text.lines()
-                .filter(|line| !line.starts_with("clock_hz"))
-                .collect::<Vec<_>>()
-                .join("\n")
-        });
-        assert_eq!(message, "missing field `clock_hz`");
-
-        let (line, _, _) = refused(|text| text.replace("arch = \"sm_80\"", "arch = \"sm_10\""));
-        assert_eq!(line, 4);
-    }
-
-    #[test]
-    fn a_missing_file_is_named() {
-        let message = GpuTarget::resolve("no/such.toml").unwrap_err().to_string();
-        assert!(
-            message.starts_with("cannot read the target file no/such.toml: "),
-            "{message}"
-        );
-    }
-}
+mod tests;

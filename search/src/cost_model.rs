@@ -1,0 +1,496 @@
+//! The pipeline-aware analytic model: the time of a tiled, pipelined matmul from its schedule and a target's constants.
+//!
+//! After ALCOP (MLSys 2023, arXiv 2210.16691), section 5: waves of thread blocks, each a prologue, a main loop and an
+//! epilogue, where the main loop is `pipe(load of a chunk, use of a chunk, slots)` and the use of a chunk is itself
+//! `pipe(load of fragments, tensor-core instructions, fragment sets)`. Beyond it: occupancy with registers, floors of
+//! the units that resident blocks share, rows shorter than a cache line, and the partial last wave.
+//!
+//! Plain arithmetic: no allocation, no lock, no input but the kernel and the target.
+
+use alcop_spec::occupancy::occupancy;
+use alcop_spec::op::Matmul;
+use alcop_spec::schedule::MMA_K;
+use alcop_spec::{GpuTarget, Limiter, Limits, OpSpec, Overheads, Rates, Resources, Swizzle, TargetError, TileSchedule};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of a cache line, the unit in which L2 and DRAM are used well.
+const LINE_BYTES: f64 = 128.0;
+/// Bytes that one warp-wide copy or `ldmatrix.x4` moves.
+const WARP_ACCESS_BYTES: f64 = 512.0;
+/// Issue slots of an `ldmatrix.x4` with its share of address arithmetic.
+const LDMATRIX_ISSUE_SLOTS: f64 = 1.5;
+/// Stores of C take so many times their bytes: their rows are shorter than those of copies. The same for all devices.
+const EPILOGUE_TRAFFIC: f64 = 1.5;
+/// Slow-down per register of a thread that does not fit and is spilled. The same for all devices.
+const SPILL_SLOWDOWN: f64 = 4.0 / 255.0;
+
+/// What the model needs of a target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Model {
+    limits: Limits,
+    rates: Rates,
+    overheads: Overheads,
+}
+
+impl Model {
+    /// The model of a device; a bare architecture has no rates and is refused.
+    pub fn new(target: &GpuTarget) -> Result<Model, TargetError> {
+        Ok(Model {
+            limits: target.limits,
+            rates: *target.rates()?,
+            overheads: *target.overheads()?,
+        })
+    }
+
+    /// The device's limits.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+}
+
+/// Which tensor-core instructions compute a block's tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MmaKind {
+    /// `mma.sync`: a warp's own, fragments in registers.
+    Sync,
+    /// `wgmma`: four warps together, operands in shared memory.
+    Warpgroup,
+}
+
+/// A pipelined matmul kernel as the model sees it, whoever generated it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PipelinedMatmul {
+    /// Rows of C.
+    pub m: u64,
+    /// Columns of C.
+    pub n: u64,
+    /// Length of the sums.
+    pub k: u64,
+    /// Independent products.
+    pub batch: u64,
+    /// Block tile along m, in elements.
+    pub block_m: u32,
+    /// Block tile along n, in elements.
+    pub block_n: u32,
+    /// Chunk of k in shared memory, in elements.
+    pub block_k: u32,
+    /// Warp tile along m, in elements.
+    pub warp_m: u32,
+    /// Warp tile along n, in elements.
+    pub warp_n: u32,
+    /// Warps of a block.
+    pub warps: u32,
+    /// Chunks that shared memory holds.
+    pub shared_slots: u32,
+    /// Chunks by which a load runs ahead of its use; 0: it does not.
+    pub prefetch_distance: u32,
+    /// Fragment sets in registers.
+    pub register_stages: u32,
+    /// 32-bit registers that a thread would like to have; what exceeds the limit is spilled.
+    pub registers: u32,
+    /// Contiguous bytes of a chunk of A in global memory.
+    pub a_run_bytes: u32,
+    /// Contiguous bytes of a chunk of B in global memory.
+    pub b_run_bytes: u32,
+    /// How many times a fragment load from shared memory is replayed; 1 without bank conflicts.
+    pub bank_conflict_ways: u32,
+    /// Bytes of an element of C.
+    pub out_bytes: u32,
+    /// Tile rows that are launched as a group; `None`: whole columns of tiles.
+    pub raster_rows: Option<u32>,
+    /// The tensor-core instructions.
+    pub mma: MmaKind,
+}
+
+impl PipelinedMatmul {
+    /// Our kernel for an operator and a schedule that [`alcop_spec::occupancy::check`] accepted with `resources`.
+    pub fn from_schedule(op: &OpSpec, schedule: &TileSchedule, resources: &Resources) -> PipelinedMatmul {
+        let OpSpec::Matmul(Matmul {
+            m,
+            n,
+            k,
+            batch,
+            dtype,
+            out_dtype,
+            layout,
+        }) = *op;
+        let element_bytes = dtype.bytes() as u32;
+        let block_k = schedule.block_k();
+        let a_run = if layout.a_transposed() {
+            schedule.block.m
+        } else {
+            block_k
+        };
+        let b_run = if layout.b_transposed() {
+            block_k
+        } else {
+            schedule.block.n
+        };
+        // Eight rows of 16 bytes are read at once; unswizzled, they lie a row apart in 128 bytes of banks.
+        let conflicts = match schedule.swizzle {
+            Swizzle::Xor => 1,
+            Swizzle::None => (a_run.max(b_run) * element_bytes / 16).clamp(1, 8),
+        };
+        let (warps_m, warps_n) = schedule.warps();
+        PipelinedMatmul {
+            m,
+            n,
+            k,
+            batch,
+            block_m: schedule.block.m,
+            block_n: schedule.block.n,
+            block_k,
+            warp_m: schedule.warp.m,
+            warp_n: schedule.warp.n,
+            warps: warps_m * warps_n,
+            shared_slots: schedule.shared_stages,
+            prefetch_distance: schedule.shared_stages - 1,
+            register_stages: schedule.register_stages,
+            registers: resources.registers_estimate,
+            a_run_bytes: a_run * element_bytes,
+            b_run_bytes: b_run * element_bytes,
+            bank_conflict_ways: conflicts,
+            out_bytes: out_dtype.bytes() as u32,
+            raster_rows: (schedule.raster_rows > 1).then_some(schedule.raster_rows),
+            mma: MmaKind::Sync,
+        }
+    }
+}
+
+/// What a prediction is made of. Clocks are those of the SM; per-iteration terms are of a full wave, for all blocks that
+/// an SM holds together.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// Blocks that an SM holds at a time.
+    pub blocks_per_sm: u32,
+    /// What keeps an SM from holding more.
+    pub limiter: Limiter,
+    /// Waves of blocks, the partial last one by its share of blocks.
+    pub waves: f64,
+    /// Chunks of k.
+    pub iterations: f64,
+    /// Floor of the tensor cores, in clk an iteration.
+    pub compute_clk: f64,
+    /// Floor of shared memory's bandwidth, in clk an iteration.
+    pub shared_clk: f64,
+    /// Floor of L2's and DRAM's bandwidth, in clk an iteration.
+    pub memory_clk: f64,
+    /// Floor of the issue slots, in clk an iteration.
+    pub issue_clk: f64,
+    /// One block's own chain from a chunk's arrival to its last product (the inner pipe), in clk an iteration.
+    pub use_clk: f64,
+    /// The chunk's load and use, shared out over the prefetch distance, in clk an iteration.
+    pub load_clk: f64,
+    /// An iteration of the main loop (the outer pipe), in clk.
+    pub iteration_clk: f64,
+    /// From the block's start to its first chunk's arrival, in clk.
+    pub prologue_clk: f64,
+    /// Stores of C, in clk.
+    pub epilogue_clk: f64,
+    /// Time of an empty kernel, in microseconds.
+    pub launch_us: f64,
+    /// Time to read A and B and to write C once, in microseconds; a lower bound of the whole.
+    pub dram_floor_us: f64,
+}
+
+/// Names of the terms, in the order of [`Terms::values`].
+pub const TERM_NAMES: [&str; 14] = [
+    "blocks_per_sm",
+    "waves",
+    "iterations",
+    "compute_clk",
+    "shared_clk",
+    "memory_clk",
+    "issue_clk",
+    "use_clk",
+    "load_clk",
+    "iteration_clk",
+    "prologue_clk",
+    "epilogue_clk",
+    "launch_us",
+    "dram_floor_us",
+];
+
+impl Terms {
+    /// The numeric terms in the order of [`TERM_NAMES`].
+    pub fn values(&self) -> [f64; TERM_NAMES.len()] {
+        [
+            f64::from(self.blocks_per_sm),
+            self.waves,
+            self.iterations,
+            self.compute_clk,
+            self.shared_clk,
+            self.memory_clk,
+            self.issue_clk,
+            self.use_clk,
+            self.load_clk,
+            self.iteration_clk,
+            self.prologue_clk,
+            self.epilogue_clk,
+            self.launch_us,
+            self.dram_floor_us,
+        ]
+    }
+}
+
+/// A predicted time, with the terms behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prediction {
+    /// Predicted time of the kernel, in microseconds.
+    pub time_us: f64,
+    /// What it is made of.
+    pub terms: Terms,
+}
+
+/// The predicted time of our kernel for a legal schedule.
+#[inline]
+pub fn predict(model: &Model, op: &OpSpec, schedule: &TileSchedule, resources: &Resources) -> Prediction {
+    predict_kernel(model, &PipelinedMatmul::from_schedule(op, schedule, resources))
+}
+
+/// The predicted time of any pipelined matmul kernel. Tiles may be ragged: whole tiles are computed.
+///
+/// All extents, tiles and warps must be positive.
+pub fn predict_kernel(model: &Model, kernel: &PipelinedMatmul) -> Prediction {
+    let Model { limits, rates, .. } = model;
+    let chunk_bytes = (kernel.block_m + kernel.block_n) * kernel.block_k * 2;
+    let registers = kernel.registers.clamp(32, limits.registers_per_thread);
+    let spilled_registers = kernel.registers.saturating_sub(limits.registers_per_thread);
+    let resident = occupancy(
+        limits,
+        32 * kernel.warps,
+        registers,
+        kernel.shared_slots.saturating_mul(chunk_bytes),
+    );
+    let blocks_per_sm = u64::from(resident.blocks_per_sm.max(1));
+
+    let grid = Grid::new(kernel);
+    let blocks_of_an_sm = grid.blocks.div_ceil(u64::from(rates.sm_count));
+    let (full_waves, rest) = (blocks_of_an_sm / blocks_per_sm, blocks_of_an_sm % blocks_per_sm);
+    let costs = BlockCosts::new(model, kernel);
+
+    let first = wave(
+        model,
+        kernel,
+        &grid,
+        &costs,
+        if full_waves > 0 { blocks_per_sm } else { rest },
+    );
+    let mut clk = first.clk * full_waves.max(1) as f64;
+    if full_waves > 0 && rest > 0 {
+        clk += wave(model, kernel, &grid, &costs, rest).clk;
+    }
+    clk *= 1.0 + SPILL_SLOWDOWN * f64::from(spilled_registers);
+
+    let launch_us = rates.launch_overhead_s * 1e6;
+    let dram_floor_us = grid.operand_bytes / rates.dram_bytes_per_s * 1e6;
+    let time_us = (clk / rates.clock_hz * 1e6 + launch_us).max(dram_floor_us);
+    let terms = Terms {
+        blocks_per_sm: blocks_per_sm as u32,
+        limiter: resident.limiter,
+        waves: grid.blocks as f64 / (f64::from(rates.sm_count) * blocks_per_sm as f64),
+        iterations: grid.iterations,
+        launch_us,
+        dram_floor_us,
+        ..first.terms
+    };
+    Prediction { time_us, terms }
+}
+
+/// The kernel's blocks and their order.
+struct Grid {
+    blocks: u64,
+    tiles: f64,
+    tiles_m: f64,
+    tiles_n: f64,
+    iterations: f64,
+    /// A and B read once, C written once.
+    operand_bytes: f64,
+}
+
+impl Grid {
+    #[inline]
+    fn new(kernel: &PipelinedMatmul) -> Grid {
+        let tiles_m = kernel.m.div_ceil(u64::from(kernel.block_m));
+        let tiles_n = kernel.n.div_ceil(u64::from(kernel.block_n));
+        let (m, n, k) = (kernel.m as f64, kernel.n as f64, kernel.k as f64);
+        Grid {
+            blocks: tiles_m.saturating_mul(tiles_n).saturating_mul(kernel.batch),
+            tiles: tiles_m as f64 * tiles_n as f64,
+            tiles_m: tiles_m as f64,
+            tiles_n: tiles_n as f64,
+            iterations: kernel.k.div_ceil(u64::from(kernel.block_k)) as f64,
+            operand_bytes: kernel.batch as f64 * (2.0 * (m * k + k * n) + f64::from(kernel.out_bytes) * m * n),
+        }
+    }
+}
+
+/// What one iteration of one block costs each unit of an SM, in clk.
+struct BlockCosts {
+    compute_clk: f64,
+    shared_clk: f64,
+    l2_clk: f64,
+    issue_clk: f64,
+    use_clk: f64,
+    /// Traffic of A's and B's rows against that of full lines, at least 1.
+    a_traffic: f64,
+    b_traffic: f64,
+}
+
+impl BlockCosts {
+    #[inline]
+    fn new(model: &Model, kernel: &PipelinedMatmul) -> BlockCosts {
+        let Model {
+            limits,
+            rates,
+            overheads,
+        } = model;
+        let (block_m, block_n, block_k) = (
+            f64::from(kernel.block_m),
+            f64::from(kernel.block_n),
+            f64::from(kernel.block_k),
+        );
+        let (warp_m, warp_n, warps) = (
+            f64::from(kernel.warp_m),
+            f64::from(kernel.warp_n),
+            f64::from(kernel.warps),
+        );
+        let k_steps = block_k / f64::from(MMA_K);
+
+        let penalty =
+            |run_bytes: u32| 1.0 + overheads.partial_line_penalty * (LINE_BYTES / f64::from(run_bytes) - 1.0).max(0.0);
+        let (a_traffic, b_traffic) = (penalty(kernel.a_run_bytes), penalty(kernel.b_run_bytes));
+        let chunk_bytes = 2.0 * block_k * (block_m + block_n);
+        let traffic_bytes = 2.0 * block_k * (block_m * a_traffic + block_n * b_traffic);
+
+        // Warps may hold more than the block's tile where it is narrower than all of them together.
+        let computed = (block_m * block_n).max(warp_m * warp_n * warps) * block_k;
+        let (fma_per_clk, fragment_bytes, math_slots, chain_clk) = match kernel.mma {
+            MmaKind::Sync => {
+                let mma_of_a_step = (warp_m / 16.0) * (warp_n / 8.0);
+                let bytes = 2.0 * block_k * (warp_m + warp_n) * warps * f64::from(kernel.bank_conflict_ways);
+                let slots = bytes / WARP_ACCESS_BYTES * LDMATRIX_ISSUE_SLOTS + mma_of_a_step * k_steps * warps;
+                let warps_of_a_sub_core = kernel.warps.div_ceil(limits.sub_cores_per_sm);
+                let step_clk = fragment_pipe(rates, kernel, mma_of_a_step, f64::from(warps_of_a_sub_core));
+                (rates.mma_fma_per_clk_per_sm, bytes, slots, step_clk * k_steps)
+            }
+            MmaKind::Warpgroup => {
+                let fma_per_clk = rates.wgmma_fma_per_clk_per_sm.unwrap_or(rates.mma_fma_per_clk_per_sm);
+                // A warpgroup reads 64 rows of A, and for every 64 rows all of its columns of B.
+                let groups = warps / 4.0;
+                let groups_m = groups.min(block_m / 64.0).max(1.0);
+                let groups_n = (groups / groups_m).max(1.0);
+                let bytes = block_m / 64.0 * groups_n * (block_n / groups_n + 64.0) * block_k * 2.0;
+                (fma_per_clk, bytes, k_steps * warps, computed / fma_per_clk)
+            }
+        };
+        let slots = overheads.loop_issue_slots_per_warp * warps
+            + overheads.copy_issue_slots * traffic_bytes / WARP_ACCESS_BYTES
+            + math_slots;
+        BlockCosts {
+            compute_clk: computed / fma_per_clk,
+            shared_clk: (fragment_bytes + chunk_bytes) / rates.shared_bytes_per_clk,
+            l2_clk: traffic_bytes / rates.l2_bytes_per_clk_per_sm,
+            issue_clk: slots / f64::from(limits.sub_cores_per_sm),
+            use_clk: chain_clk + overheads.sync_clk_per_warp * warps,
+            a_traffic,
+            b_traffic,
+        }
+    }
+}
+
+/// The inner pipe: one k-step of a sub-core's warps, in clk. Loads of fragments are hidden behind the products of the
+/// other fragment sets and of the other warps.
+#[inline]
+fn fragment_pipe(rates: &Rates, kernel: &PipelinedMatmul, mma_of_a_step: f64, warps_of_a_sub_core: f64) -> f64 {
+    let products_clk = mma_of_a_step * rates.mma_issue_interval_clk;
+    let load_bytes = f64::from((kernel.warp_m + kernel.warp_n) * MMA_K * 2 * kernel.bank_conflict_ways);
+    let load_clk =
+        rates.ldmatrix_x4_latency_clk + (load_bytes / WARP_ACCESS_BYTES - 1.0).max(0.0) * rates.ldmatrix_x4_issue_clk;
+    (products_clk * warps_of_a_sub_core)
+        .max(rates.mma_latency_clk)
+        .max((load_clk + products_clk) / f64::from(kernel.register_stages))
+}
+
+struct Wave {
+    clk: f64,
+    terms: Terms,
+}
+
+/// The time of a wave with `resident` blocks on each SM.
+#[inline]
+fn wave(model: &Model, kernel: &PipelinedMatmul, grid: &Grid, costs: &BlockCosts, resident: u64) -> Wave {
+    let Model { rates, overheads, .. } = model;
+    let resident = resident as f64;
+    let sm_count = f64::from(rates.sm_count);
+    let dram_bytes_per_clk = rates.dram_bytes_per_clk();
+
+    // The rows of A and columns of B that the wave's blocks touch; together they are read once from DRAM.
+    let concurrent = (grid.blocks as f64).min(resident * sm_count);
+    let in_a_product = concurrent.min(grid.tiles);
+    let mut rows = kernel
+        .raster_rows
+        .map_or(grid.tiles_m, |rows| grid.tiles_m.min(f64::from(rows)))
+        .min(in_a_product);
+    let columns = (in_a_product / rows).ceil().min(grid.tiles_n).max(1.0);
+    rows = rows.max((in_a_product / columns).ceil());
+    let row_extent = f64::from(kernel.block_m).min(kernel.m as f64) * costs.a_traffic;
+    let column_extent = f64::from(kernel.block_n).min(kernel.n as f64) * costs.b_traffic;
+    let dram_bytes =
+        (rows * row_extent + columns * column_extent) * 2.0 * f64::from(kernel.block_k) * (concurrent / in_a_product);
+    let memory_clk = (costs.l2_clk * resident).max(dram_bytes / dram_bytes_per_clk);
+
+    let load_latency_clk = rates.l2_latency_clk() + overheads.load_extra_clk;
+    let compute_clk = resident * costs.compute_clk;
+    let shared_clk = resident * costs.shared_clk;
+    let issue_clk = resident * costs.issue_clk;
+    let floor_clk = compute_clk.max(shared_clk).max(memory_clk).max(issue_clk);
+    let use_clk = costs.use_clk;
+    // The outer pipe. Without a prefetch the load and the use follow one another.
+    let (load_clk, iteration_clk) = if kernel.prefetch_distance == 0 {
+        let load_clk = load_latency_clk + use_clk;
+        (load_clk, floor_clk.max(load_clk))
+    } else {
+        let load_clk = (load_latency_clk + use_clk) / f64::from(kernel.prefetch_distance);
+        (load_clk, soft_max(floor_clk, use_clk, load_clk))
+    };
+    let prologue_clk = load_latency_clk + rates.dram_latency_clk + overheads.prologue_clk;
+    let out_bytes = f64::from(kernel.block_m) * f64::from(kernel.block_n) * f64::from(kernel.out_bytes);
+    // The wave's stores share DRAM; few blocks are bound by what one SM can send.
+    let active_sms = concurrent.min(sm_count);
+    let store_bytes = resident * out_bytes * EPILOGUE_TRAFFIC;
+    let epilogue_clk = (store_bytes * active_sms / dram_bytes_per_clk).max(store_bytes / rates.l2_bytes_per_clk_per_sm);
+    Wave {
+        clk: prologue_clk + grid.iterations * iteration_clk + epilogue_clk,
+        terms: Terms {
+            blocks_per_sm: 0,
+            limiter: Limiter::Blocks,
+            waves: 0.0,
+            iterations: grid.iterations,
+            compute_clk,
+            shared_clk,
+            memory_clk,
+            issue_clk,
+            use_clk,
+            load_clk,
+            iteration_clk,
+            prologue_clk,
+            epilogue_clk,
+            launch_us: 0.0,
+            dram_floor_us: 0.0,
+        },
+    }
+}
+
+/// The 4-norm: the largest of three, and a little more where they are close. A bound that is nearly reached delays some
+/// of the iterations; a sharp maximum would call depths equal that measured sweeps tell apart.
+#[inline]
+fn soft_max(a: f64, b: f64, c: f64) -> f64 {
+    let (a, b, c) = (a * a, b * b, c * c);
+    (a * a + b * b + c * c).sqrt().sqrt()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+use alcop_spec::schedule::AxisTiles;
+use alcop_spec::{DType, Layout, occupancy};
+use proptest::prelude::*;
+
+use super::*;
+use crate::space::{Space, enumerate};
+
+fn bert() -> OpSpec {
+    let (dtype, out_dtype, layout) = (DType::F16, DType::F32, Layout::Nn);
+    OpSpec::Matmul(Matmul {
+        m: 512,
+        n: 768,
+        k: 3072,
+        batch: 1,
+        dtype,
+        out_dtype,
+        layout,
+    })
+}
+
+fn a100() -> Model {
+    Model::new(&GpuTarget::resolve("a100").unwrap()).unwrap()
+}
+
+fn reference(shared_stages: u32, register_stages: u32) -> TileSchedule {
+    TileSchedule {
+        block: AxisTiles::mnk(128, 128, 32),
+        warp: AxisTiles::mn(64, 64),
+        shared_stages,
+        register_stages,
+        swizzle: Swizzle::Xor,
+        raster_rows: 1,
+    }
+}
+
+fn predicted(schedule: &TileSchedule) -> Prediction {
+    let model = a100();
+    let resources = occupancy::check(&bert(), schedule, model.limits()).unwrap();
+    predict(&model, &bert(), schedule, &resources)
+}
+
+#[test]
+fn deeper_pipelines_are_faster_where_latency_is_exposed() {
+    let depths = [(1, 1), (2, 2), (3, 2), (4, 2)];
+    let times = depths.map(|(shared, register)| predicted(&reference(shared, register)).time_us);
+    assert!(times.is_sorted_by(|a, b| a > b), "{times:?}");
+    assert!(predicted(&reference(3, 1)).time_us > predicted(&reference(3, 2)).time_us);
+    assert!(times[0] / times[3] > 1.2, "{times:?}");
+}
+
+#[test]
+fn terms_explain_the_time() {
+    let Prediction { time_us, terms } = predicted(&reference(3, 2));
+    // 24 blocks on 108 SMs: one partial wave with one block an SM.
+    let clk = terms.prologue_clk + terms.iterations * terms.iteration_clk + terms.epilogue_clk;
+    assert!((time_us - (clk / 1.41e9 * 1e6 + terms.launch_us)).abs() < 1e-9 * time_us);
+    assert_eq!(terms.iterations, 96.0);
+    assert_eq!((terms.blocks_per_sm, terms.limiter), (2, Limiter::Registers));
+    assert!((terms.waves - 24.0 / 216.0).abs() < 1e-12);
+    // 128·128·32 multiply-adds at 1024 a clock.
+    assert_eq!(terms.compute_clk, 512.0);
+    assert!(terms.iteration_clk >= terms.compute_clk.max(terms.use_clk).max(terms.load_clk));
+}
+
+#[test]
+fn a_bare_architecture_is_refused() {
+    let error = Model::new(&GpuTarget::resolve("sm_90").unwrap()).unwrap_err();
+    assert!(error.to_string().contains("h100, h200"), "{error}");
+}
+
+#[test]
+fn bank_conflicts_cost_time() {
+    let unswizzled = TileSchedule {
+        swizzle: Swizzle::None,
+        ..reference(3, 2)
+    };
+    assert!(predicted(&unswizzled).time_us > predicted(&reference(3, 2)).time_us);
+}
+
+#[test]
+fn predictions_are_positive_and_above_the_roofs_on_every_device() {
+    for target in GpuTarget::devices() {
+        let model = Model::new(&target).unwrap();
+        let rates = target.rates().unwrap();
+        let fma_per_s = rates.mma_fma_per_clk_per_sm * f64::from(rates.sm_count) * rates.clock_hz;
+        let OpSpec::Matmul(matmul) = bert();
+        let roof_us = matmul.flops() as f64 / 2.0 / fma_per_s * 1e6;
+        for candidate in enumerate(&Space::wide_matmul(), &bert(), &target.limits).unwrap().legal {
+            let time_us = predict(&model, &bert(), &candidate.schedule, &candidate.resources).time_us;
+            assert!(
+                time_us.is_finite() && time_us > roof_us,
+                "{}: {}: {time_us}",
+                target.name,
+                candidate.schedule
+            );
+        }
+    }
+}
+
+proptest! {
+    /// More work of the same kind never takes less time.
+    #[test]
+    fn time_grows_with_the_shape(m in 1_u64..64, n in 1_u64..64, k in 1_u64..64, more in 1_u64..4, stages in 1_u32..6) {
+        let model = a100();
+        let schedule = TileSchedule { block: AxisTiles::mnk(64, 64, 32), warp: AxisTiles::mn(32, 32), ..reference(stages, stages.min(2)) };
+        let time = |m, n, k| {
+            let OpSpec::Matmul(matmul) = bert();
+            let op = OpSpec::Matmul(Matmul { m: 64 * m, n: 64 * n, k: 32 * k, ..matmul });
+            let resources = occupancy::check(&op, &schedule, model.limits()).unwrap();
+            predict(&model, &op, &schedule, &resources).time_us
+        };
+        prop_assert!(time(m, n, k + more) > time(m, n, k));
+        // Doubled extents: whole waves more, whatever the wave in between looked like.
+        prop_assert!(time(2 * m, 2 * n, k) >= time(m, n, k));
+    }
+}

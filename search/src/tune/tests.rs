@@ -1,0 +1,384 @@
+use std::sync::Mutex;
+use std::time::Duration;
+
+use alcop_spec::{DType, Layout, Matmul};
+
+use super::*;
+use crate::journal::{VerifiedBlocks, read};
+
+fn bert() -> OpSpec {
+    let (dtype, out_dtype, layout) = (DType::F16, DType::F32, Layout::Nn);
+    OpSpec::Matmul(Matmul {
+        m: 512,
+        n: 768,
+        k: 3072,
+        batch: 1,
+        dtype,
+        out_dtype,
+        layout,
+    })
+}
+
+fn a100() -> GpuTarget {
+    GpuTarget::resolve("a100").unwrap()
+}
+
+/// Deeper is faster, larger is faster; exact, so that ties are ties.
+fn time_us(schedule: &TileSchedule) -> f64 {
+    let area = f64::from(schedule.block.m * schedule.block.n);
+    1e6 / area / f64::from(schedule.shared_stages + schedule.register_stages)
+}
+
+fn evaluated(schedule: &TileSchedule, effort: Effort) -> Evaluated {
+    let blocks = match effort {
+        Effort::Sample => VerifiedBlocks::Sample(vec![[0, 0, 0]]),
+        Effort::Full => VerifiedBlocks::All,
+    };
+    Evaluated {
+        time_us: time_us(schedule),
+        time_kind: TimeKind::Simulated,
+        device: "sim:test".to_owned(),
+        samples_us: vec![time_us(schedule)],
+        verified: Verified {
+            m: 512,
+            n: 768,
+            k: 3072,
+            blocks,
+            arrival: vec!["latest".to_owned()],
+            max_error: 0.5,
+        },
+    }
+}
+
+fn ok(schedule: &TileSchedule, effort: Effort) -> TrialOutcome {
+    Ok(evaluated(schedule, effort))
+}
+
+struct Run {
+    history: Vec<TrialRecord>,
+    options: TuneOptions,
+}
+
+impl Run {
+    fn new(options: TuneOptions) -> Run {
+        Run {
+            history: Vec::new(),
+            options,
+        }
+    }
+
+    fn tune(
+        &self,
+        journal: Option<&mut Journal>,
+        interrupt: &AtomicBool,
+        evaluate: impl Fn(&TileSchedule, Effort) -> TrialOutcome + Sync,
+    ) -> TuneReport {
+        let (op, target, space) = (bert(), a100(), Space::wide_matmul());
+        let input = TuneInput {
+            op: &op,
+            target: &target,
+            space: &space,
+            compiler: "0.1.0",
+        };
+        tune(
+            input,
+            self.options,
+            self.history.clone(),
+            journal,
+            interrupt,
+            evaluate,
+            &mut |_| {},
+        )
+        .unwrap()
+    }
+}
+
+fn go() -> AtomicBool {
+    AtomicBool::new(false)
+}
+
+fn roles(report: &TuneReport, role: Role) -> usize {
+    report.trials.iter().filter(|record| record.role == role).count()
+}
+
+#[test]
+fn a_search_finds_the_best_of_its_trials_and_compares_it_with_no_pipeline() {
+    let report = Run::new(TuneOptions::default()).tune(None, &go(), ok);
+    assert_eq!(report.stopped, StopReason::Trials);
+    assert_eq!(roles(&report, Role::Search), 20);
+    let best = report.best.as_ref().unwrap();
+    let fastest = report
+        .trials
+        .iter()
+        .filter_map(|record| record.time_us)
+        .fold(f64::INFINITY, f64::min);
+    assert_eq!(best.time_us, Some(fastest));
+    assert_eq!(
+        (best.role, &best.verified.as_ref().unwrap().blocks),
+        (Role::Winner, &VerifiedBlocks::All)
+    );
+    let baseline = report.baseline_unpipelined_same_tiles.as_ref().unwrap();
+    assert_eq!(baseline.schedule, best.schedule.unpipelined());
+    let expected = f64::from(best.schedule.shared_stages + best.schedule.register_stages) / 2.0;
+    assert!((report.speedup_over_same_tiles().unwrap() - expected).abs() < 1e-9);
+    assert!(report.speedup_over_best_unpipelined().unwrap() <= expected + 1e-9);
+}
+
+#[test]
+fn an_exhaustive_search_tries_everything_and_ends() {
+    let options = TuneOptions {
+        strategy: Strategy::Exhaustive,
+        trials: usize::MAX,
+        batch: 500,
+        ..Default::default()
+    };
+    let report = Run::new(options).tune(None, &go(), ok);
+    assert_eq!(report.stopped, StopReason::Exhausted);
+    assert_eq!(roles(&report, Role::Search), report.legal);
+}
+
+#[test]
+fn failing_panicking_and_nonsensical_trials_are_recorded_and_end_nothing() {
+    let evaluate = |schedule: &TileSchedule, effort| match schedule.shared_stages {
+        3 => Err(TrialFailure {
+            status: Status::CompileFailed,
+            reason: "no such instruction".to_owned(),
+        }),
+        4 => panic!("bug at {schedule}"),
+        5 => Ok(Evaluated {
+            time_us: f64::NAN,
+            ..evaluated(schedule, effort)
+        }),
+        _ => ok(schedule, effort),
+    };
+    let options = TuneOptions {
+        strategy: Strategy::Random { seed: 1 },
+        trials: 60,
+        ..Default::default()
+    };
+    let report = Run::new(options).tune(None, &go(), evaluate);
+    assert_eq!(roles(&report, Role::Search), 60);
+    for (stages, status) in [
+        (3, Status::CompileFailed),
+        (4, Status::Panicked),
+        (5, Status::RunFailed),
+    ] {
+        let of_stage: Vec<_> = report
+            .trials
+            .iter()
+            .filter(|record| record.schedule.shared_stages == stages)
+            .collect();
+        assert!(!of_stage.is_empty());
+        for record in of_stage {
+            assert_eq!((record.status, record.time_us), (status, None));
+            assert!(record.reason.is_some());
+        }
+    }
+    assert!(report.best.is_some());
+}
+
+#[test]
+fn when_every_trial_fails_there_is_no_best() {
+    let evaluate = |_: &TileSchedule, _| {
+        Err(TrialFailure {
+            status: Status::Hazard,
+            reason: "race".to_owned(),
+        })
+    };
+    let report = Run::new(TuneOptions::default()).tune(None, &go(), evaluate);
+    assert_eq!(
+        (
+            report.best,
+            report.baseline_unpipelined_same_tiles,
+            report.best_unpipelined
+        ),
+        (None, None, None)
+    );
+    assert!(report.trials.iter().all(|record| record.status == Status::Hazard));
+}
+
+#[test]
+fn a_winner_that_fails_full_verification_is_passed_over() {
+    let quick = Run::new(TuneOptions::default())
+        .tune(None, &go(), ok)
+        .best
+        .unwrap()
+        .schedule;
+    let evaluate = |schedule: &TileSchedule, effort| match effort {
+        Effort::Full if *schedule == quick => Err(TrialFailure {
+            status: Status::WrongResult,
+            reason: "block 7".to_owned(),
+        }),
+        _ => ok(schedule, effort),
+    };
+    let report = Run::new(TuneOptions::default()).tune(None, &go(), evaluate);
+    let best = report.best.unwrap();
+    assert_ne!(best.schedule, quick);
+    assert_eq!(best.role, Role::Winner);
+    assert!(
+        report
+            .trials
+            .iter()
+            .any(|record| record.role == Role::Winner && record.status == Status::WrongResult)
+    );
+}
+
+#[test]
+fn records_are_in_order_although_trials_finish_in_any() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal_of = |name: &str, delay: bool| {
+        let path = directory.path().join(name);
+        let mut journal = Journal::create(&path).unwrap();
+        let first = Mutex::new(true);
+        let evaluate = |schedule: &TileSchedule, effort| {
+            let is_first = std::mem::replace(&mut *first.lock().unwrap(), false);
+            if delay && is_first {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            ok(schedule, effort)
+        };
+        Run::new(TuneOptions::default()).tune(Some(&mut journal), &go(), evaluate);
+        drop(journal);
+        let mut records = read(&path).unwrap().records;
+        records.iter_mut().for_each(|record| record.seconds = 0.0);
+        records
+    };
+    let records = journal_of("slow.jsonl", true);
+    assert_eq!(records, journal_of("quick.jsonl", false));
+    assert!(
+        records
+            .iter()
+            .enumerate()
+            .all(|(index, record)| record.trial == index as u64)
+    );
+}
+
+#[test]
+fn an_interrupted_search_leaves_a_valid_journal_and_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("j.jsonl");
+    let identity = Identity::new(&bert(), &a100(), "0.1.0");
+    let interrupt = go();
+    let evaluate = |schedule: &TileSchedule, effort| {
+        interrupt.store(true, Ordering::Relaxed);
+        ok(schedule, effort)
+    };
+    let mut journal = Journal::create(&path).unwrap();
+    let report = Run::new(TuneOptions::default()).tune(Some(&mut journal), &interrupt, evaluate);
+    drop(journal);
+    assert_eq!(report.stopped, StopReason::Interrupted);
+    assert!(
+        !report.trials.is_empty() && report.trials.len() <= 4,
+        "{}",
+        report.trials.len()
+    );
+    assert!(report.best.is_some());
+
+    let mut opened = Journal::resume(&path, &identity).unwrap();
+    assert_eq!(opened.records, report.trials);
+    let run = Run {
+        history: opened.records,
+        options: TuneOptions::default(),
+    };
+    let resumed = run.tune(Some(&mut opened.journal), &go(), ok);
+    assert_eq!(roles(&resumed, Role::Search), 20);
+    let fresh = Run::new(TuneOptions::default()).tune(None, &go(), ok);
+    assert_eq!(resumed.best.as_ref().unwrap().schedule, fresh.best.unwrap().schedule);
+
+    // A finished search resumed evaluates nothing again.
+    drop(opened.journal);
+    let opened = Journal::resume(&path, &identity).unwrap();
+    let run = Run {
+        history: opened.records,
+        options: TuneOptions::default(),
+    };
+    let again = run.tune(None, &go(), |_, _| panic!("nothing is left to evaluate"));
+    assert_eq!(again.trials, resumed.trials);
+    assert_eq!(
+        (again.best, again.best_unpipelined),
+        (resumed.best, resumed.best_unpipelined)
+    );
+}
+
+#[test]
+fn no_batch_starts_after_the_time_is_up() {
+    let options = TuneOptions {
+        trials: usize::MAX,
+        seconds: Some(0.02),
+        ..Default::default()
+    };
+    let evaluate = |schedule: &TileSchedule, effort| {
+        std::thread::sleep(Duration::from_millis(10));
+        ok(schedule, effort)
+    };
+    let report = Run::new(options).tune(None, &go(), evaluate);
+    assert_eq!(report.stopped, StopReason::Seconds);
+    assert!(roles(&report, Role::Search) < report.legal);
+}
+
+#[test]
+fn events_tell_the_progress() {
+    let (op, target, space) = (bert(), a100(), Space::artifact_matmul());
+    let input = TuneInput {
+        op: &op,
+        target: &target,
+        space: &space,
+        compiler: "0.1.0",
+    };
+    let options = TuneOptions {
+        trials: 5,
+        ..Default::default()
+    };
+    let (mut started, mut done) = (0, Vec::new());
+    let mut on_event = |event: TuneEvent<'_>| match event {
+        TuneEvent::Started {
+            points,
+            legal,
+            pruned,
+            resumed,
+        } => {
+            assert_eq!((points, resumed), (1620, 0));
+            assert_eq!(legal as u64 + pruned.values().sum::<u64>(), points);
+            started += 1;
+        }
+        TuneEvent::Trial {
+            record,
+            done: count,
+            budget,
+            best_us,
+        } => {
+            assert!(budget == 5 && best_us.unwrap() <= record.time_us.unwrap());
+            if record.role == Role::Search {
+                done.push(count);
+            }
+        }
+    };
+    tune(input, options, Vec::new(), None, &go(), ok, &mut on_event).unwrap();
+    assert_eq!((started, done), (1, vec![1, 2, 3, 4, 5]));
+}
+
+#[test]
+fn searches_that_cannot_start_are_refused() {
+    let (op, space) = (bert(), Space::artifact_matmul());
+    let start = |target: &GpuTarget, options: TuneOptions| {
+        let input = TuneInput {
+            op: &op,
+            target,
+            space: &space,
+            compiler: "0.1.0",
+        };
+        tune(input, options, Vec::new(), None, &go(), ok, &mut |_| {}).unwrap_err()
+    };
+    let bare = GpuTarget::resolve("sm_80").unwrap();
+    assert!(matches!(start(&bare, TuneOptions::default()), TuneError::Target(_)));
+    assert!(matches!(
+        start(
+            &a100(),
+            TuneOptions {
+                batch: 0,
+                ..Default::default()
+            }
+        ),
+        TuneError::EmptyBatch
+    ));
+}
