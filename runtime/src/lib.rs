@@ -2,6 +2,7 @@
 //!
 //! - [`ptx`]: PTX text to a module.
 //! - [`emulator`]: runs a kernel without a GPU, step by step, and reports hazards and exact counts.
+//! - [`timing`]: times a kernel without a GPU, from the instructions that it executes.
 //! - [`launch`], [`npy`]: launch files and arguments, for any device.
 //! - [`mod@reference`]: f64 results of the operators with their error bounds.
 //! - [`device`]: measurements and where they come from; [`cuda`]: a real GPU.
@@ -15,6 +16,7 @@ pub mod launch;
 pub mod npy;
 pub mod ptx;
 pub mod reference;
+pub mod timing;
 
 pub use emulator::{Arrival, EmulateOptions, EmulationReport, EmulatorError, Hazard, HazardCode};
 pub use launch::{ArgBuffer, emulate};

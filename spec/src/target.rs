@@ -222,6 +222,22 @@ sourced_table! {
     ldmatrix_x4_issue_clk: f64,
     /// Time of a barrier of the block when all warps arrive together, in clk.
     barrier_clk: f64,
+    /// Lanes of 32-bit integer adds, logic and comparisons of a sub-core: a warp instruction takes 32 / lanes clk.
+    int_lanes_per_clk_per_sub_core: f64,
+    /// Lanes of f32 arithmetic and of integer multiplies (which run there) of a sub-core.
+    float_lanes_per_clk_per_sub_core: f64,
+    /// Lanes of special functions (reciprocal, square root, exponential) of a sub-core.
+    special_lanes_per_clk_per_sub_core: f64,
+    /// Time from the issue of an integer or f32 instruction to its result, in clk.
+    alu_latency_clk: f64,
+    /// Time from the issue of a special function to its result, in clk.
+    special_latency_clk: f64,
+    /// Time from the issue of a taken branch to the issue of the warp's next instruction, in clk.
+    branch_clk: f64,
+    /// Load/store units of a sub-core: a memory instruction of a warp takes 32 / units clk to leave it.
+    ldst_lanes_per_clk_per_sub_core: f64,
+    /// Memory instructions that a sub-core issues before the first has left it.
+    ldst_queue_per_sub_core: u32,
     /// Time of an empty kernel, in seconds.
     launch_overhead_s: f64,
     }
@@ -499,6 +515,17 @@ fn check_rates(path: &str, text: &str, rates: &Rates) -> Result<(), TargetError>
         ("shared_bytes_per_clk", rates.shared_bytes_per_clk),
         ("l2_bytes_per_clk_per_sm", rates.l2_bytes_per_clk_per_sm),
         ("dram_bytes_per_s", rates.dram_bytes_per_s),
+        ("int_lanes_per_clk_per_sub_core", rates.int_lanes_per_clk_per_sub_core),
+        (
+            "float_lanes_per_clk_per_sub_core",
+            rates.float_lanes_per_clk_per_sub_core,
+        ),
+        (
+            "special_lanes_per_clk_per_sub_core",
+            rates.special_lanes_per_clk_per_sub_core,
+        ),
+        ("ldst_lanes_per_clk_per_sub_core", rates.ldst_lanes_per_clk_per_sub_core),
+        ("ldst_queue_per_sub_core", f64::from(rates.ldst_queue_per_sub_core)),
     ];
     let Some((field, _)) = divisors.into_iter().find(|(_, value)| *value <= 0.0) else {
         return Ok(());

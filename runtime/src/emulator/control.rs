@@ -3,7 +3,7 @@
 use super::program::{Instr, Loop, Op};
 
 /// Successors of an instruction; `end` stands for the end of the kernel.
-fn successors(code: &[Instr], pc: usize, out: &mut Vec<usize>) {
+pub(crate) fn successors(code: &[Instr], pc: usize, out: &mut Vec<usize>) {
     out.clear();
     let guarded = code[pc].guard.is_some();
     match code[pc].op {

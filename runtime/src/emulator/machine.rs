@@ -373,6 +373,20 @@ impl<'p> Machine<'p> {
     /// A fault of the kernel: out of bounds, misaligned, or operands that make no sense. [`Machine::last_step`] still
     /// says what was under way.
     pub fn step(&mut self, warp: usize) -> Result<&Step, EmulatorError> {
+        self.step_as(warp, true)
+    }
+
+    /// As [`Machine::step`], without the work on data: where control goes, the lanes and the addresses are right and
+    /// checked, but registers that the instruction writes keep what they hold, and loads, stores and copies move
+    /// nothing. For instructions on whose results no address, guard or branch depends; atomics are executed.
+    ///
+    /// # Errors
+    /// As [`Machine::step`].
+    pub fn step_without_values(&mut self, warp: usize) -> Result<&Step, EmulatorError> {
+        self.step_as(warp, false)
+    }
+
+    fn step_as(&mut self, warp: usize, values: bool) -> Result<&Step, EmulatorError> {
         let program = self.program;
         self.step.warp = warp as u32;
         self.step.effect = Effect::None;
@@ -381,6 +395,7 @@ impl<'p> Machine<'p> {
         self.step.overwritten = 0;
         self.step.executed = 0;
         self.step.active = 0;
+        self.step.exited = false;
         let state = &mut self.warps[warp];
         let (None, Some(path)) = (state.barrier, state.paths.last().copied()) else {
             return Ok(&self.step);
@@ -397,7 +412,11 @@ impl<'p> Machine<'p> {
         };
         let executed = self.guard(warp, instr, path.mask);
         self.step.executed = executed;
-        let flow = self.execute(warp, instr, executed)?;
+        let flow = if values {
+            self.execute(warp, instr, executed)?
+        } else {
+            self.execute_addresses(warp, instr, executed)?
+        };
         match flow {
             Flow::Next => self.advance(warp),
             Flow::Jump { target, taken } => self.branch(warp, instr, target, taken),

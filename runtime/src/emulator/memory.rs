@@ -74,6 +74,12 @@ impl GlobalMemory {
         Some(data)
     }
 
+    /// The allocation that an address belongs to, by number and size in bytes.
+    pub(crate) fn allocation_of(&self, address: u64) -> Option<(usize, usize)> {
+        let index = slot(address)?;
+        Some((index, self.allocations.get(index)?.bytes))
+    }
+
     /// What lies around an address, for messages.
     pub(crate) fn describe(&self, address: u64) -> String {
         match slot(address).and_then(|index| Some((index, self.allocations.get(index)?))) {

@@ -57,10 +57,12 @@ mod policy;
 mod program;
 mod registers;
 mod run;
+mod skip;
 pub mod tensor;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use control::successors;
 pub use counters::{CounterObserver, Counters, Counts, LoopCounts, wavefronts};
 pub use decode::entry_params;
 pub use error::{At, EmulatorError};
@@ -69,4 +71,5 @@ pub use machine::{Effect, Launch, Machine, PoisonSink, PoisonUse, Release, Step,
 pub use memory::GlobalMemory;
 pub use policy::{Arrival, Earliest, Latest, Policy, Random};
 pub use program::{Class, Instr, Loop, MmaKind, Param, Program, Reg};
+pub(crate) use program::{Op, Src};
 pub use run::{EmulateOptions, EmulationReport, Progress, check_launch, run};

@@ -1,0 +1,238 @@
+//! The timing simulator: how long a kernel takes on a GPU, from the PTX instructions that it executes.
+//!
+//! ```no_run
+//! # use alcop_runtime::{ArgBuffer, timing::SimDevice};
+//! # fn time(kernel: &alcop_spec::kernel::Kernel, args: &[ArgBuffer]) -> Result<(), Box<dyn std::error::Error>> {
+//! let a100 = SimDevice::new(&alcop_spec::GpuTarget::resolve("a100")?)?;
+//! let report = a100.simulate(kernel, args)?;
+//! println!("{report}");      // the time, and where it goes: copies, barriers, mma, shared memory …
+//! # Ok(()) }
+//! ```
+//!
+//! # The model
+//! One SM is simulated, the one with the most blocks, with its share of L2 and DRAM; it takes its time from the
+//! executed instructions and knows of no schedule. Every number is a field of [`Rates`] with its source.
+//!
+//! - *Instructions* cost what the assembler makes of them (`lowering`): what nothing uses, register moves, parameters
+//!   and offsets of addresses are free. Registers of a thread are estimated by liveness ([`Liveness`]).
+//! - *Blocks*: as many as occupancy allows; each time one ends the next starts. Block b of the grid runs on SM
+//!   b mod `sm_count`, which is what dispatch breadth first gives when all blocks take the same time.
+//! - *Warps* go to the sub-cores with the fewest warps, in turn. A sub-core issues one instruction a clock, of the
+//!   warp that issued last or of the oldest one that can; a warp issues in order and waits for its operands.
+//! - *Tensor core* of a sub-core: interval and latency of `mma.m16n8k16`, scaled for other shapes.
+//! - *Memory instructions* wait in a queue of the sub-core, whose load/store units take 32 lanes in some clocks. Shared
+//!   memory serves one wavefront a clock, all sub-cores in order of arrival. Global accesses take the port to L2, by
+//!   distinct sectors of 32 bytes; what no simulated block has touched before has the latency of DRAM.
+//! - *`cp.async`* arrives after the port's transfer and the latency, then is written to shared memory; waits look at
+//!   the groups of the warp. Data land functionally at issue, which correct kernels cannot tell.
+//! - *Barriers* let their warps go on `barrier_clk` after the last arrival.
+//! - *DRAM* bounds the launch from below: the bytes that all blocks touch, over its bandwidth.
+//!
+//! # What it leaves out
+//! The first-level cache (every global load goes to L2); sectors that another SM has brought into L2 before (this SM
+//! waits for DRAM at its own first touch; SMs in lockstep ask for the same data at the same time, later waves may not);
+//! evictions from L2; the higher L2 bandwidth of an SM while others idle; register banks, instruction caches and the
+//! assembler's reordering; the lanes of a warp in commit groups; double precision (timed as f32); waits of one block for
+//! another.
+
+mod liveness;
+mod lowering;
+mod needed;
+mod registers;
+mod report;
+mod sm;
+mod traffic;
+mod units;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use alcop_spec::kernel::Kernel;
+use alcop_spec::occupancy::occupancy;
+use alcop_spec::{GpuTarget, Limiter, Occupancy, Rates, TargetError};
+
+pub use liveness::Liveness;
+pub use report::{Bound, Stall, TimingReport, Utilization};
+
+use crate::device::{Device, DeviceError, Measurement, TimeSource, TimingOptions};
+use crate::emulator::{EmulatorError, Launch, Program, check_launch};
+use crate::launch::{ArgBuffer, prepare};
+
+/// Waves of resident blocks that are simulated at least before the rest is extrapolated.
+pub(crate) const FEWEST_WAVES: u64 = 5;
+
+/// Warp instructions beyond which the rest of the blocks is extrapolated: some seconds of simulation.
+const DEFAULT_BUDGET: u64 = 10_000_000;
+
+/// A GPU that is simulated.
+#[derive(Clone, Debug)]
+pub struct SimDevice {
+    target: GpuTarget,
+    rates: Rates,
+    budget: u64,
+}
+
+impl SimDevice {
+    /// The simulator of a device.
+    ///
+    /// # Errors
+    /// A bare architecture, which has no rates.
+    pub fn new(target: &GpuTarget) -> Result<SimDevice, TargetError> {
+        Ok(SimDevice {
+            rates: *target.rates()?,
+            target: target.clone(),
+            budget: DEFAULT_BUDGET,
+        })
+    }
+
+    /// Simulates at most about so many warp instructions of a launch (but at least five waves of resident blocks), and
+    /// extrapolates the rest.
+    pub fn with_budget(mut self, warp_instructions: u64) -> SimDevice {
+        self.budget = warp_instructions;
+        self
+    }
+
+    /// The device that is simulated.
+    pub fn target(&self) -> &GpuTarget {
+        &self.target
+    }
+
+    /// Simulates a launch. The arguments stay as they are.
+    ///
+    /// # Errors
+    /// Text that is no PTX, an instruction that is not known, arguments or a launch that do not fit, a fault of the
+    /// kernel.
+    pub fn simulate(&self, kernel: &Kernel, args: &[ArgBuffer]) -> Result<TimingReport, EmulatorError> {
+        let program = Program::new(Arc::new(crate::ptx::parse(&kernel.ptx)?), &kernel.entry)?;
+        let (launch, memory) = prepare(&program, kernel, args)?;
+        check_launch(&program, &launch)?;
+        let liveness = Liveness::of(&program);
+        let (registers, occupancy) = self.occupancy(&program, &launch, &liveness)?;
+        let index = registers::RegisterIndex::of(&program);
+        let timed = lowering::lower(&program, &liveness, &index, &self.rates);
+        let sm_count = u64::from(self.rates.sm_count);
+        let blocks = launch.blocks().div_ceil(sm_count);
+        let resident = u64::from(occupancy.blocks_per_sm).min(blocks);
+        let work = sm::Work {
+            program: &program,
+            timed: &timed,
+            index,
+            launch: &launch,
+            memory: &memory,
+            rates: &self.rates,
+            sub_cores: self.target.limits.sub_cores_per_sm.max(1),
+            blocks,
+            resident,
+            stride: sm_count,
+            budget: self.budget,
+        };
+        let outcome = sm::simulate(work)?;
+        let simulated = outcome.block_ends.len() as u64;
+        let sm_clocks = extrapolate(&outcome, blocks, resident);
+        let scale = launch.blocks() as f64 / simulated as f64;
+        let written = outcome.written.bytes_of_launch(scale, &memory) - f64::from(self.rates.l2_bytes);
+        let dram_bytes = outcome.read.bytes_of_launch(scale, &memory) + written.max(0.0);
+        let dram_clocks = dram_bytes / self.rates.dram_bytes_per_clk();
+        let clocks = sm_clocks.max(dram_clocks);
+        let sub_cores = f64::from(work.sub_cores);
+        let busy = |clk: f64, units: f64| clk / (outcome.end * units);
+        Ok(TimingReport {
+            time_us: 1e6 * (self.rates.launch_overhead_s + clocks / self.rates.clock_hz),
+            device: format!("sim:{}", self.target.name),
+            clocks,
+            bound: if dram_clocks > sm_clocks {
+                Bound::Dram
+            } else {
+                Bound::Sm
+            },
+            registers_estimate: registers,
+            occupancy,
+            blocks_on_busiest_sm: blocks,
+            blocks_simulated: simulated,
+            warp_instructions: outcome.warp_instructions,
+            stalls: shares(&outcome.stalls),
+            utilization: Utilization {
+                tensor: busy(outcome.tensor_busy, sub_cores),
+                shared_pipe: busy(outcome.shared_busy, 1.0),
+                memory_port: busy(outcome.port_busy, 1.0),
+                issue_slots: busy(outcome.issued, sub_cores),
+            },
+            dram_bytes,
+        })
+    }
+
+    /// Registers of a thread and resident blocks. Where the estimate alone keeps a block from fitting, the assembler
+    /// would have spilled (it knows the block's extents from `.reqntid` or `.maxntid`): then the most that fits.
+    fn occupancy(
+        &self,
+        program: &Program,
+        launch: &Launch,
+        liveness: &Liveness,
+    ) -> Result<(u32, Occupancy), EmulatorError> {
+        let limits = &self.target.limits;
+        let threads = launch.threads() as u32;
+        let shared = program.dynamic_shared_offset + launch.dynamic_shared_bytes;
+        let mut registers = liveness.registers_estimate(limits.registers_per_thread);
+        let mut found = occupancy(limits, threads, registers, shared);
+        while found.blocks_per_sm == 0 && found.limiter == Limiter::Registers && registers > 1 {
+            registers -= 1;
+            found = occupancy(limits, threads, registers, shared);
+        }
+        if found.blocks_per_sm == 0 {
+            return Err(EmulatorError::BadLaunch {
+                message: format!(
+                    "no SM of {} holds a block of {threads} threads and {shared} bytes of shared memory; it allows a \
+                     block {} threads and {} bytes",
+                    self.target.name, limits.threads_per_block, limits.shared_bytes_per_block
+                ),
+            });
+        }
+        Ok((registers, found))
+    }
+}
+
+impl Device for SimDevice {
+    fn source(&self) -> TimeSource {
+        TimeSource::Simulated {
+            device: self.target.name.clone(),
+        }
+    }
+
+    /// One sample: a simulation always gives the same. The arguments stay as they are.
+    fn time(
+        &self,
+        kernel: &Kernel,
+        args: &mut [ArgBuffer],
+        _options: &TimingOptions,
+    ) -> Result<Measurement, DeviceError> {
+        let report = self.simulate(kernel, args)?;
+        Ok(Measurement {
+            samples_us: vec![report.time_us],
+            source: self.source(),
+        })
+    }
+}
+
+/// Clocks for all blocks of an SM. Those that were not simulated are whole waves, each of which takes as long as the
+/// last waves before the tail did.
+fn extrapolate(outcome: &sm::Outcome, blocks: u64, resident: u64) -> f64 {
+    let ends = &outcome.block_ends;
+    let (simulated, resident) = (ends.len(), resident as usize);
+    let missing_waves = (blocks - simulated as u64) as f64 / resident as f64;
+    if missing_waves == 0.0 {
+        return outcome.end;
+    }
+    let end_of = |waves: usize| ends[simulated - 1 - waves * resident];
+    let wave = 0.5 * (end_of(1) - end_of(3));
+    outcome.end + missing_waves * wave
+}
+
+fn shares(stalls: &[f64; Stall::ALL.len()]) -> BTreeMap<Stall, f64> {
+    let total: f64 = stalls.iter().sum();
+    Stall::ALL
+        .into_iter()
+        .zip(stalls)
+        .filter(|(_, clk)| **clk > 0.0)
+        .map(|(stall, clk)| (stall, clk / total))
+        .collect()
+}

@@ -1,0 +1,596 @@
+//! One SM, event by event: the warp that can issue earliest steps next, so that warps interleave as they would in time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use alcop_spec::Rates;
+
+use super::lowering::{Timed, Unit};
+use super::registers::RegisterIndex;
+use super::report::Stall;
+use super::traffic::{SECTOR_BYTES, Sectors, WavefrontCache, sectors};
+use super::units::{Groups, Pipe, SubCore};
+use crate::emulator::{Effect, EmulatorError, GlobalMemory, Launch, Machine, Program, Release, Step, WarpState};
+use crate::ptx::Space;
+
+/// Warp instructions that a block may make, as in the emulator.
+const STEP_LIMIT: u64 = 100_000_000;
+
+/// Bytes of a wavefront: 32 banks of 4 bytes (CUDA C++ Programming Guide, "Shared Memory").
+const WAVEFRONT_BYTES: f64 = 128.0;
+
+/// What is simulated.
+#[derive(Clone, Copy)]
+pub(super) struct Work<'p> {
+    pub program: &'p Program,
+    pub timed: &'p [Timed],
+    pub index: RegisterIndex,
+    pub launch: &'p Launch,
+    pub memory: &'p GlobalMemory,
+    pub rates: &'p Rates,
+    pub sub_cores: u32,
+    /// Blocks that the SM runs, and how many at a time.
+    pub blocks: u64,
+    pub resident: u64,
+    /// Every `stride`-th block of the grid is this SM's.
+    pub stride: u64,
+    /// Warp instructions beyond which the rest is extrapolated.
+    pub budget: u64,
+}
+
+/// What a simulation gives.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    /// Ends of the simulated blocks, ascending.
+    pub block_ends: Vec<f64>,
+    /// When the last block has ended and its stores are out.
+    pub end: f64,
+    pub warp_instructions: u64,
+    /// Warp time by reason, in the order of [`Stall::ALL`].
+    pub stalls: [f64; Stall::ALL.len()],
+    pub issued: f64,
+    pub tensor_busy: f64,
+    pub shared_busy: f64,
+    pub port_busy: f64,
+    pub read: Sectors,
+    pub written: Sectors,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    /// Can issue the instruction at `pc` from `ready` on.
+    Ready {
+        pc: u32,
+    },
+    Barrier,
+    /// Waits until all groups before this one have arrived.
+    Copies {
+        bound: u64,
+    },
+    Exited,
+}
+
+struct Warp {
+    /// Number over all blocks: older warps have smaller ones.
+    age: u64,
+    /// Resident block, and warp of it.
+    slot: usize,
+    warp: usize,
+    sub_core: usize,
+    state: State,
+    /// From here on the time until the next issue is a stall.
+    since: f64,
+    /// When the operands of the next instruction are there, and what it waits for until then.
+    ready: f64,
+    stall: Stall,
+    /// When each register is there, and what brings it.
+    registers: Vec<(f64, Stall)>,
+    groups: Groups,
+}
+
+/// A `cp.async` arrives at the SM and is written to shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Arrival {
+    /// The time, as bits: times are not negative, so that bits have the order of the numbers.
+    time: u64,
+    /// Serial number, so that the order is total.
+    serial: u64,
+    age: u64,
+    at: usize,
+    group: u64,
+    wavefronts: u32,
+}
+
+struct Sm<'p> {
+    work: Work<'p>,
+    machines: Vec<Machine<'p>>,
+    warps: Vec<Warp>,
+    sub_cores: Vec<SubCore>,
+    shared: Pipe,
+    port: Pipe,
+    arrivals: BinaryHeap<Reverse<Arrival>>,
+    serial: u64,
+    wavefronts: Vec<WavefrontCache>,
+    scratch: Vec<u64>,
+    /// Blocks started, and blocks to start.
+    started: u64,
+    to_start: u64,
+    ages: u64,
+    outcome: Outcome,
+}
+
+/// Runs the SM's blocks, or as many of them as show the steady state.
+///
+/// # Errors
+/// A fault of the kernel, a deadlock, a kernel that does not end.
+pub(super) fn simulate(work: Work<'_>) -> Result<Outcome, EmulatorError> {
+    let mut sm = Sm {
+        work,
+        machines: Vec::new(),
+        warps: Vec::new(),
+        sub_cores: (0..work.sub_cores).map(|_| SubCore::new(work.rates)).collect(),
+        shared: Pipe::default(),
+        port: Pipe::default(),
+        arrivals: BinaryHeap::new(),
+        serial: 0,
+        wavefronts: vec![WavefrontCache::new(); work.program.code.len()],
+        scratch: Vec::new(),
+        started: 0,
+        to_start: work.blocks,
+        ages: 0,
+        outcome: Outcome {
+            block_ends: Vec::new(),
+            end: 0.0,
+            warp_instructions: 0,
+            stalls: [0.0; Stall::ALL.len()],
+            issued: 0.0,
+            tensor_busy: 0.0,
+            shared_busy: 0.0,
+            port_busy: 0.0,
+            read: Sectors::default(),
+            written: Sectors::default(),
+        },
+    };
+    for slot in 0..work.resident.min(work.blocks) as usize {
+        sm.start_block(slot, 0.0)?;
+    }
+    sm.run()?;
+    Ok(sm.finish())
+}
+
+impl<'p> Sm<'p> {
+    fn run(&mut self) -> Result<(), EmulatorError> {
+        loop {
+            let next = self.next_issue();
+            let arrival = self
+                .arrivals
+                .peek()
+                .map(|Reverse(arrival)| f64::from_bits(arrival.time));
+            match (next, arrival) {
+                // An arrival frees warps and takes the shared-memory pipe: those of the same time come first.
+                (Some((issue, _)), Some(arrival)) if arrival <= issue => self.arrive()?,
+                (Some((issue, at)), _) => self.issue(at, issue)?,
+                (None, Some(_)) => self.arrive()?,
+                (None, None) => break,
+            }
+        }
+        match self.machines.iter().find(|machine| !machine.finished()) {
+            None => Ok(()),
+            Some(machine) => Err(EmulatorError::Deadlock {
+                block: machine.last_step().block,
+                waiting: machine.waiting(),
+            }),
+        }
+    }
+
+    fn finish(mut self) -> Outcome {
+        for machine in &self.machines {
+            self.outcome.warp_instructions += machine.steps();
+        }
+        let last = self.outcome.block_ends.last().copied().unwrap_or(0.0);
+        self.outcome.end = last.max(self.port.free);
+        self.outcome.issued = self.sub_cores.iter().map(|sub_core| sub_core.issued).sum();
+        self.outcome.tensor_busy = self.sub_cores.iter().map(|sub_core| sub_core.tensor_busy).sum();
+        self.outcome.shared_busy = self.shared.busy;
+        self.outcome.port_busy = self.port.busy;
+        self.outcome
+    }
+
+    /// The warp that can issue first, and when. At the same time a sub-core prefers the warp that issued last, then
+    /// the oldest (greedy then oldest: Rogers, O'Connor, Aamodt, MICRO 2012).
+    fn next_issue(&self) -> Option<(f64, usize)> {
+        let mut best: Option<(f64, bool, u64, usize)> = None;
+        for (at, warp) in self.warps.iter().enumerate() {
+            let State::Ready { pc } = warp.state else { continue };
+            let sub_core = &self.sub_cores[warp.sub_core];
+            let unit = self
+                .work
+                .timed
+                .get(pc as usize)
+                .map_or(Unit::Control, |timed| timed.unit);
+            let time = warp.ready.max(sub_core.next_issue).max(sub_core.free(unit).0);
+            let other = sub_core.last_warp != Some(warp.age);
+            let better = match best {
+                None => true,
+                Some((best_time, best_other, best_age, _)) => {
+                    time < best_time || (time == best_time && (other, warp.age) < (best_other, best_age))
+                }
+            };
+            if better {
+                best = Some((time, other, warp.age, at));
+            }
+        }
+        best.map(|(time, _, _, at)| (time, at))
+    }
+
+    /// Puts the next block in a slot. Its warps go to the sub-cores with the fewest, in turn.
+    fn start_block(&mut self, slot: usize, time: f64) -> Result<(), EmulatorError> {
+        let work = self.work;
+        let block = work.launch.block_at(self.started * work.stride);
+        self.started += 1;
+        let machine = Machine::new(work.program, work.launch, work.memory, block, false);
+        let warps = machine.warps();
+        if slot == self.machines.len() {
+            self.machines.push(machine);
+        } else {
+            self.outcome.warp_instructions += self.machines[slot].steps();
+            self.machines[slot] = machine;
+        }
+        for warp in 0..warps {
+            let fewest = (0..self.sub_cores.len()).min_by_key(|&at| (self.sub_cores[at].warps, at));
+            let sub_core = fewest.unwrap_or(0);
+            self.sub_cores[sub_core].warps += 1;
+            let fresh = Warp {
+                age: self.ages,
+                slot,
+                warp,
+                sub_core,
+                state: State::Ready { pc: 0 },
+                since: time,
+                ready: time,
+                stall: Stall::Issue,
+                registers: vec![(0.0, Stall::ArithmeticData); work.index.count()],
+                groups: Groups::default(),
+            };
+            self.ages += 1;
+            let at = slot * warps + warp;
+            if at == self.warps.len() {
+                self.warps.push(fresh);
+            } else {
+                self.warps[at] = fresh;
+            }
+        }
+        for at in slot * warps..(slot + 1) * warps {
+            self.look_ahead(at, time, Stall::IssueSlot)?;
+        }
+        Ok(())
+    }
+
+    /// Executes what costs nothing, and finds out when a warp's next instruction has its operands. It waits at least
+    /// until `from`, for the reason `stall`.
+    fn look_ahead(&mut self, at: usize, from: f64, stall: Stall) -> Result<(), EmulatorError> {
+        let work = self.work;
+        let warp = &mut self.warps[at];
+        let machine = &mut self.machines[warp.slot];
+        loop {
+            let pc = match machine.state(warp.warp) {
+                WarpState::Ready { pc, .. } => pc,
+                WarpState::AtBarrier { .. } => {
+                    warp.state = State::Barrier;
+                    return Ok(());
+                }
+                WarpState::Exited => {
+                    warp.state = State::Exited;
+                    return Ok(());
+                }
+            };
+            (warp.ready, warp.stall) = (from, stall);
+            let Some(timed) = work.timed.get(pc as usize) else {
+                // Behind the last instruction the threads end: as an exit.
+                warp.state = State::Ready { pc };
+                return Ok(());
+            };
+            let mut operands = (0.0, Stall::ArithmeticData);
+            for &reg in &timed.reads {
+                let operand = warp.registers[reg as usize];
+                if operand.0 > operands.0 {
+                    operands = operand;
+                }
+            }
+            if timed.unit != Unit::Nothing {
+                if operands.0 > warp.ready {
+                    (warp.ready, warp.stall) = operands;
+                }
+                warp.state = State::Ready { pc };
+                return Ok(());
+            }
+            check_steps(machine)?;
+            if timed.needed {
+                machine.step(warp.warp)?;
+            } else {
+                machine.step_without_values(warp.warp)?;
+            }
+            // A name for something: there when that is there.
+            for &reg in &timed.writes {
+                warp.registers[reg as usize] = operands;
+            }
+        }
+    }
+
+    /// The first copy in flight arrives.
+    fn arrive(&mut self) -> Result<(), EmulatorError> {
+        let Some(Reverse(arrival)) = self.arrivals.pop() else {
+            return Ok(());
+        };
+        let clk = f64::from(arrival.wavefronts) * self.wavefront_clk();
+        let written = self.shared.serve(f64::from_bits(arrival.time), clk) + clk;
+        let warp = &mut self.warps[arrival.at];
+        if warp.age != arrival.age {
+            return Ok(()); // its block has ended without waiting
+        }
+        warp.groups.arrive(arrival.group, written);
+        if let State::Copies { bound } = warp.state
+            && let Some(arrived) = warp.groups.arrived_before(bound)
+        {
+            let from = warp.since.max(arrived);
+            self.look_ahead(arrival.at, from, Stall::Copies)?;
+        }
+        Ok(())
+    }
+
+    fn wavefront_clk(&self) -> f64 {
+        WAVEFRONT_BYTES / self.work.rates.shared_bytes_per_clk
+    }
+
+    fn account(&mut self, at: usize, issue: f64, unit: Unit, slots: f64) {
+        let warp = &self.warps[at];
+        let (free, busy) = self.sub_cores[warp.sub_core].free(unit);
+        let ready = warp.ready.max(warp.since).min(issue);
+        let unit_free = free.max(ready).min(issue);
+        let stalls = &mut self.outcome.stalls;
+        stalls[warp.stall as usize] += ready - warp.since;
+        stalls[busy as usize] += unit_free - ready;
+        stalls[Stall::IssueSlot as usize] += issue - unit_free;
+        stalls[Stall::Issue as usize] += slots;
+    }
+
+    /// Issues a warp's next instruction.
+    fn issue(&mut self, at: usize, issue: f64) -> Result<(), EmulatorError> {
+        let work = self.work;
+        let State::Ready { pc } = self.warps[at].state else {
+            return Ok(());
+        };
+        let timed = work.timed.get(pc as usize);
+        let (unit, slots) = timed.map_or((Unit::Control, 1.0), |timed| (timed.unit, f64::from(timed.slots)));
+        let interval = timed.map_or(0.0, |timed| timed.interval_clk);
+        // The time from the first machine instruction of this one to the warp's next one.
+        let span = slots.max(1.0 + (slots - 1.0) * interval);
+        self.account(at, issue, unit, span);
+        let (slot, index) = (self.warps[at].slot, self.warps[at].warp);
+        let machine = &mut self.machines[slot];
+        check_steps(machine)?;
+        let needed = timed.is_none_or(|timed| timed.needed);
+        if needed {
+            machine.step(index)?;
+        } else {
+            machine.step_without_values(index)?;
+        }
+        let warp = &mut self.warps[at];
+        warp.since = issue + span;
+        let sub_core = &mut self.sub_cores[warp.sub_core];
+        sub_core.next_issue = issue + slots;
+        sub_core.issued += slots;
+        sub_core.last_warp = Some(warp.age);
+        sub_core.occupy(unit, issue, slots * interval);
+
+        let (mut from, mut stall) = (issue + span, Stall::IssueSlot);
+        let step = self.machines[slot].last_step();
+        let (effect, released, exited) = (step.effect, step.released, step.exited);
+        if let Some(timed) = timed {
+            let executed = step.executed != 0;
+            let result = if unit == Unit::LoadStore {
+                self.access(at, pc, timed, issue)
+            } else {
+                issue + (slots - 1.0) * interval + timed.latency_clk
+            };
+            if executed {
+                let warp = &mut self.warps[at];
+                for &reg in &timed.writes {
+                    warp.registers[reg as usize] = (result, timed.stall);
+                }
+            }
+        }
+        match effect {
+            Effect::AsyncCopy { .. } if needed => self.machines[slot].land_all(index),
+            Effect::Commit => self.warps[at].groups.commit(),
+            Effect::Wait { groups, uncommitted } => {
+                let warp = &mut self.warps[at];
+                let bound = warp.groups.bound(groups, uncommitted);
+                match warp.groups.arrived_before(bound) {
+                    None => {
+                        warp.state = State::Copies { bound };
+                        return Ok(());
+                    }
+                    Some(arrived) if arrived > from => (from, stall) = (arrived, Stall::Copies),
+                    Some(_) => {}
+                }
+            }
+            Effect::Branch { taken } if taken != 0 => {
+                (from, stall) = (issue + work.rates.branch_clk.max(1.0), Stall::Branch);
+            }
+            _ => {}
+        }
+        let waited = matches!(effect, Effect::Barrier { waits: true, .. });
+        if let Some(release) = released {
+            self.release(slot, release, issue, waited.then_some(at))?;
+        }
+        if exited {
+            self.warps[at].state = State::Exited;
+            return self.end_block(slot, issue + 1.0);
+        }
+        if !(waited && released.is_some()) {
+            self.look_ahead(at, from, stall)?;
+        }
+        Ok(())
+    }
+
+    /// Lets the warps of a barrier that is complete go on.
+    fn release(&mut self, slot: usize, release: Release, time: f64, last: Option<usize>) -> Result<(), EmulatorError> {
+        for at in 0..self.warps.len() {
+            let warp = &self.warps[at];
+            let takes_part = warp.slot == slot && (release.warps >> warp.warp) & 1 == 1;
+            if takes_part && (warp.state == State::Barrier || last == Some(at)) {
+                let from = (time + self.work.rates.barrier_clk).max(warp.since);
+                self.look_ahead(at, from, Stall::Barrier)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a memory instruction on its way; when its result is there.
+    fn access(&mut self, at: usize, pc: u32, timed: &Timed, issue: f64) -> f64 {
+        let (rates, wavefront_clk) = (self.work.rates, self.wavefront_clk());
+        let warp = &mut self.warps[at];
+        let sub_core = &mut self.sub_cores[warp.sub_core];
+        let step: &Step = self.machines[warp.slot].last_step();
+        let mask = step.executed;
+        let start = sub_core.ldst_start(issue);
+        if mask == 0 {
+            return issue;
+        }
+        // Through shared memory: so many wavefronts, and the latency of an access of `fewest`.
+        let mut through_shared = |wavefronts: u32, fewest: u32, latency: f64| {
+            let start = self.shared.serve(start, f64::from(wavefronts) * wavefront_clk);
+            sub_core.leave_queue(start, timed.interval_clk);
+            start + latency + (f64::from(wavefronts) - f64::from(fewest)) * wavefront_clk
+        };
+        let cache = &mut self.wavefronts[pc as usize];
+        let (space, bytes, stores) = match step.effect {
+            Effect::Load { space, bytes } => (space, bytes, false),
+            Effect::Store { space, bytes } => (space, bytes, true),
+            Effect::Atomic { space, bytes } => (space, bytes, false),
+            Effect::MatrixLoad { matrices } | Effect::MatrixStore { matrices } => {
+                let rows = if matrices == 4 { !0 } else { (1 << (8 * matrices)) - 1 };
+                let wavefronts = cache.wavefronts(&step.addresses, rows, 16);
+                return through_shared(wavefronts, 4, rates.ldmatrix_x4_latency_clk);
+            }
+            Effect::AsyncCopy { bytes } => {
+                let wavefronts = cache.wavefronts(&step.addresses, mask, bytes);
+                sub_core.leave_queue(start, timed.interval_clk);
+                let reading = (0..32).fold(0, |reading, lane| {
+                    reading | (u32::from(step.source_bytes[lane] > 0) << lane)
+                });
+                sectors(&step.sources, mask & reading, bytes, &mut self.scratch);
+                let brought = if self.scratch.is_empty() {
+                    start // zeros only
+                } else {
+                    bring(&mut self.port, &mut self.outcome.read, &self.scratch, start, rates)
+                };
+                let arrival = Arrival {
+                    time: (brought + rates.cp_async_extra_clk).to_bits(),
+                    serial: self.serial,
+                    age: warp.age,
+                    at,
+                    group: warp.groups.issue(),
+                    wavefronts,
+                };
+                self.serial += 1;
+                self.arrivals.push(Reverse(arrival));
+                return start;
+            }
+            // A shuffle: one row of lanes through the crossbar of shared memory.
+            _ => return through_shared(1, 1, rates.shared_latency_clk),
+        };
+        match space {
+            Space::Shared => {
+                let wavefronts = cache.wavefronts(&step.addresses, mask, bytes);
+                through_shared(wavefronts, 1, rates.shared_latency_clk)
+            }
+            // Interleaved by lane, in the first-level cache, which is the same memory as shared memory.
+            Space::Local => {
+                let wavefronts = (mask.count_ones() * bytes).div_ceil(WAVEFRONT_BYTES as u32);
+                through_shared(wavefronts, 1, rates.shared_latency_clk)
+            }
+            Space::Param => issue,
+            Space::Global | Space::Const | Space::Generic => {
+                sub_core.leave_queue(start, timed.interval_clk);
+                sectors(&step.addresses, mask, bytes, &mut self.scratch);
+                if stores {
+                    for &sector in &self.scratch {
+                        self.outcome.written.touch(sector);
+                    }
+                    self.port.serve(start, transfer_clk(self.scratch.len(), rates));
+                    start
+                } else {
+                    bring(&mut self.port, &mut self.outcome.read, &self.scratch, start, rates)
+                }
+            }
+        }
+    }
+
+    fn end_block(&mut self, slot: usize, time: f64) -> Result<(), EmulatorError> {
+        if !self.machines[slot].finished() {
+            return Ok(());
+        }
+        self.outcome.block_ends.push(time);
+        for warp in self.warps.iter().filter(|warp| warp.slot == slot) {
+            self.sub_cores[warp.sub_core].warps -= 1;
+        }
+        if self.outcome.block_ends.len() as u64 == self.work.resident && self.to_start == self.work.blocks {
+            self.decide_extent();
+        }
+        if self.started < self.to_start {
+            self.start_block(slot, time)?;
+        }
+        Ok(())
+    }
+
+    /// After the first wave: whether all blocks are simulated, or so many that the rest is whole waves in the steady
+    /// state. See [`super::extrapolate`].
+    fn decide_extent(&mut self) {
+        let Work {
+            blocks,
+            resident,
+            budget,
+            ..
+        } = self.work;
+        let steps = self.outcome.warp_instructions + self.machines.iter().map(Machine::steps).sum::<u64>();
+        let per_block = (steps / resident).max(1);
+        let affordable = (budget / per_block)
+            .max(super::FEWEST_WAVES * resident)
+            .max(self.started);
+        if affordable < blocks {
+            self.to_start = blocks - (blocks - affordable) / resident * resident;
+        }
+    }
+}
+
+fn check_steps(machine: &Machine<'_>) -> Result<(), EmulatorError> {
+    if machine.steps() < STEP_LIMIT {
+        return Ok(());
+    }
+    let last = machine.last_step();
+    Err(EmulatorError::StepLimit {
+        block: last.block,
+        steps: machine.steps(),
+        limit: STEP_LIMIT,
+        at: Box::new(machine.at(last.pc, last.warp, 0)),
+    })
+}
+
+fn transfer_clk(sectors: usize, rates: &Rates) -> f64 {
+    (sectors as u64 * SECTOR_BYTES) as f64 / rates.l2_bytes_per_clk_per_sm
+}
+
+/// Brings sectors to the SM; when the last one is there. What no block of this SM has touched comes from DRAM.
+fn bring(port: &mut Pipe, read: &mut Sectors, sectors: &[u64], start: f64, rates: &Rates) -> f64 {
+    // Every sector counts as touched now, hence no short-circuit.
+    let fresh = sectors.iter().fold(false, |fresh, &sector| read.touch(sector) | fresh);
+    let latency = if fresh {
+        rates.dram_latency_clk
+    } else {
+        rates.l2_latency_clk()
+    };
+    let clk = transfer_clk(sectors.len(), rates);
+    port.serve(start, clk) + clk + latency
+}
