@@ -237,8 +237,11 @@ impl<'c> Emitter<'_, 'c> {
         let inits = vec![zero; pieces as usize];
         let bounds = [0, self.mm.k as i64, i64::from(schedule.block_k())].map(|bound| b.index(bound));
         let sums = at(b, CHUNK_LOOP).for_loop(bounds[0], bounds[1], bounds[2], &inits, |body, k, sums| {
-            for copies in &copies {
-                emit_copies(&at(body, copies.statement), copies, k);
+            // All loads, then all stores: without a pipeline their latencies at least overlap each other.
+            let loads = |copies: &Copies<'c>| emit_piece_loads(&at(body, copies.statement), copies, k);
+            let pieces: Vec<Vec<Value<'c>>> = copies.iter().map(loads).collect();
+            for (copies, pieces) in copies.iter().zip(&pieces) {
+                emit_piece_stores(&at(body, copies.statement), copies, pieces);
             }
             at(body, FILLED_BARRIER).op("gpu.barrier").build();
             let steps = at(body, STEP_LOOP);
@@ -371,31 +374,36 @@ impl<'c> Emitter<'_, 'c> {
     }
 }
 
-fn emit_copies<'c>(b: &Builder<'c>, copies: &Copies<'c>, k: Value<'c>) {
+/// Loads this thread's pieces of a chunk from global memory.
+fn emit_piece_loads<'c>(b: &Builder<'c>, copies: &Copies<'c>, k: Value<'c>) -> Vec<Value<'c>> {
     let context = b.context();
-    let piece = Type::vector(&[PIECE], Type::f16(context));
-    let aligned = alignment(context, i64::from(PIECE_BYTES));
     let [mut row, mut column] = copies.in_global;
     if copies.k_in_rows {
         row = b.add(row, k);
     } else {
         column = b.add(column, k);
     }
-    for number in 0..copies.count {
-        let down = number * copies.rows_apart;
+    let load = |number: i64| {
         let mut from = vec![copies.global];
         from.extend(copies.batch);
-        from.extend([plus(b, row, down), column]);
-        let loaded = b
-            .op("vector.load")
+        from.extend([plus(b, row, number * copies.rows_apart), column]);
+        b.op("vector.load")
             .operands(&from)
-            .attr("alignment", aligned)
-            .result(piece)
-            .value();
-        let to = [plus(b, copies.in_chunk[0], down), copies.in_chunk[1]];
+            .attr("alignment", alignment(context, i64::from(PIECE_BYTES)))
+            .result(Type::vector(&[PIECE], Type::f16(context)))
+            .value()
+    };
+    (0..copies.count).map(load).collect()
+}
+
+/// Stores them to shared memory.
+fn emit_piece_stores<'c>(b: &Builder<'c>, copies: &Copies<'c>, pieces: &[Value<'c>]) {
+    let [row, column] = copies.in_chunk;
+    for (number, &piece) in (0..).zip(pieces) {
+        let row = plus(b, row, number * copies.rows_apart);
         b.op("vector.store")
-            .operands(&[loaded, copies.shared, to[0], to[1]])
-            .attr("alignment", aligned)
+            .operands(&[piece, copies.shared, row, column])
+            .attr("alignment", alignment(b.context(), i64::from(PIECE_BYTES)))
             .build();
     }
 }

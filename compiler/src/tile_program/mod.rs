@@ -3,8 +3,8 @@
 //! ```text
 //!  1  gpu.func @matmul(%A, %B, %C) workgroup(%As, %Bs) kernel {
 //!  2    scf.for %k = 0 to K step bk iter_args(accumulators) {
-//!  3      vector.load %A -> vector.store %As          // 16 bytes a thread and piece
-//!  4      vector.load %B -> vector.store %Bs
+//!  3      vector.load %A …  4  vector.load %B          // 16 bytes a thread and piece
+//!         vector.store %As …   vector.store %Bs
 //!  5      gpu.barrier
 //!  6      scf.for %ki = 0 to bk step 16 iter_args(accumulators) {
 //!  7        nvgpu.ldmatrix %As
