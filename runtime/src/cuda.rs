@@ -23,6 +23,12 @@ pub struct CudaDevice {
     pub capability: (u32, u32),
 }
 
+// SAFETY: the handles are names of driver objects, and the driver API may be called from any thread (CUDA Driver API,
+// "Context management"); `run` makes the context current on its own thread.
+unsafe impl Send for CudaDevice {}
+// SAFETY: as above; nothing behind a shared reference is changed.
+unsafe impl Sync for CudaDevice {}
+
 impl CudaDevice {
     /// The GPU with that number.
     ///

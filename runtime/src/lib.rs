@@ -4,7 +4,8 @@
 //! - [`emulator`]: runs a kernel without a GPU, step by step, and reports hazards and exact counts.
 //! - [`timing`]: times a kernel without a GPU, from the instructions that it executes.
 //! - [`launch`], [`npy`]: launch files and arguments, for any device.
-//! - [`mod@reference`]: f64 results of the operators with their error bounds.
+//! - [`mod@reference`]: f64 results of the operators with their error bounds; [`operands`]: what to run them on;
+//!   [`verify`]: whether a kernel computes its operator.
 //! - [`device`]: measurements and where they come from; [`cuda`]: a real GPU.
 //!
 //! This crate knows PTX, not MLIR, and links no LLVM.
@@ -14,9 +15,11 @@ pub mod device;
 pub mod emulator;
 pub mod launch;
 pub mod npy;
+pub mod operands;
 pub mod ptx;
 pub mod reference;
 pub mod timing;
+pub mod verify;
 
 pub use emulator::{Arrival, EmulateOptions, EmulationReport, EmulatorError, Hazard, HazardCode};
 pub use launch::{ArgBuffer, emulate};

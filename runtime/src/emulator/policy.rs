@@ -14,6 +14,17 @@ pub enum Arrival {
     Random,
 }
 
+impl Arrival {
+    /// The name on the command line and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Arrival::Earliest => "earliest",
+            Arrival::Latest => "latest",
+            Arrival::Random => "random",
+        }
+    }
+}
+
 impl std::str::FromStr for Arrival {
     type Err = String;
 

@@ -1,0 +1,86 @@
+//! Operands to run operators on: the same seed gives the same bytes on every machine.
+
+use alcop_spec::op::{DType, Matmul};
+use half::f16;
+
+/// What the elements are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Filling {
+    /// Whole numbers from −2 to 2: sums of up to 2²² products are exact in f32, so that a wrong element is wrong by a
+    /// whole number.
+    Integers,
+    /// Multiples of 2⁻¹⁰ between −1 and 1, which exercise rounding.
+    Fractions,
+}
+
+/// A and B of a matmul as it says they are stored, little endian.
+pub fn matmul_operands(op: &Matmul, filling: Filling, seed: u64) -> [Vec<u8>; 2] {
+    let elements = |[rows, columns]: [u64; 2]| op.batch * rows * columns;
+    [
+        fill(elements(op.a_shape()), op.dtype, filling, seed),
+        fill(elements(op.b_shape()), op.dtype, filling, !seed),
+    ]
+}
+
+fn fill(elements: u64, dtype: DType, filling: Filling, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut bytes = Vec::with_capacity((elements * dtype.bytes()) as usize);
+    for _ in 0..elements {
+        let bits = split_mix(&mut state) >> 40;
+        let value = match filling {
+            Filling::Integers => (bits % 5) as f32 - 2.0,
+            Filling::Fractions => (bits % 2047) as f32 / 1024.0 - 1023.0 / 1024.0,
+        };
+        match dtype {
+            DType::F16 => bytes.extend(f16::from_f32_const(value).to_le_bytes()),
+            DType::F32 => bytes.extend(value.to_le_bytes()),
+        }
+    }
+    bytes
+}
+
+/// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use alcop_spec::op::Layout;
+
+    use super::*;
+
+    #[test]
+    fn fillings_have_their_ranges_and_the_operands_their_sizes() {
+        let op = Matmul {
+            m: 24,
+            n: 40,
+            k: 100,
+            batch: 2,
+            dtype: DType::F16,
+            out_dtype: DType::F32,
+            layout: Layout::Tn,
+        };
+        for (filling, step, most) in [(Filling::Integers, 1.0, 2.0), (Filling::Fractions, 1.0 / 1024.0, 1.0)] {
+            let [a, b] = matmul_operands(&op, filling, 7);
+            assert_eq!((a.len(), b.len()), (2 * 24 * 100 * 2, 2 * 40 * 100 * 2));
+            assert_ne!(a[..100], b[..100]);
+            assert_eq!([a.clone(), b], matmul_operands(&op, filling, 7));
+            let values: Vec<f32> = a
+                .chunks_exact(2)
+                .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32_const())
+                .collect();
+            assert!(
+                values
+                    .iter()
+                    .all(|value| value.abs() <= most && (value / step).fract() == 0.0)
+            );
+            let mean = values.iter().sum::<f32>() / values.len() as f32;
+            assert!(mean.abs() < most / 10.0, "{mean}");
+        }
+    }
+}

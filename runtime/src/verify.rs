@@ -1,0 +1,468 @@
+//! Whether a kernel computes its operator: the PTX is executed in the emulator, hazards on, and compared with the f64
+//! reference.
+//!
+//! ```text
+//! integers, one arrival ------------> every element bit for bit
+//! fractions, each arrival in turn --> every element within γ(K)·Σ|a||b| + rounding, the same bits under all arrivals
+//! ```
+//!
+//! The output starts as not-a-number, so that an element that nobody writes shows; what lies outside of the blocks that
+//! ran must still be so afterwards.
+
+use std::sync::Arc;
+
+use alcop_spec::kernel::ArrayDType;
+use alcop_spec::op::{DType, Matmul};
+use alcop_spec::{Kernel, OpSpec};
+
+use crate::emulator::{Arrival, Counters, EmulateOptions, EmulatorError, Hazard, Program};
+use crate::launch::{ArgBuffer, emulate_program};
+use crate::operands::{Filling, matmul_operands};
+use crate::reference::{Mismatch, Region, Tolerance, compare_matmul};
+
+/// Which blocks are executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The blocks of [`sample_blocks`].
+    Sample,
+    /// All of them.
+    All,
+}
+
+/// Rows and columns of C that one block computes: block (x, y, z) has row x, column y of the tiles of product z.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OutputTile {
+    /// Rows.
+    pub rows: u32,
+    /// Columns.
+    pub columns: u32,
+}
+
+/// What was verified.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verification {
+    /// Blocks that ran; `None`: all.
+    pub blocks: Option<Vec<[u32; 3]>>,
+    /// Arrivals under which they ran.
+    pub arrivals: Vec<Arrival>,
+    /// Largest |c − ref| as a share of what is allowed; at most 1.
+    pub max_share: f64,
+    /// Counts of one run over these blocks.
+    pub counters: Counters,
+}
+
+/// Why a kernel did not pass.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// Accesses that nothing orders, or undefined values that reach a result.
+    #[error("{} under {arrival:?} arrival: {}", hazards.len(), describe(hazards))]
+    Hazards {
+        /// When copies landed.
+        arrival: Arrival,
+        /// What was found.
+        hazards: Vec<Hazard>,
+    },
+    /// An element that is not what the reference says.
+    #[error(
+        "{mismatches} of {elements} elements are wrong under {arrival:?} arrival of {filling:?}; the first: {first}"
+    )]
+    Wrong {
+        /// When copies landed.
+        arrival: Arrival,
+        /// The operands.
+        filling: Filling,
+        /// Elements that are off.
+        mismatches: u64,
+        /// Elements compared.
+        elements: u64,
+        /// The first of them.
+        first: Mismatch,
+    },
+    /// An element that belongs to no block that ran was written.
+    #[error("C[{batch}][{row}][{column}] was written, and belongs to no block that ran")]
+    Stray {
+        /// Index of the product.
+        batch: u64,
+        /// Row in C.
+        row: u64,
+        /// Column in C.
+        column: u64,
+    },
+    /// The result depends on when copies land.
+    #[error("results differ between {one:?} and {other:?} arrival, first at byte {byte} of C")]
+    ArrivalMatters {
+        /// One arrival.
+        one: Arrival,
+        /// The other.
+        other: Arrival,
+        /// The first byte that differs.
+        byte: usize,
+    },
+    /// The kernel could not be run.
+    #[error(transparent)]
+    Emulator(#[from] EmulatorError),
+}
+
+fn describe(hazards: &[Hazard]) -> String {
+    hazards.first().map_or_else(String::new, |hazard| {
+        format!(
+            "hazard(s), the first: {} at PTX line {} (block {:?}, warp {}, lane {}): {}",
+            hazard.code.name(),
+            hazard.line,
+            hazard.block,
+            hazard.warp,
+            hazard.lane,
+            hazard.second.text
+        )
+    })
+}
+
+/// Verifies kernels of one operator; the operands are made once.
+#[derive(Clone, Debug)]
+pub struct Verifier {
+    op: Matmul,
+    integers: [Vec<u8>; 2],
+    fractions: [Vec<u8>; 2],
+}
+
+/// Seed of the operands and of random arrival.
+const SEED: u64 = 1;
+
+impl Verifier {
+    /// For kernels whose arguments are A, B and C.
+    pub fn new(op: &OpSpec) -> Verifier {
+        let OpSpec::Matmul(op) = *op;
+        Verifier {
+            op,
+            integers: matmul_operands(&op, Filling::Integers, SEED),
+            fractions: matmul_operands(&op, Filling::Fractions, SEED),
+        }
+    }
+
+    /// Runs a kernel under each arrival (at least one) and compares what it leaves in C.
+    ///
+    /// # Errors
+    /// See [`VerifyError`]; the first that is found.
+    pub fn verify(
+        &self,
+        kernel: &Kernel,
+        tile: OutputTile,
+        scope: Scope,
+        arrivals: &[Arrival],
+    ) -> Result<Verification, VerifyError> {
+        let program = Program::new(
+            Arc::new(crate::ptx::parse(&kernel.ptx).map_err(EmulatorError::from)?),
+            &kernel.entry,
+        )?;
+        let blocks = match scope {
+            Scope::Sample => Some(sample_blocks(kernel.grid)),
+            Scope::All => None,
+        };
+        let regions: Option<Vec<Region>> = blocks
+            .as_ref()
+            .map(|blocks| blocks.iter().map(|&block| region(tile, block)).collect());
+        let run = |filling: Filling, arrival: Arrival| self.run(&program, kernel, blocks.clone(), filling, arrival);
+        let first_arrival = arrivals.first().copied().unwrap_or(Arrival::Latest);
+
+        let (c, _) = run(Filling::Integers, first_arrival)?;
+        self.compare(&c, regions.as_deref(), Filling::Integers, first_arrival)?;
+        let (reference, counters) = run(Filling::Fractions, first_arrival)?;
+        let max_share = self.compare(&reference, regions.as_deref(), Filling::Fractions, first_arrival)?;
+        for &arrival in arrivals.iter().skip(1) {
+            let (c, _) = run(Filling::Fractions, arrival)?;
+            if let Some(byte) = c.iter().zip(&reference).position(|(one, other)| one != other) {
+                let (one, other) = (first_arrival, arrival);
+                return Err(VerifyError::ArrivalMatters { one, other, byte });
+            }
+        }
+        Ok(Verification {
+            blocks,
+            arrivals: if arrivals.is_empty() {
+                vec![first_arrival]
+            } else {
+                arrivals.to_vec()
+            },
+            max_share,
+            counters,
+        })
+    }
+
+    fn operands(&self, filling: Filling) -> &[Vec<u8>; 2] {
+        match filling {
+            Filling::Integers => &self.integers,
+            Filling::Fractions => &self.fractions,
+        }
+    }
+
+    /// C after one run.
+    fn run(
+        &self,
+        program: &Program,
+        kernel: &Kernel,
+        blocks: Option<Vec<[u32; 3]>>,
+        filling: Filling,
+        arrival: Arrival,
+    ) -> Result<(Vec<u8>, Counters), VerifyError> {
+        let input = |bytes: &Vec<u8>| ArgBuffer::Array {
+            dtype: array_dtype(self.op.dtype),
+            bytes: bytes.clone(),
+        };
+        let [a, b] = self.operands(filling);
+        let elements = self.op.batch * self.op.m * self.op.n;
+        let c = ArgBuffer::poisoned(array_dtype(self.op.out_dtype), elements as usize);
+        let mut args = [input(a), input(b), c];
+        let options = EmulateOptions {
+            arrival,
+            seed: SEED,
+            blocks,
+            ..EmulateOptions::default()
+        };
+        let report = emulate_program(program, kernel, &mut args, &options)?;
+        if !report.hazards.is_empty() {
+            let hazards = report.hazards;
+            return Err(VerifyError::Hazards { arrival, hazards });
+        }
+        let [_, _, c] = args;
+        let ArgBuffer::Array { bytes, .. } = c else {
+            unreachable!("made as an array above")
+        };
+        Ok((bytes, report.counters))
+    }
+
+    /// The largest error as a share of what is allowed.
+    fn compare(
+        &self,
+        c: &[u8],
+        regions: Option<&[Region]>,
+        filling: Filling,
+        arrival: Arrival,
+    ) -> Result<f64, VerifyError> {
+        let tolerance = match filling {
+            Filling::Integers => Tolerance::Exact,
+            Filling::Fractions => Tolerance::Bound,
+        };
+        let [a, b] = self.operands(filling);
+        let compared = compare_matmul(&self.op, a, b, c, regions, tolerance).expect("operands of the operator's sizes");
+        if let Some(first) = compared.first_mismatch {
+            return Err(VerifyError::Wrong {
+                arrival,
+                filling,
+                mismatches: compared.mismatches,
+                elements: compared.elements,
+                first,
+            });
+        }
+        if let Some(regions) = regions {
+            self.untouched(c, regions)?;
+        }
+        Ok(compared.max_share)
+    }
+
+    /// What no block that ran owns must be as it was.
+    fn untouched(&self, c: &[u8], regions: &[Region]) -> Result<(), VerifyError> {
+        let row_bytes = (self.op.n * self.op.out_dtype.bytes()) as usize;
+        for (index, bytes) in c.chunks_exact(row_bytes).enumerate() {
+            let (batch, row) = (index as u64 / self.op.m, index as u64 % self.op.m);
+            let mut owned: Vec<(u64, u64)> = regions
+                .iter()
+                .filter(|region| region.batch == batch && (region.row..region.row + region.rows).contains(&row))
+                .map(|region| (region.column, region.column + region.columns))
+                .collect();
+            owned.sort_unstable();
+            let mut free = 0;
+            for (start, end) in owned.into_iter().chain([(self.op.n, self.op.n)]) {
+                let element = self.op.out_dtype.bytes();
+                let range = (free.min(start) * element) as usize..(start * element) as usize;
+                if let Some(at) = bytes[range].iter().position(|&byte| byte != 0xff) {
+                    let column = free + at as u64 / element;
+                    return Err(VerifyError::Stray { batch, row, column });
+                }
+                free = free.max(end);
+            }
+        }
+        Ok(())
+    }
+}
+
+const fn array_dtype(dtype: DType) -> ArrayDType {
+    match dtype {
+        DType::F16 => ArrayDType::F16,
+        DType::F32 => ArrayDType::F32,
+    }
+}
+
+fn region(tile: OutputTile, [x, y, z]: [u32; 3]) -> Region {
+    Region {
+        batch: u64::from(z),
+        row: u64::from(x) * u64::from(tile.rows),
+        rows: u64::from(tile.rows),
+        column: u64::from(y) * u64::from(tile.columns),
+        columns: u64::from(tile.columns),
+    }
+}
+
+/// The first block of a grid, the last, one of each edge, and one inside; each once.
+pub fn sample_blocks([x, y, z]: [u32; 3]) -> Vec<[u32; 3]> {
+    let (last_x, last_y, last_z) = (x.saturating_sub(1), y.saturating_sub(1), z.saturating_sub(1));
+    let (middle_x, middle_y, middle_z) = (x / 2, y / 2, z / 2);
+    let mut blocks = vec![
+        [0, 0, 0],
+        [0, middle_y, 0],
+        [middle_x, 0, middle_z],
+        [middle_x, middle_y, middle_z],
+        [middle_x, last_y, middle_z],
+        [last_x, middle_y, last_z],
+        [last_x, last_y, last_z],
+    ];
+    blocks.sort_unstable();
+    blocks.dedup();
+    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use alcop_spec::op::Layout;
+
+    use super::*;
+
+    #[test]
+    fn a_sample_has_corners_edges_and_an_inside_block_once_each() {
+        assert_eq!(sample_blocks([1, 1, 1]), [[0, 0, 0]]);
+        assert_eq!(sample_blocks([2, 1, 1]), [[0, 0, 0], [1, 0, 0]]);
+        let blocks = sample_blocks([4, 6, 2]);
+        assert_eq!(blocks.len(), 7);
+        for wanted in [
+            [0, 0, 0],
+            [3, 5, 1],
+            [0, 3, 0],
+            [2, 0, 1],
+            [2, 5, 1],
+            [3, 3, 1],
+            [2, 3, 1],
+        ] {
+            assert!(blocks.contains(&wanted), "{wanted:?} of {blocks:?}");
+        }
+    }
+
+    /// One thread a block computes C of 2×2 with K = 2 from f16 operands; `fault` is put before the store.
+    fn two_by_two(fault: &str) -> Kernel {
+        let ptx = format!(
+            "
+.version 7.0
+.target sm_80
+.address_size 64
+.visible .entry tiny(.param .u64 a, .param .u64 b, .param .u64 c) {{
+  .reg .b16 %h<4>;
+  .reg .f32 %f<8>;
+  .reg .b32 %r<8>;
+  .reg .b64 %rd<16>;
+  ld.param.u64 %rd1, [a];
+  ld.param.u64 %rd2, [b];
+  ld.param.u64 %rd3, [c];
+  mov.u32 %r1, %ctaid.x;
+  mov.u32 %r2, %ctaid.y;
+  mul.wide.u32 %rd4, %r1, 4;
+  add.s64 %rd1, %rd1, %rd4;
+  mul.wide.u32 %rd5, %r2, 2;
+  add.s64 %rd2, %rd2, %rd5;
+  ld.global.b16 %h0, [%rd1];
+  ld.global.b16 %h1, [%rd1+2];
+  ld.global.b16 %h2, [%rd2];
+  ld.global.b16 %h3, [%rd2+4];
+  cvt.f32.f16 %f0, %h0;
+  cvt.f32.f16 %f1, %h1;
+  cvt.f32.f16 %f2, %h2;
+  cvt.f32.f16 %f3, %h3;
+  mul.rn.f32 %f4, %f0, %f2;
+  fma.rn.f32 %f4, %f1, %f3, %f4;
+  mul.wide.u32 %rd6, %r1, 8;
+  mul.wide.u32 %rd7, %r2, 4;
+  add.s64 %rd3, %rd3, %rd6;
+  add.s64 %rd3, %rd3, %rd7;
+{fault}
+  st.global.f32 [%rd3], %f4;
+  ret;
+}}
+"
+        );
+        Kernel {
+            ptx,
+            entry: "tiny".to_owned(),
+            grid: [2, 2, 1],
+            block: [1, 1, 1],
+            dynamic_shared_bytes: 0,
+        }
+    }
+
+    fn verify(fault: &str, scope: Scope) -> Result<Verification, VerifyError> {
+        let op = OpSpec::Matmul(Matmul {
+            m: 2,
+            n: 2,
+            k: 2,
+            batch: 1,
+            dtype: DType::F16,
+            out_dtype: DType::F32,
+            layout: Layout::Nn,
+        });
+        let arrivals = [Arrival::Latest, Arrival::Earliest, Arrival::Random];
+        let tile = OutputTile { rows: 1, columns: 1 };
+        Verifier::new(&op).verify(&two_by_two(fault), tile, scope, &arrivals)
+    }
+
+    #[test]
+    fn a_right_kernel_passes_and_says_what_ran() {
+        let all = verify("", Scope::All).expect("right");
+        assert_eq!((all.blocks, all.counters.blocks, all.arrivals.len()), (None, 4, 3));
+        assert!(all.max_share <= 1.0);
+        let sample = verify("", Scope::Sample).expect("right");
+        assert_eq!(sample.blocks.expect("a sample").len() as u64, sample.counters.blocks);
+    }
+
+    #[test]
+    fn a_wrong_value_an_unwritten_element_a_stray_write_and_an_undefined_value_do_not_pass() {
+        let add = "  add.rn.f32 %f4, %f4, 0f3F800000;";
+        assert!(matches!(
+            verify(add, Scope::All),
+            Err(VerifyError::Wrong { mismatches: 4, .. })
+        ));
+        // Only block (1, 1) forgets to store.
+        let skip = "  .reg .pred %p<2>;\n  and.b32 %r3, %r1, %r2;\n  setp.ne.u32 %p1, %r3, 0;\n  @%p1 ret;";
+        assert!(matches!(
+            verify(skip, Scope::All),
+            Err(VerifyError::Wrong { mismatches: 1, .. })
+        ));
+        // A register that nothing has written.
+        let undefined = "  add.rn.f32 %f4, %f4, %f7;";
+        assert!(matches!(
+            verify(undefined, Scope::All),
+            Err(VerifyError::Hazards { .. })
+        ));
+    }
+
+    #[test]
+    fn elements_outside_of_the_regions_must_stay_untouched() {
+        let op = Matmul {
+            m: 4,
+            n: 4,
+            k: 2,
+            batch: 1,
+            dtype: DType::F16,
+            out_dtype: DType::F16,
+            layout: Layout::Nn,
+        };
+        let verifier = Verifier::new(&OpSpec::Matmul(op));
+        let tile = OutputTile { rows: 2, columns: 2 };
+        let regions = [region(tile, [0, 1, 0]), region(tile, [1, 0, 0])];
+        let mut c = vec![0xff; 32];
+        assert!(verifier.untouched(&c, &regions).is_ok());
+        for (row, column) in [(0, 2), (1, 3), (2, 0), (3, 1)] {
+            c[2 * (4 * row + column)] = 0;
+        }
+        assert!(verifier.untouched(&c, &regions).is_ok(), "these belong to the regions");
+        c[2 * (4 * 2 + 3)] = 0;
+        assert!(matches!(
+            verifier.untouched(&c, &regions),
+            Err(VerifyError::Stray { row: 2, column: 3, .. })
+        ));
+    }
+}
