@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# What `make compile` compiles; by default BERT's second feed-forward matmul for an A100.
+# What `make tune` tunes and `make compile` compiles; by default BERT's second feed-forward matmul for an A100.
 OP = matmul
 M = 512
 N = 768
@@ -14,11 +14,16 @@ DTYPE = f16
 OUT_DTYPE = f32
 LAYOUT = nn
 TARGET = a100
+TRIALS = 20
+STRATEGY = analytic
+SEED = 0
+DEVICE = sim
 BLOCK = 128x128x32
 WARP = 64x64
 SHARED_STAGES = 3
 REGISTER_STAGES = 2
 OUT = out
+OPERATOR = --op $(OP) --m $(M) --n $(N) --k $(K) --dtype $(DTYPE) --out-dtype $(OUT_DTYPE) --layout $(LAYOUT)
 
 # A rustup toolchain whose directory is not on PATH yet; a cargo that is on PATH comes first.
 export PATH := $(PATH):$(HOME)/.cargo/bin
@@ -26,16 +31,17 @@ BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALCOP := $(BUILD_DIR)/release/alcop
 EXAMPLES = $(patsubst examples/%.rs,%,$(wildcard examples/*.rs))
 
-.PHONY: help setup setup-lint setup-sass build compile test lint bench bench-sass clean
+.PHONY: help setup setup-lint setup-sass build tune compile test lint bench bench-sass clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value …]"
 	@echo
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 	@echo
-	@echo "variables of compile, with their values:"
-	@echo "  OP=$(OP) M=$(M) N=$(N) K=$(K) DTYPE=$(DTYPE) OUT_DTYPE=$(OUT_DTYPE) LAYOUT=$(LAYOUT)"
-	@echo "  TARGET=$(TARGET) BLOCK=$(BLOCK) WARP=$(WARP) SHARED_STAGES=$(SHARED_STAGES) REGISTER_STAGES=$(REGISTER_STAGES) OUT=$(OUT)"
+	@echo "variables, with their values:"
+	@echo "  tune, compile: OP=$(OP) M=$(M) N=$(N) K=$(K) DTYPE=$(DTYPE) OUT_DTYPE=$(OUT_DTYPE) LAYOUT=$(LAYOUT) TARGET=$(TARGET) OUT=$(OUT)"
+	@echo "  tune:          TRIALS=$(TRIALS) STRATEGY=$(STRATEGY) SEED=$(SEED) DEVICE=$(DEVICE)"
+	@echo "  compile:       BLOCK=$(BLOCK) WARP=$(WARP) SHARED_STAGES=$(SHARED_STAGES) REGISTER_STAGES=$(REGISTER_STAGES)"
 
 setup: ## install what the build needs and this machine lacks (Debian 12), or list it
 	@scripts/setup.sh
@@ -49,9 +55,13 @@ setup-sass:
 build: setup ## build the release binary
 	cargo build --release --locked --bin alcop
 
+tune: build ## search the fastest schedule of one operator; PTX, launch files and journal go into OUT
+	$(ALCOP) tune $(OPERATOR) --target $(TARGET) --device $(DEVICE) --trials $(TRIALS) --strategy $(STRATEGY) \
+		--seed $(SEED) --out $(OUT)
+
 compile: build ## compile one operator to PTX, with its launch file and inputs, into OUT
 	mkdir -p $(OUT)
-	$(ALCOP) compile --op $(OP) --m $(M) --n $(N) --k $(K) --dtype $(DTYPE) --out-dtype $(OUT_DTYPE) --layout $(LAYOUT) \
+	$(ALCOP) compile $(OPERATOR) \
 		--target $(TARGET) --block $(BLOCK) --warp $(WARP) --shared-stages $(SHARED_STAGES) \
 		--register-stages $(REGISTER_STAGES) --emit launch -o $(OUT)/$(OP).json
 

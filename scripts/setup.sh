@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what alcop needs to build and this machine lacks. Idempotent: where nothing is missing it only says so.
 #
-#   scripts/setup.sh           what `make compile` and `make test` need
+#   scripts/setup.sh           what `make tune` and `make test` need
 #   scripts/setup.sh --lint    … and rustfmt and clippy
 #   scripts/setup.sh --sass    … and Python with venv, for `make bench-sass`
 #   scripts/setup.sh --check   install nothing; exit 1 if something is missing

@@ -1,67 +1,74 @@
-//! Launch files for generated kernels, with inputs whose products are exact.
+//! Launch bundles of generated kernels: the launch file, its PTX, and operands whose products are exact.
+//!
+//! ```text
+//! best.json   { "ptx": "best.ptx", "grid": …, "args": [{"npy": "a.npy"}, {"npy": "b.npy"}, {…, "output": "best.c.npy"}] }
+//! best.ptx    a.npy    b.npy
+//! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use alcop_spec::kernel::{ArrayDType, Zeros};
-use alcop_spec::{DType, KernelArg, LaunchFile, OpSpec};
+use alcop_runtime::launch::ArgBuffer;
+use alcop_runtime::npy::{NpyArray, encode};
+use alcop_search::evaluate::arguments;
+use alcop_spec::kernel::Zeros;
+use alcop_spec::{Kernel, KernelArg, LaunchFile, OpSpec};
 
-/// An input array: its file's name, its extents and its bytes as a NumPy file of `f16`.
-pub struct Input {
-    /// File name, beside the launch file.
-    pub name: &'static str,
-    /// The file.
-    pub npy: Vec<u8>,
+/// A file of a bundle.
+pub struct BundleFile {
+    /// Where it belongs.
+    pub path: PathBuf,
+    /// Its content.
+    pub bytes: Vec<u8>,
 }
 
-/// The launch file of a kernel, whose PTX and inputs lie beside it.
-pub fn launch_file(op: &OpSpec, ptx: &Path, grid: [u32; 3], block: [u32; 3], dynamic_shared_bytes: u32) -> LaunchFile {
+/// The files of a launch, the launch file itself last, so that it never names what is not there yet. PTX and operands
+/// lie beside it; the PTX and the output have its name with another extension. A and B hold whole numbers from −2 to 2:
+/// every sum is exact, so that a wrong element is wrong by a whole number.
+///
+/// `None` where `launch_path` has no file name.
+pub fn bundle(launch_path: &Path, op: &OpSpec, kernel: &Kernel) -> Option<Vec<BundleFile>> {
     let OpSpec::Matmul(mm) = op;
-    let dtype = match mm.out_dtype {
-        DType::F16 => ArrayDType::F16,
-        DType::F32 => ArrayDType::F32,
-    };
-    let zeros = Zeros {
-        dtype,
-        shape: with_batch(mm.batch, mm.c_shape()),
-    };
-    LaunchFile {
-        ptx: ptx.to_owned(),
-        entry: op.name().to_owned(),
-        grid,
-        block,
-        dynamic_shared_bytes,
-        args: vec![
-            KernelArg::Npy {
-                npy: "a.npy".into(),
-                output: None,
-            },
-            KernelArg::Npy {
-                npy: "b.npy".into(),
-                output: None,
-            },
-            KernelArg::Zeros {
-                zeros,
-                output: Some("c.npy".into()),
-            },
-        ],
+    let name = |extension: &str| launch_path.with_extension(extension).file_name().map(PathBuf::from);
+    let (ptx, output) = (name("ptx")?, name("c.npy")?);
+    let mut files = vec![BundleFile {
+        path: launch_path.with_file_name(&ptx),
+        bytes: kernel.ptx.clone().into_bytes(),
+    }];
+    let mut args = Vec::new();
+    let operands = [("a", mm.a_shape()), ("b", mm.b_shape()), ("c", mm.c_shape())];
+    for ((name, shape), argument) in operands.into_iter().zip(arguments(op)) {
+        let ArgBuffer::Array { dtype, bytes: data } = argument else {
+            continue;
+        };
+        let shape = with_batch(mm.batch, shape);
+        args.push(if name == "c" {
+            let output = Some(output.clone());
+            let zeros = Zeros { dtype, shape };
+            KernelArg::Zeros { zeros, output }
+        } else {
+            let npy = PathBuf::from(format!("{name}.npy"));
+            files.push(BundleFile {
+                path: launch_path.with_file_name(&npy),
+                bytes: encode(&NpyArray { dtype, shape, data }),
+            });
+            KernelArg::Npy { npy, output: None }
+        });
     }
-}
-
-/// Operands of small integers, −2 to 2, in a fixed pattern: every sum is exact, so that a wrong element is wrong by a
-/// whole number.
-pub fn inputs(op: &OpSpec) -> [Input; 2] {
-    let OpSpec::Matmul(mm) = op;
-    let npy = |shape: [u64; 2], seed: u64| npy_f16(&with_batch(mm.batch, shape), seed);
-    [
-        Input {
-            name: "a.npy",
-            npy: npy(mm.a_shape(), 1),
-        },
-        Input {
-            name: "b.npy",
-            npy: npy(mm.b_shape(), 2),
-        },
-    ]
+    let launch = LaunchFile {
+        ptx,
+        entry: kernel.entry.clone(),
+        grid: kernel.grid,
+        block: kernel.block,
+        dynamic_shared_bytes: kernel.dynamic_shared_bytes,
+        args,
+    };
+    let mut text = serde_json::to_string_pretty(&launch).expect("plain data with string keys is JSON");
+    text.push('\n');
+    files.push(BundleFile {
+        path: launch_path.to_owned(),
+        bytes: text.into_bytes(),
+    });
+    Some(files)
 }
 
 fn with_batch(batch: u64, shape: [u64; 2]) -> Vec<usize> {
@@ -69,44 +76,41 @@ fn with_batch(batch: u64, shape: [u64; 2]) -> Vec<usize> {
     batch.into_iter().chain(shape.map(|extent| extent as usize)).collect()
 }
 
-/// A version 1.0 `.npy` file of little-endian binary16.
-fn npy_f16(shape: &[usize], seed: u64) -> Vec<u8> {
-    let extents = shape
-        .iter()
-        .map(|extent| format!("{extent},"))
-        .collect::<Vec<_>>()
-        .join(" ");
-    let mut header = format!("{{'descr': '<f2', 'fortran_order': False, 'shape': ({extents}), }}");
-    // The header ends in a newline, and the data starts at a multiple of 64 bytes.
-    let padded = (10 + header.len() + 1).next_multiple_of(64) - 10;
-    header.extend(std::iter::repeat_n(' ', padded - header.len() - 1));
-    header.push('\n');
-    let mut file = b"\x93NUMPY\x01\x00".to_vec();
-    file.extend((header.len() as u16).to_le_bytes());
-    file.extend(header.as_bytes());
-    let mut state = seed;
-    for _ in 0..shape.iter().product::<usize>() {
-        // A linear congruential step (Knuth's MMIX constants); the high bits are the good ones.
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        let value = (state >> 33) % 5;
-        // binary16 of −2, −1, 0, 1, 2.
-        file.extend([0xC000_u16, 0xBC00, 0x0000, 0x3C00, 0x4000][value as usize].to_le_bytes());
-    }
-    file
-}
-
 #[cfg(test)]
 mod tests {
+    use alcop_runtime::launch::read_launch;
+    use alcop_spec::{DType, Layout, Matmul};
+
     use super::*;
 
     #[test]
-    fn npy_headers_are_aligned_and_complete() {
-        let file = npy_f16(&[3, 5], 1);
-        let length = usize::from(u16::from_le_bytes([file[8], file[9]]));
-        assert_eq!((10 + length) % 64, 0);
-        assert_eq!(file.len(), 10 + length + 2 * 15);
-        assert_eq!(file[9 + length], b'\n');
+    fn a_bundle_that_is_written_can_be_loaded() {
+        let op = OpSpec::Matmul(Matmul {
+            m: 3,
+            n: 5,
+            k: 7,
+            batch: 2,
+            dtype: DType::F16,
+            out_dtype: DType::F32,
+            layout: Layout::Tn,
+        });
+        let kernel = Kernel {
+            ptx: ".version 7.0\n".to_owned(),
+            entry: "matmul".to_owned(),
+            grid: [1, 2, 3],
+            block: [32, 1, 1],
+            dynamic_shared_bytes: 64,
+        };
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("k.json");
+        for file in bundle(&path, &op, &kernel).expect("a file name") {
+            std::fs::write(file.path, file.bytes).expect("writable");
+        }
+        let loaded = read_launch(&path).expect("complete");
+        assert_eq!(loaded.kernel, kernel);
+        assert_eq!(loaded.args, arguments(&op));
+        assert_eq!(loaded.outputs[0].path, directory.path().join("k.c.npy"));
+        assert_eq!(loaded.outputs[0].shape, [2, 3, 5]);
+        assert!(bundle(Path::new("/"), &op, &kernel).is_none());
     }
 }

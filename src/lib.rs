@@ -9,7 +9,6 @@ pub use alcop_search as search;
 pub use alcop_spec as spec;
 
 pub mod cli;
-mod compile;
 pub mod launch;
 
-pub use compile::{CompileError, compile_operator, depths, detect_options};
+pub use alcop_search::compile::{CompileError, compile_operator, depths, detect_options};

@@ -1,15 +1,12 @@
 //! The command as scripts call it: outputs, exit codes, messages.
 
+mod common;
+
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-fn alcop(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_alcop"))
-        .args(arguments)
-        .output()
-        .expect("the command starts")
-}
+use common::{alcop, expect, stdout};
 
 fn with_input(arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_alcop"))
@@ -36,19 +33,6 @@ fn matmul<'a>(command: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
     arguments.push("nn");
     arguments.extend(rest);
     arguments
-}
-
-#[track_caller]
-fn expect(output: &Output, code: i32, message: &str) {
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{text}");
-    assert!(text.contains(message), "{text}");
-    assert!(!text.contains("panicked"), "{text}");
-}
-
-fn stdout(output: &Output) -> String {
-    expect(output, 0, "");
-    String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
 #[test]

@@ -155,6 +155,9 @@ pub struct TrialRecord {
     /// Raw times in microseconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub samples_us: Vec<f64>,
+    /// SHA-256 of the PTX that was verified and timed, in hexadecimal; absent where it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ptx_hash: Option<String>,
     /// Wall-clock seconds that the evaluation took.
     pub seconds: f64,
 }

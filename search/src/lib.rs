@@ -1,12 +1,21 @@
 //! The schedule search: which schedules are legal ([`space`]), how long they should take ([`cost_model`]), which to try
-//! next ([`strategy`]), what was tried ([`journal`]), and the loop over all of it ([`tune`]).
+//! next ([`strategy`]), what was tried ([`journal`]), and the loop over all of it ([`mod@tune`]).
+//!
+//! With the feature `compile`: from an operator to a kernel (`compile`), and one trial on the whole road (`evaluate`).
 //!
 //! [`table`] and [`merit`] judge the cost model on measured kernels.
 
+#[cfg(feature = "compile")]
+pub mod compile;
 pub mod cost_model;
+#[cfg(feature = "compile")]
+pub mod evaluate;
 pub mod journal;
 pub mod merit;
 pub mod space;
 pub mod strategy;
 pub mod table;
 pub mod tune;
+
+/// Version of all code between an operator and its time: the package's, and a hash of the sources.
+pub const CODE_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("ALCOP_CODE_HASH"));

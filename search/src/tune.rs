@@ -37,6 +37,8 @@ pub struct Evaluated {
     pub device: String,
     /// Raw times in microseconds.
     pub samples_us: Vec<f64>,
+    /// SHA-256 of the PTX that was verified and timed.
+    pub ptx_hash: String,
     /// How it was verified.
     pub verified: Verified,
 }
@@ -89,7 +91,7 @@ impl Default for TuneOptions {
             trials: 20,
             batch: 4,
             seconds: None,
-            unpipelined_trials: 3,
+            unpipelined_trials: 8,
         }
     }
 }
@@ -235,12 +237,14 @@ where
         on_event,
     };
     let stopped = search.explore(&candidates, &options, started)?;
-    let best = search.verified_winner()?;
-    let baseline = match &best {
-        Some(best) => search.timed(&best.schedule.unpipelined(), Role::Baseline)?,
-        None => None,
-    };
+    // Schedules without a pipeline compete as well: where one is fastest, it is the answer.
     search.unpipelined(&candidates, options.unpipelined_trials)?;
+    let mut best = search.verified_winner()?;
+    let mut baseline = None;
+    if let Some(winner) = &best {
+        baseline = search.timed(&winner.schedule.unpipelined(), Role::Baseline)?;
+        best = search.verified_winner()?;
+    }
     let best_unpipelined = fastest(search.trials.iter().filter(|record| record.is_unpipelined())).cloned();
     Ok(TuneReport {
         best,
@@ -298,9 +302,11 @@ where
             {
                 return Ok(StopReason::Seconds);
             }
+            // Of the strategy's own trials alone, so that a resumed search tries what an uninterrupted one would have.
             let history: Vec<Observation> = self
                 .trials
                 .iter()
+                .filter(|record| record.role == Role::Search)
                 .map(|record| Observation {
                     schedule: record.schedule,
                     time_us: record.time_us,
@@ -321,7 +327,7 @@ where
         let mut full: HashMap<TileSchedule, Status> = self
             .trials
             .iter()
-            .filter(|record| record.role == Role::Winner)
+            .filter(|record| matches!(record.role, Role::Winner | Role::Baseline))
             .map(|record| (record.schedule, record.status))
             .collect();
         loop {
@@ -331,8 +337,10 @@ where
             };
             let schedule = leader.schedule;
             if full.contains_key(&schedule) {
-                let of_winner = |record: &&TrialRecord| record.role == Role::Winner && record.schedule == schedule;
-                return Ok(self.trials.iter().find(of_winner).cloned());
+                let in_full = |record: &&TrialRecord| {
+                    matches!(record.role, Role::Winner | Role::Baseline) && record.schedule == schedule
+                };
+                return Ok(self.trials.iter().find(in_full).cloned());
             }
             if self.interrupted() {
                 // The record says that only a sample of blocks was verified.
@@ -349,7 +357,9 @@ where
     /// The record of a schedule that was fully verified, from the history or evaluated now; `None` where it failed or
     /// the search is interrupted.
     fn timed(&mut self, schedule: &TileSchedule, role: Role) -> Result<Option<TrialRecord>, TuneError> {
-        let known = |record: &&TrialRecord| record.schedule == *schedule && record.role != Role::Search;
+        let known = |record: &&TrialRecord| {
+            record.schedule == *schedule && matches!(record.role, Role::Winner | Role::Baseline)
+        };
         if let Some(record) = self.trials.iter().find(known) {
             return Ok(Some(record.clone()).filter(|record| record.status == Status::Ok));
         }
@@ -510,6 +520,7 @@ fn trial_record(
         time_kind: None,
         device: None,
         samples_us: Vec::new(),
+        ptx_hash: None,
         seconds,
     };
     match outcome {
@@ -523,6 +534,7 @@ fn trial_record(
             time_kind,
             device,
             samples_us,
+            ptx_hash,
             verified,
         }) => TrialRecord {
             status: Status::Ok,
@@ -531,6 +543,7 @@ fn trial_record(
             time_kind: Some(time_kind),
             device: Some(device),
             samples_us,
+            ptx_hash: Some(ptx_hash),
             ..failed
         },
     }

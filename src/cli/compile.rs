@@ -9,12 +9,11 @@ use alcop_passes::Error;
 use alcop_passes::decide::decide;
 use alcop_passes::pipeline::compile;
 use alcop_passes::plan::PipelinePlan;
-use alcop_spec::{GpuTarget, OpSpec, TileSchedule};
+use alcop_spec::{GpuTarget, Kernel, OpSpec, TileSchedule};
 use clap::{Args, ValueEnum};
 
 use super::operator::{OperatorArguments, ScheduleArguments};
 use super::{Failure, output};
-use crate::launch::{inputs, launch_file};
 use crate::{depths, detect_options};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -122,14 +121,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                     "--emit launch needs an operator: a file does not say how it is launched",
                 ));
             };
-            write_launch(
-                arguments,
-                &op,
+            let kernel = Kernel {
+                ptx: compiled.assembly.ptx,
+                entry: op.name().to_owned(),
                 grid,
                 block,
-                &compiled.assembly.ptx,
-                compiled.dynamic_shared_bytes,
-            )
+                dynamic_shared_bytes: compiled.dynamic_shared_bytes as u32,
+            };
+            write_launch(arguments, &op, &kernel)
         }
         Emit::Tile | Emit::Plan | Emit::Ptx => output::write(&arguments.output, &compiled.assembly.ptx),
     }
@@ -150,31 +149,13 @@ fn plan(
     decide(module, &detection, target.arch.name(), &depths).map_err(failure)
 }
 
-fn write_launch(
-    arguments: &Arguments,
-    op: &OpSpec,
-    grid: [u32; 3],
-    block: [u32; 3],
-    ptx: &str,
-    dynamic_shared_bytes: u64,
-) -> Result<(), Failure> {
+fn write_launch(arguments: &Arguments, op: &OpSpec, kernel: &Kernel) -> Result<(), Failure> {
     if arguments.output.as_os_str() == "-" {
         return Err(Failure::usage(
-            "--emit launch writes two files; name the launch file with -o",
+            "--emit launch writes several files; name the launch file with -o",
         ));
     }
-    let ptx_path = arguments.output.with_extension("ptx");
-    let name = ptx_path
-        .file_name()
-        .map(PathBuf::from)
-        .ok_or_else(|| Failure::usage("-o needs a file name"))?;
-    let launch = launch_file(op, &name, grid, block, dynamic_shared_bytes as u32);
-    for input in inputs(op) {
-        output::write_bytes(&arguments.output.with_file_name(input.name), &input.npy)?;
-    }
-    output::write(&ptx_path, ptx)?;
-    let text = serde_json::to_string_pretty(&launch).map_err(Failure::bug)?;
-    output::write(&arguments.output, &format!("{text}\n"))
+    output::write_bundle(&arguments.output, op, kernel)
 }
 
 fn shared_limit(target: &GpuTarget) -> u64 {

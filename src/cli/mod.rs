@@ -2,9 +2,14 @@
 //! ours, 130 interrupted.
 
 mod compile;
+mod device;
 mod explain;
 mod operator;
 mod output;
+mod report;
+mod run;
+mod time;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -24,6 +29,12 @@ enum Command {
     Explain(explain::Arguments),
     /// Compile a kernel: tile program, plan, pipelined MLIR, LLVM IR, PTX or launch file.
     Compile(compile::Arguments),
+    /// Execute a PTX kernel in the emulator (or on a GPU) and write its outputs; hazards are errors.
+    Run(run::Arguments),
+    /// Say how long a PTX kernel takes, on the timing simulator or on a GPU, and where the time goes.
+    Time(time::Arguments),
+    /// Search the fastest schedule of an operator; each trial is compiled, verified and timed.
+    Tune(tune::Arguments),
 }
 
 /// Why a command ends without success.
@@ -49,6 +60,22 @@ impl Failure {
         }
     }
 
+    /// A device that is absent, lost or out of time: 3.
+    fn device(message: impl ToString) -> Self {
+        Failure {
+            code: 3,
+            message: message.to_string(),
+        }
+    }
+
+    /// The user stopped it: 130.
+    fn interrupted(message: impl ToString) -> Self {
+        Failure {
+            code: 130,
+            message: message.to_string(),
+        }
+    }
+
     /// A bug of ours: 70.
     fn bug(message: impl ToString) -> Self {
         Failure {
@@ -70,6 +97,9 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Time(arguments) => time::run(&arguments),
+        Command::Tune(arguments) => tune::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,7 +4,10 @@ use std::io::Write;
 use std::path::Path;
 use std::{fs, io};
 
+use alcop_spec::{Kernel, OpSpec};
+
 use super::Failure;
+use crate::launch::bundle;
 
 /// Writes text to a file (whole or not at all: through a neighbour that is renamed) or, for `-`, to standard output.
 pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
@@ -26,6 +29,13 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     partial.push(".partial");
     fs::write(&partial, bytes).map_err(fail)?;
     fs::rename(&partial, path).map_err(fail)
+}
+
+/// Writes the launch file of a kernel, with its PTX and operands beside it.
+pub fn write_bundle(launch_path: &Path, op: &OpSpec, kernel: &Kernel) -> Result<(), Failure> {
+    let files = bundle(launch_path, op, kernel)
+        .ok_or_else(|| Failure::usage(format!("{} is no file name", launch_path.display())))?;
+    files.iter().try_for_each(|file| write_bytes(&file.path, &file.bytes))
 }
 
 /// Reads a file or, for `-`, standard input.

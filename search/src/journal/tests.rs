@@ -64,6 +64,7 @@ fn record(trial: u64, shared_stages: u32) -> TrialRecord {
         time_kind: Some(TimeKind::Simulated),
         device: Some("sim:a100-80gb".to_owned()),
         samples_us: vec![31.25],
+        ptx_hash: Some("ab".repeat(32)),
         seconds: 0.5,
     }
 }

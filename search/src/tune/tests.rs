@@ -39,6 +39,7 @@ fn evaluated(schedule: &TileSchedule, effort: Effort) -> Evaluated {
         time_kind: TimeKind::Simulated,
         device: "sim:test".to_owned(),
         samples_us: vec![time_us(schedule)],
+        ptx_hash: "ab".repeat(32),
         verified: Verified {
             m: 512,
             n: 768,
@@ -381,4 +382,52 @@ fn searches_that_cannot_start_are_refused() {
         ),
         TuneError::EmptyBatch
     ));
+}
+
+#[test]
+fn where_no_pipeline_is_fastest_it_is_the_answer() {
+    let deeper_is_slower = |schedule: &TileSchedule, effort: Effort| {
+        let time_us = f64::from(schedule.shared_stages * schedule.register_stages);
+        Ok(Evaluated {
+            time_us,
+            samples_us: vec![time_us],
+            ..evaluated(schedule, effort)
+        })
+    };
+    for unpipelined_trials in [0, 3] {
+        let report = Run::new(TuneOptions {
+            trials: 4,
+            unpipelined_trials,
+            ..TuneOptions::default()
+        })
+        .tune(None, &go(), deeper_is_slower);
+        let best = report.best.as_ref().unwrap();
+        assert!(best.is_unpipelined(), "{}", best.schedule);
+        assert_eq!(best.verified.as_ref().unwrap().blocks, VerifiedBlocks::All);
+        assert_eq!(report.speedup_over_same_tiles(), Some(1.0));
+    }
+}
+
+#[test]
+fn a_resumed_search_tries_what_an_uninterrupted_one_does() {
+    let options = |trials| TuneOptions {
+        trials,
+        ..TuneOptions::default()
+    };
+    let searched = |report: &TuneReport| -> Vec<TileSchedule> {
+        let search = report.trials.iter().filter(|record| record.role == Role::Search);
+        search.map(|record| record.schedule).collect()
+    };
+    let whole = Run::new(options(8)).tune(None, &go(), ok);
+    let half = Run::new(options(4)).tune(None, &go(), ok);
+    let resumed = Run {
+        history: half.trials,
+        options: options(8),
+    }
+    .tune(None, &go(), ok);
+    assert_eq!(searched(&whole), searched(&resumed));
+    assert_eq!(
+        whole.best.map(|record| record.schedule),
+        resumed.best.map(|record| record.schedule)
+    );
 }

@@ -1,0 +1,171 @@
+//! `alcop tune` as scripts call it.
+
+mod common;
+
+use std::path::Path;
+use std::process::Output;
+
+use common::{alcop, expect, stdout};
+use serde_json::Value;
+
+fn tune(out: &Path, m: &str, rest: &[&str]) -> Output {
+    let mut arguments = vec!["tune", "--op", "matmul", "--m", m, "--n", "128", "--k", "256", "--out"];
+    arguments.push(out.to_str().expect("UTF-8"));
+    arguments.extend(rest);
+    alcop(&arguments)
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_str(&stdout(output)).expect("JSON")
+}
+
+fn journal(path: &Path) -> Vec<Value> {
+    std::fs::read_to_string(path)
+        .expect("written")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a record"))
+        .collect()
+}
+
+#[test]
+fn a_search_ends_in_a_verified_kernel_that_runs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("out");
+    let answer = json(&tune(&out, "128", &["--trials", "4", "--json"]));
+    assert_eq!(answer["schema"], 1);
+    assert_eq!(
+        (&answer["time_kind"], &answer["device"]),
+        (&"simulated".into(), &"sim:a100-80gb".into())
+    );
+    assert_eq!(answer["verified"]["blocks"], "all");
+    assert_eq!(
+        answer["verified"]["arrival"],
+        serde_json::json!(["latest", "earliest", "random"])
+    );
+    assert_eq!(answer["verified"]["k"], 256);
+    let baseline = &answer["unpipelined_same_tiles"]["schedule"];
+    for axis in ["block", "warp", "swizzle"] {
+        assert_eq!(baseline[axis], answer["schedule"][axis]);
+    }
+    assert_eq!(
+        (&baseline["shared_stages"], &baseline["register_stages"]),
+        (&1.into(), &1.into())
+    );
+    let ratio = |slow: &Value| slow["time_us"].as_f64().expect("a time") / answer["time_us"].as_f64().expect("a time");
+    assert_eq!(
+        answer["speedup_over_same_tiles"],
+        ratio(&answer["unpipelined_same_tiles"])
+    );
+    assert_eq!(
+        answer["speedup_over_best_unpipelined"],
+        ratio(&answer["best_unpipelined"])
+    );
+
+    let records = journal(&out.join("journal.jsonl"));
+    assert_eq!(records.len() as u64, answer["trials"].as_u64().expect("a count"));
+    assert_eq!(records.iter().filter(|record| record["role"] == "search").count(), 4);
+    for record in &records {
+        assert_eq!(record["schema"], 1);
+        assert_eq!(record["key"].as_str().map(str::len), Some(32), "a content hash");
+        assert_eq!(record["status"], "ok", "{record}");
+    }
+    // What was written is the kernel that was verified and timed.
+    for (launch, record) in [
+        ("best.json", &answer["best"]),
+        ("unpipelined.json", &answer["unpipelined_same_tiles"]),
+    ] {
+        let path = out.join(launch);
+        let path = path.to_str().expect("UTF-8");
+        assert_eq!(json(&alcop(&["run", path, "--json"]))["status"], "ok");
+        let timed = json(&alcop(&["time", path, "--device", "sim:a100", "--json"]));
+        assert_eq!(timed["time_us"], record["time_us"], "{launch}");
+        assert_eq!(
+            (&timed["time_kind"], &timed["device"]),
+            (&"simulated".into(), &"sim:a100-80gb".into())
+        );
+    }
+}
+
+#[test]
+fn a_search_goes_on_where_its_journal_ends_and_repeats_itself() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (whole, parts) = (directory.path().join("whole"), directory.path().join("parts"));
+    let at_once = json(&tune(&whole, "128", &["--trials", "4", "--json"]));
+    tune(&parts, "128", &["--trials", "2"]);
+    let path = parts.join("journal.jsonl");
+    let before = std::fs::read_to_string(&path).expect("written");
+    // A write that was cut off.
+    std::fs::write(&path, format!("{before}{{\"schema\": 1, \"ke")).expect("writable");
+    let resumed = json(&tune(&parts, "128", &["--trials", "4", "--resume", "--json"]));
+    assert!(std::fs::read_to_string(&path).expect("written").starts_with(&before));
+    for field in ["schedule", "time_us", "speedup_over_same_tiles", "verified"] {
+        assert_eq!(at_once[field], resumed[field], "{field}");
+    }
+    // Without --resume the default journal is kept under another name, and a named one is refused.
+    stdout(&tune(&parts, "128", &["--trials", "1"]));
+    assert_eq!(
+        std::fs::read_to_string(parts.join("journal.1.jsonl")).expect("kept"),
+        std::fs::read_to_string(whole.join("../parts/journal.1.jsonl")).expect("kept")
+    );
+    let named = path.to_str().expect("UTF-8");
+    expect(
+        &tune(&parts, "128", &["--trials", "1", "--journal", named]),
+        2,
+        "--resume",
+    );
+    // Another operator's journal.
+    let text = std::fs::read_to_string(&path).expect("written");
+    expect(
+        &tune(&parts, "256", &["--trials", "1", "--resume"]),
+        2,
+        "its operator is matmul nn 128×128×256 f16→f32, and this search's is matmul nn 256×128×256 f16→f32",
+    );
+    assert_eq!(
+        std::fs::read_to_string(&path).expect("written"),
+        text,
+        "nothing written is lost"
+    );
+}
+
+#[test]
+fn strategies_differ_in_what_they_try_and_seeds_repeat() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let tried = |name: &str, rest: &[&str]| {
+        let out = directory.path().join(name);
+        let mut arguments = vec!["--trials", "3", "--strategy"];
+        arguments.extend(rest);
+        stdout(&tune(&out, "64", &arguments));
+        let search = |record: &Value| (record["role"] == "search").then(|| record["schedule"].clone());
+        journal(&out.join("journal.jsonl"))
+            .iter()
+            .filter_map(search)
+            .collect::<Vec<_>>()
+    };
+    let random = tried("a", &["random", "--seed", "7"]);
+    assert_eq!(random, tried("b", &["random", "--seed", "7"]));
+    assert_ne!(random, tried("c", &["random", "--seed", "8"]));
+    assert_ne!(random, tried("d", &["exhaustive"]));
+    assert_ne!(tried("e", &["analytic"]), tried("f", &["exhaustive"]));
+}
+
+#[test]
+fn what_cannot_be_tuned_is_refused_before_anything_is_written() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("out");
+    expect(&tune(&out, "100", &["--trials", "1"]), 1, "shape-not-divisible");
+    expect(&tune(&out, "128", &["--target", "v100"]), 2, "unknown target \"v100\"");
+    expect(&tune(&out, "128", &["--target", "sm_80"]), 2, "a100 = a100-80gb");
+    expect(&tune(&out, "128", &["--dtype", "f8"]), 2, "unknown dtype \"f8\"");
+    expect(
+        &tune(&out, "128", &["--strategy", "genetic"]),
+        2,
+        "exhaustive, random, analytic",
+    );
+    expect(&tune(&out, "128", &["--device", "emulator"]), 2, "tells no times");
+    expect(&tune(&out, "128", &["--device", "cuda:9"]), 3, "cuda:9");
+    expect(&alcop(&["tune"]), 2, "name an operator");
+    let file = directory.path().join("file");
+    std::fs::write(&file, "kept").expect("writable");
+    expect(&tune(&file, "128", &["--trials", "1"]), 2, "cannot write to");
+    assert_eq!(std::fs::read_to_string(&file).expect("there"), "kept");
+}
