@@ -3,7 +3,8 @@
 mod common;
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use common::{alcop, expect, stdout};
 use serde_json::Value;
@@ -168,4 +169,34 @@ fn what_cannot_be_tuned_is_refused_before_anything_is_written() {
     std::fs::write(&file, "kept").expect("writable");
     expect(&tune(&file, "128", &["--trials", "1"]), 2, "cannot write to");
     assert_eq!(std::fs::read_to_string(&file).expect("there"), "kept");
+}
+
+#[test]
+fn ctrl_c_leaves_a_valid_journal_that_is_gone_on_with() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("out");
+    let path = out.join("journal.jsonl");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_alcop"))
+        .args([
+            "tune", "--op", "matmul", "--m", "128", "--n", "128", "--k", "256", "--trials", "2000", "--out",
+        ])
+        .arg(&out)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let lines = || std::fs::read_to_string(&path).map_or(0, |text| text.lines().count());
+    while lines() < 2 {
+        assert!(child.try_wait().expect("a child").is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(interrupted.expect("kill is there").success());
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    let records = journal(&path);
+    assert!(records.iter().all(|record| record["status"] == "ok"));
+    let trials = (records.len() + 1).to_string();
+    let answer = json(&tune(&out, "128", &["--resume", "--trials", &trials, "--json"]));
+    assert_eq!(answer["verified"]["blocks"], "all");
+    assert_eq!(journal(&path)[..records.len()], records[..]);
 }
