@@ -11,4 +11,4 @@ pub use alcop_spec as spec;
 pub mod cli;
 pub mod launch;
 
-pub use alcop_search::compile::{CompileError, compile_operator, depths, detect_options};
+pub use alcop_search::compile::{CompileError, check_budgets, compile_operator, depths, detect_options};

@@ -150,6 +150,23 @@ fn refusals_say_what_does_not_fit_and_exit_with_1() {
     refused(&["--shared-stages", "12"], "at most 10 fit");
     refused(&["--register-stages", "4"], "[register-depth-exceeds-chunk]");
     refused(&["--shared-stages", "0"], "0 stages");
+    refused(
+        &["--block", "256x128x32", "--warp", "128x64"],
+        "a thread needs 256 registers for accumulators + 2 × 48 for fragments = 352, and may have 255",
+    );
+    refused(
+        &[
+            "--block",
+            "512x256x32",
+            "--warp",
+            "64x64",
+            "--shared-stages",
+            "1",
+            "--register-stages",
+            "1",
+        ],
+        "an SM has 65536",
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::decide::{Depths, decide};
 use alcop_passes::pipeline::compile;
 use alcop_passes::plan::SharedLayout;
-use alcop_spec::{GpuTarget, Kernel, OpSpec, Swizzle, TileSchedule};
+use alcop_spec::{GpuTarget, Kernel, OpSpec, Rejection, Swizzle, TileSchedule, occupancy};
 
 /// Why an operator has no kernel under a schedule.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,17 @@ pub enum CompileError {
     /// The pipeline was refused, or code generation failed.
     #[error(transparent)]
     Pass(#[from] alcop_passes::Error),
+    /// The schedule is over a budget of the target.
+    #[error("{} [{}]", reasons(.0), .0.first().map_or("does-not-fit", Rejection::code))]
+    Budget(Vec<Rejection>),
+}
+
+fn reasons(rejections: &[Rejection]) -> String {
+    rejections
+        .iter()
+        .map(Rejection::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Compiles an operator under a schedule: tile program, verdicts, plan, pipelined loops, hazard check, PTX.
@@ -27,6 +38,7 @@ pub fn compile_operator(op: &OpSpec, schedule: &TileSchedule, target: &GpuTarget
     let mut program = tile_program(&context, op, schedule)?;
     let detection = detect(&program.module, &detect_options(target));
     let plan = decide(&program.module, &detection, target.arch.name(), &depths(schedule))?;
+    check_budgets(op, schedule, target)?;
     let compiled = compile(&mut program.module, &plan, target.arch.name())?;
     Ok(Kernel {
         ptx: compiled.assembly.ptx,
@@ -35,6 +47,16 @@ pub fn compile_operator(op: &OpSpec, schedule: &TileSchedule, target: &GpuTarget
         block: program.block,
         dynamic_shared_bytes: compiled.dynamic_shared_bytes as u32,
     })
+}
+
+/// Refuses what the module does not show: registers of a thread and of an SM.
+///
+/// # Errors
+/// [`CompileError::Budget`] with all reasons of [`occupancy::check`].
+pub fn check_budgets(op: &OpSpec, schedule: &TileSchedule, target: &GpuTarget) -> Result<(), CompileError> {
+    occupancy::check(op, schedule, &target.limits)
+        .map(|_| ())
+        .map_err(CompileError::Budget)
 }
 
 /// What detection needs to know of a target.

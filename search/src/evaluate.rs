@@ -127,7 +127,7 @@ pub fn arguments(op: &OpSpec) -> Vec<ArgBuffer> {
 
 fn compile_failure(error: CompileError) -> TrialFailure {
     let status = match &error {
-        CompileError::Tile(_) | CompileError::Pass(Error::Refused { .. }) => Status::Refused,
+        CompileError::Tile(_) | CompileError::Budget(_) | CompileError::Pass(Error::Refused { .. }) => Status::Refused,
         CompileError::Pass(Error::Hazards(_)) => Status::Hazard,
         CompileError::Pass(_) => Status::CompileFailed,
     };

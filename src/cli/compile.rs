@@ -14,7 +14,7 @@ use clap::{Args, ValueEnum};
 
 use super::operator::{OperatorArguments, ScheduleArguments};
 use super::{Failure, output};
-use crate::{depths, detect_options};
+use crate::{check_budgets, depths, detect_options};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Emit {
@@ -102,6 +102,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.emit == Emit::Plan {
         let text = serde_json::to_string_pretty(&plan).map_err(Failure::bug)?;
         return output::write(&arguments.output, &format!("{text}\n"));
+    }
+    if let Some((op, ..)) = &launch {
+        check_budgets(op, &schedule, &target).map_err(Failure::refused)?;
     }
     let compiled = compile(&mut module, &plan, target.arch.name()).map_err(failure)?;
     if compiled.dynamic_shared_bytes > shared_limit(&target) {
