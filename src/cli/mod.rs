@@ -6,6 +6,7 @@ mod device;
 mod explain;
 mod operator;
 mod output;
+mod predict;
 mod report;
 mod run;
 mod time;
@@ -33,6 +34,8 @@ enum Command {
     Run(run::Arguments),
     /// Say how long a PTX kernel takes, on the timing simulator or on a GPU, and where the time goes.
     Time(time::Arguments),
+    /// Add the analytic model's predicted times, and the terms behind them, to a table of kernels.
+    Predict(predict::Arguments),
     /// Search the fastest schedule of an operator; each trial is compiled, verified and timed.
     Tune(tune::Arguments),
 }
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Time(arguments) => time::run(&arguments),
+        Command::Predict(arguments) => predict::run(&arguments),
         Command::Tune(arguments) => tune::run(&arguments),
     };
     match result {
