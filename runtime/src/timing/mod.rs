@@ -15,6 +15,7 @@
 //!
 //! - *Instructions* cost what the assembler makes of them (`lowering`): what nothing uses, register moves, parameters
 //!   and offsets of addresses are free. Registers of a thread are estimated by liveness ([`Liveness`]).
+//! - *Order* within a basic block is that of a list scheduler, as in the assembler (`schedule`).
 //! - *Blocks*: as many as occupancy allows; each time one ends the next starts. Block b of the grid runs on SM
 //!   b mod `sm_count`, which is what dispatch breadth first gives when all blocks take the same time.
 //! - *Warps* go to the sub-cores with the fewest warps, in turn. A sub-core issues one instruction a clock, of the
@@ -31,8 +32,8 @@
 //! # What it leaves out
 //! The first-level cache (every global load goes to L2); sectors that another SM has brought into L2 before (this SM
 //! waits for DRAM at its own first touch; SMs in lockstep ask for the same data at the same time, later waves may not);
-//! evictions from L2; the higher L2 bandwidth of an SM while others idle; register banks, instruction caches and the
-//! assembler's reordering; the lanes of a warp in commit groups; double precision (timed as f32); waits of one block for
+//! evictions from L2; the higher L2 bandwidth of an SM while others idle; register banks and
+//! instruction caches; what the assembler moves between basic blocks; the lanes of a warp in commit groups; double precision (timed as f32); waits of one block for
 //! another.
 
 mod liveness;
@@ -40,6 +41,7 @@ mod lowering;
 mod needed;
 mod registers;
 mod report;
+mod schedule;
 mod sm;
 mod traffic;
 mod units;
@@ -103,13 +105,16 @@ impl SimDevice {
     /// Text that is no PTX, an instruction that is not known, arguments or a launch that do not fit, a fault of the
     /// kernel.
     pub fn simulate(&self, kernel: &Kernel, args: &[ArgBuffer]) -> Result<TimingReport, EmulatorError> {
-        let program = Program::new(Arc::new(crate::ptx::parse(&kernel.ptx)?), &kernel.entry)?;
+        let mut program = Program::new(Arc::new(crate::ptx::parse(&kernel.ptx)?), &kernel.entry)?;
         let (launch, memory) = prepare(&program, kernel, args)?;
         check_launch(&program, &launch)?;
+        let index = registers::RegisterIndex::of(&program);
         let liveness = Liveness::of(&program);
         let (registers, occupancy) = self.occupancy(&program, &launch, &liveness)?;
-        let index = registers::RegisterIndex::of(&program);
-        let timed = lowering::lower(&program, &liveness, &index, &self.rates);
+        let mut timed = lowering::lower(&program, &liveness, &index, &self.rates);
+        // The assembler's schedule fits in the registers that it allots.
+        let values = liveness.max_live + liveness::ASSEMBLER_REGISTERS;
+        schedule::reorder(&mut program, &mut timed, &index, &liveness, values, &self.rates);
         let sm_count = u64::from(self.rates.sm_count);
         let blocks = launch.blocks().div_ceil(sm_count);
         let resident = u64::from(occupancy.blocks_per_sm).min(blocks);
