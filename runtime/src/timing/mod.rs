@@ -43,6 +43,8 @@ mod registers;
 mod report;
 mod schedule;
 mod sm;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod units;
 
@@ -80,8 +82,23 @@ impl SimDevice {
     /// # Errors
     /// A bare architecture, which has no rates.
     pub fn new(target: &GpuTarget) -> Result<SimDevice, TargetError> {
+        let rates = target.rates()?;
         Ok(SimDevice {
-            rates: *target.rates()?,
+            rates: Rates {
+                mma_latency_clk: on_grid(rates.mma_latency_clk),
+                mma_issue_interval_clk: on_grid(rates.mma_issue_interval_clk),
+                shared_latency_clk: on_grid(rates.shared_latency_clk),
+                l2_near_latency_clk: on_grid(rates.l2_near_latency_clk),
+                l2_far_latency_clk: on_grid(rates.l2_far_latency_clk),
+                dram_latency_clk: on_grid(rates.dram_latency_clk),
+                cp_async_extra_clk: on_grid(rates.cp_async_extra_clk),
+                ldmatrix_x4_latency_clk: on_grid(rates.ldmatrix_x4_latency_clk),
+                barrier_clk: on_grid(rates.barrier_clk),
+                alu_latency_clk: on_grid(rates.alu_latency_clk),
+                special_latency_clk: on_grid(rates.special_latency_clk),
+                branch_clk: on_grid(rates.branch_clk),
+                ..*rates
+            },
             target: target.clone(),
             budget: DEFAULT_BUDGET,
         })
@@ -230,6 +247,12 @@ fn extrapolate(outcome: &sm::Outcome, blocks: u64, resident: u64) -> f64 {
     let end_of = |waves: usize| ends[simulated - 1 - waves * resident];
     let wave = 0.5 * (end_of(1) - end_of(3));
     outcome.end + missing_waves * wave
+}
+
+/// Times are multiples of 2⁻¹⁶ clocks, so that their sums are exact, whatever the order.
+fn on_grid(clk: f64) -> f64 {
+    const GRID: f64 = 65536.0;
+    (clk * GRID).round() / GRID
 }
 
 fn shares(stalls: &[f64; Stall::ALL.len()]) -> BTreeMap<Stall, f64> {

@@ -83,8 +83,9 @@ fn straight_runs(program: &Program) -> Vec<(usize, usize)> {
     }
     let mut runs = Vec::new();
     let mut start = 0;
-    for pc in 0..=code.len() {
-        if pc == code.len() || leader[pc] {
+    leader[code.len()] = true;
+    for (pc, leads) in leader.into_iter().enumerate() {
+        if leads {
             if pc > start + 1 {
                 runs.push((start, pc));
             }

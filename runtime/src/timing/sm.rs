@@ -339,7 +339,7 @@ impl<'p> Sm<'p> {
     }
 
     fn wavefront_clk(&self) -> f64 {
-        WAVEFRONT_BYTES / self.work.rates.shared_bytes_per_clk
+        super::on_grid(WAVEFRONT_BYTES / self.work.rates.shared_bytes_per_clk)
     }
 
     fn account(&mut self, at: usize, issue: f64, unit: Unit, slots: f64) {
@@ -579,7 +579,7 @@ fn check_steps(machine: &Machine<'_>) -> Result<(), EmulatorError> {
 }
 
 fn transfer_clk(sectors: usize, rates: &Rates) -> f64 {
-    (sectors as u64 * SECTOR_BYTES) as f64 / rates.l2_bytes_per_clk_per_sm
+    super::on_grid((sectors as u64 * SECTOR_BYTES) as f64 / rates.l2_bytes_per_clk_per_sm)
 }
 
 /// Brings sectors to the SM; when the last one is there. What no block of this SM has touched comes from DRAM.
