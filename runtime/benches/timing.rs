@@ -1,5 +1,8 @@
 //! Warp instructions a second of the timing simulator, on our 128×128×32 kernel for 512×768×3072: one block an SM.
 
+// The functions that criterion's macros make have no docs.
+#![allow(missing_docs)]
+
 use std::hint::black_box;
 
 use alcop_runtime::launch::ArgBuffer;

@@ -38,6 +38,7 @@
 
 mod liveness;
 mod lowering;
+mod memory;
 mod needed;
 mod registers;
 mod report;
