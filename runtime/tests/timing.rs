@@ -184,6 +184,26 @@ fn first_touches_come_from_dram_and_later_ones_from_l2() {
 }
 
 #[test]
+fn a_benchmark_that_does_not_flush_finds_small_arguments_in_l2() {
+    let device = a100();
+    let kernel = Ring::new(2).kernel();
+    let time = |args: &mut [ArgBuffer], flush_l2: bool| {
+        let options = TimingOptions {
+            flush_l2,
+            ..TimingOptions::default()
+        };
+        device.time(&kernel, args, &options).expect("runs").best_us()
+    };
+    let mut small = [zeros(1 << 20), zeros(1 << 20)];
+    assert!(time(&mut small, false) < 0.8 * time(&mut small, true));
+    // 48 MB do not fit in 40.
+    let mut large = [zeros(1 << 20), zeros(47 << 20)];
+    assert_eq!(time(&mut large, false), time(&mut large, true));
+    let report = a100().with_warm_l2(true).simulate(&kernel, &small).expect("runs");
+    assert_eq!(report.dram_bytes, 0.0);
+}
+
+#[test]
 fn when_all_sms_stream_dram_bounds_the_launch() {
     let body = "mov.u32 %r2, %ctaid.x;\nmul.wide.u32 %rd2, %r2, 8192;\nmul.wide.u32 %rd3, %r0, 16;\n\
                 add.s64 %rd4, %rd0, %rd2;\nadd.s64 %rd4, %rd4, %rd3;\nshl.b32 %r3, %r0, 4;\nadd.s32 %r4, %r1, %r3;\n\

@@ -57,7 +57,7 @@ impl Sm<'_> {
                 let brought = if self.scratch.is_empty() {
                     start // zeros only
                 } else {
-                    bring(&mut self.port, &mut self.outcome.read, &self.scratch, start, rates)
+                    self.l2.bring(&self.scratch, start, rates)
                 };
                 let arrival = Arrival {
                     time: (brought + rates.cp_async_extra_clk).to_bits(),
@@ -89,32 +89,52 @@ impl Sm<'_> {
                 sub_core.leave_queue(start, timed.interval_clk);
                 sectors(&step.addresses, mask, bytes, &mut self.scratch);
                 if stores {
-                    for &sector in &self.scratch {
-                        self.outcome.written.touch(sector);
-                    }
-                    self.port.serve(start, transfer_clk(self.scratch.len(), rates));
+                    self.l2.send(&self.scratch, start, rates);
                     start
                 } else {
-                    bring(&mut self.port, &mut self.outcome.read, &self.scratch, start, rates)
+                    self.l2.bring(&self.scratch, start, rates)
                 }
             }
         }
     }
 }
 
-fn transfer_clk(sectors: usize, rates: &Rates) -> f64 {
-    on_grid((sectors as u64 * SECTOR_BYTES) as f64 / rates.l2_bytes_per_clk_per_sm)
+/// The SM's port to L2, and what this SM knows to be there.
+#[derive(Debug, Default)]
+pub(super) struct L2 {
+    pub port: Pipe,
+    /// Sectors that were read and written.
+    pub read: Sectors,
+    pub written: Sectors,
+    /// Whether what this SM has not touched is not there.
+    pub cold: bool,
 }
 
-/// Brings sectors to the SM; when the last one is there. What no block of this SM has touched comes from DRAM.
-fn bring(port: &mut Pipe, read: &mut Sectors, sectors: &[u64], start: f64, rates: &Rates) -> f64 {
-    // Every sector counts as touched now, hence no short-circuit.
-    let fresh = sectors.iter().fold(false, |fresh, &sector| read.touch(sector) | fresh);
-    let latency = if fresh {
-        rates.dram_latency_clk
-    } else {
-        rates.l2_latency_clk()
-    };
-    let clk = transfer_clk(sectors.len(), rates);
-    port.serve(start, clk) + clk + latency
+impl L2 {
+    /// Brings sectors to the SM; when the last one is there.
+    fn bring(&mut self, sectors: &[u64], start: f64, rates: &Rates) -> f64 {
+        let mut fresh = false;
+        for &sector in sectors {
+            fresh |= self.read.touch(sector) && self.cold && !self.written.contains(sector);
+        }
+        let latency = if fresh {
+            rates.dram_latency_clk
+        } else {
+            rates.l2_latency_clk()
+        };
+        let clk = transfer_clk(sectors.len(), rates);
+        self.port.serve(start, clk) + clk + latency
+    }
+
+    /// Takes sectors from the SM; nobody waits for that.
+    fn send(&mut self, sectors: &[u64], start: f64, rates: &Rates) {
+        for &sector in sectors {
+            self.written.touch(sector);
+        }
+        self.port.serve(start, transfer_clk(sectors.len(), rates));
+    }
+}
+
+fn transfer_clk(sectors: usize, rates: &Rates) -> f64 {
+    on_grid((sectors as u64 * SECTOR_BYTES) as f64 / rates.l2_bytes_per_clk_per_sm)
 }

@@ -75,6 +75,7 @@ pub struct SimDevice {
     target: GpuTarget,
     rates: Rates,
     budget: u64,
+    warm_l2: bool,
 }
 
 impl SimDevice {
@@ -102,6 +103,7 @@ impl SimDevice {
             },
             target: target.clone(),
             budget: DEFAULT_BUDGET,
+            warm_l2: false,
         })
     }
 
@@ -109,6 +111,13 @@ impl SimDevice {
     /// extrapolates the rest.
     pub fn with_budget(mut self, warp_instructions: u64) -> SimDevice {
         self.budget = warp_instructions;
+        self
+    }
+
+    /// Whether the arguments are in L2 when the launch starts, if all of them together fit (as in a benchmark that
+    /// repeats a launch). Otherwise everything comes from DRAM at first.
+    pub fn with_warm_l2(mut self, warm: bool) -> SimDevice {
+        self.warm_l2 = warm;
         self
     }
 
@@ -134,6 +143,7 @@ impl SimDevice {
         let values = liveness.max_live + liveness::ASSEMBLER_REGISTERS;
         schedule::reorder(&mut program, &mut timed, &index, &liveness, values, &self.rates);
         let sm_count = u64::from(self.rates.sm_count);
+        let cold_l2 = !self.warm_l2 || memory.bytes() > u64::from(self.rates.l2_bytes);
         let blocks = launch.blocks().div_ceil(sm_count);
         let resident = u64::from(occupancy.blocks_per_sm).min(blocks);
         let work = sm::Work {
@@ -147,6 +157,7 @@ impl SimDevice {
             blocks,
             resident,
             stride: sm_count,
+            cold_l2,
             budget: self.budget,
         };
         let outcome = sm::simulate(work)?;
@@ -154,7 +165,12 @@ impl SimDevice {
         let sm_clocks = extrapolate(&outcome, blocks, resident);
         let scale = launch.blocks() as f64 / simulated as f64;
         let written = outcome.written.bytes_of_launch(scale, &memory) - f64::from(self.rates.l2_bytes);
-        let dram_bytes = outcome.read.bytes_of_launch(scale, &memory) + written.max(0.0);
+        let read = if cold_l2 {
+            outcome.read.bytes_of_launch(scale, &memory)
+        } else {
+            0.0
+        };
+        let dram_bytes = read + written.max(0.0);
         let dram_clocks = dram_bytes / self.rates.dram_bytes_per_clk();
         let clocks = sm_clocks.max(dram_clocks);
         let sub_cores = f64::from(work.sub_cores);
@@ -221,14 +237,15 @@ impl Device for SimDevice {
         }
     }
 
-    /// One sample: a simulation always gives the same. The arguments stay as they are.
+    /// One sample: a simulation always gives the same. Without `flush_l2`, arguments that fit are in L2 from the start.
+    /// They stay as they are.
     fn time(
         &self,
         kernel: &Kernel,
         args: &mut [ArgBuffer],
-        _options: &TimingOptions,
+        options: &TimingOptions,
     ) -> Result<Measurement, DeviceError> {
-        let report = self.simulate(kernel, args)?;
+        let report = self.clone().with_warm_l2(!options.flush_l2).simulate(kernel, args)?;
         Ok(Measurement {
             samples_us: vec![report.time_us],
             source: self.source(),

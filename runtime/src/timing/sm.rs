@@ -6,6 +6,7 @@ use std::collections::BinaryHeap;
 use alcop_spec::Rates;
 
 use super::lowering::{Timed, Unit};
+use super::memory::L2;
 use super::registers::RegisterIndex;
 use super::report::Stall;
 use super::traffic::{Sectors, WavefrontCache};
@@ -30,6 +31,8 @@ pub(super) struct Work<'p> {
     pub resident: u64,
     /// Every `stride`-th block of the grid is this SM's.
     pub stride: u64,
+    /// Whether what no block has touched before is not in L2.
+    pub cold_l2: bool,
     /// Warp instructions beyond which the rest is extrapolated.
     pub budget: u64,
 }
@@ -103,7 +106,7 @@ pub(super) struct Sm<'p> {
     pub warps: Vec<Warp>,
     pub sub_cores: Vec<SubCore>,
     pub shared: Pipe,
-    pub port: Pipe,
+    pub l2: L2,
     pub arrivals: BinaryHeap<Reverse<Arrival>>,
     pub serial: u64,
     pub wavefronts: Vec<WavefrontCache>,
@@ -126,7 +129,10 @@ pub(super) fn simulate(work: Work<'_>) -> Result<Outcome, EmulatorError> {
         warps: Vec::new(),
         sub_cores: (0..work.sub_cores).map(|_| SubCore::new(work.rates)).collect(),
         shared: Pipe::default(),
-        port: Pipe::default(),
+        l2: L2 {
+            cold: work.cold_l2,
+            ..L2::default()
+        },
         arrivals: BinaryHeap::new(),
         serial: 0,
         wavefronts: vec![WavefrontCache::new(); work.program.code.len()],
@@ -184,11 +190,13 @@ impl<'p> Sm<'p> {
             self.outcome.warp_instructions += machine.steps();
         }
         let last = self.outcome.block_ends.last().copied().unwrap_or(0.0);
-        self.outcome.end = last.max(self.port.free);
+        self.outcome.end = last.max(self.l2.port.free);
         self.outcome.issued = self.sub_cores.iter().map(|sub_core| sub_core.issued).sum();
         self.outcome.tensor_busy = self.sub_cores.iter().map(|sub_core| sub_core.tensor_busy).sum();
         self.outcome.shared_busy = self.shared.busy;
-        self.outcome.port_busy = self.port.busy;
+        self.outcome.port_busy = self.l2.port.busy;
+        self.outcome.read = self.l2.read;
+        self.outcome.written = self.l2.written;
         self.outcome
     }
 
