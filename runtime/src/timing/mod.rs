@@ -11,7 +11,8 @@
 //!
 //! # The model
 //! One SM is simulated, the one with the most blocks, with its share of L2 and DRAM; it takes its time from the
-//! executed instructions and knows of no schedule. Every number is a field of [`Rates`] with its source.
+//! executed instructions and knows of no schedule. Every rate and latency is a field of [`Rates`] with its source; the
+//! fitted overheads of the analytic model have no part in it.
 //!
 //! - *Instructions* cost what the assembler makes of them (`lowering`): what nothing uses, register moves, parameters
 //!   and offsets of addresses are free. Registers of a thread are estimated by liveness ([`Liveness`]).
@@ -29,12 +30,14 @@
 //! - *Barriers* let their warps go on `barrier_clk` after the last arrival.
 //! - *DRAM* bounds the launch from below: the bytes that all blocks touch, over its bandwidth.
 //!
+//! L2 is cold at launch, unless [`SimDevice::with_warm_l2`] says otherwise.
+//!
 //! # What it leaves out
 //! The first-level cache (every global load goes to L2); sectors that another SM has brought into L2 before (this SM
-//! waits for DRAM at its own first touch; SMs in lockstep ask for the same data at the same time, later waves may not);
-//! evictions from L2; the higher L2 bandwidth of an SM while others idle; register banks and
-//! instruction caches; what the assembler moves between basic blocks; the lanes of a warp in commit groups; double precision (timed as f32); waits of one block for
-//! another.
+//! waits for DRAM at its own first touch: SMs in lockstep ask for the same data at the same time, later waves may not);
+//! evictions from L2; the higher L2 bandwidth of an SM while others idle; register banks and instruction caches; what
+//! the assembler moves between basic blocks; the lanes of a warp in commit groups; double precision (timed as f32);
+//! waits of one block for another.
 
 mod liveness;
 mod lowering;
