@@ -74,6 +74,11 @@ impl GlobalMemory {
         Some(data)
     }
 
+    /// Bytes of all allocations.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.allocations.iter().map(|allocation| allocation.bytes as u64).sum()
+    }
+
     /// The allocation that an address belongs to, by number and size in bytes.
     pub(crate) fn allocation_of(&self, address: u64) -> Option<(usize, usize)> {
         let index = slot(address)?;

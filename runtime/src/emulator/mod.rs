@@ -35,7 +35,8 @@
 //! ([`Step::released`]); a driver that wants the release to cost time simply steps the released warps later. A driver
 //! must stop when no warp is ready and not all have ended: a deadlock ([`Machine::waiting`] tells who waits where).
 //! [`wavefronts`] gives the shared-memory passes of an access, [`Instr::mma_shape`] and [`Instr::wait_allows`] what
-//! else a model wants to know. For a functional run ahead of timing, landing at issue is right for correct kernels.
+//! else a model wants to know. For a functional run ahead of timing, landing at issue is right for correct kernels; and
+//! [`Machine::step_without_values`] skips the data of instructions on which no address, guard or branch depends.
 
 mod access;
 mod alu;

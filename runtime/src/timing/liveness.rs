@@ -10,10 +10,10 @@
 use super::registers::{BitSet, RegisterIndex};
 use crate::emulator::{Class, Op, Program, successors};
 
-/// Registers that the assembler needs beyond those that are live in the PTX: those that hold the parts of wide
-/// operations, and those that its scheduler keeps longer so that loads run ahead. Fitted on 22 kernels of ours
-/// (128×128×32 and smaller, both layouts) against ptxas 13.5.
-const ASSEMBLER_REGISTERS: u32 = 14;
+/// Registers that the assembler needs beyond those that are live in the PTX: for the parts of wide operations, and for
+/// values that its scheduler keeps longer so that loads run ahead. Fitted against ptxas 13.5 on 22 kernels of ours
+/// (128×128×32, one to six slots, register depths 1 and 2, nn and nt: 204 to 242 registers), which it meets within 4.
+pub(super) const ASSEMBLER_REGISTERS: u32 = 12;
 
 /// Fewest registers that a thread gets (ptxas gives a kernel of one instruction so many).
 const FEWEST_REGISTERS: u32 = 8;
@@ -27,6 +27,9 @@ pub struct Liveness {
     /// Most 32-bit registers that are live at a time. A 64-bit register counts twice, unless nobody looks at its
     /// upper half; predicates, constants and parameters (which live in the constant bank) do not count.
     pub max_live: u32,
+    index: RegisterIndex,
+    weights: Vec<u32>,
+    live_in: Vec<BitSet>,
 }
 
 impl Liveness {
@@ -66,7 +69,23 @@ impl Liveness {
             }
             max_live = max_live.max(weigh(&live)).max(weigh(&live_in[pc]));
         }
-        Liveness { dead, max_live }
+        Liveness {
+            dead,
+            max_live,
+            index,
+            weights,
+            live_in,
+        }
+    }
+
+    /// 32-bit registers that each register takes.
+    pub(super) fn weights(&self) -> &[u32] {
+        &self.weights
+    }
+
+    /// Registers that are live before an instruction of the analysed program, as numbers of [`RegisterIndex`].
+    pub(super) fn live_before(&self, pc: usize) -> impl Iterator<Item = usize> + '_ {
+        self.live_in[pc].iter()
     }
 
     /// Registers of a thread as the assembler would allot them, estimated; at most `limit`, beyond which it spills.

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 
 use super::liveness::Liveness;
 use super::needed::needed_values;
+use super::on_grid;
 use super::registers::RegisterIndex;
 use super::report::Stall;
 use crate::emulator::{Class, Instr, MmaKind, Op, Program, Src};
@@ -84,8 +85,8 @@ pub(super) fn lower(program: &Program, liveness: &Liveness, index: &RegisterInde
         timed.push(Timed {
             unit,
             slots,
-            interval_clk,
-            latency_clk,
+            interval_clk: on_grid(interval_clk),
+            latency_clk: on_grid(latency_clk),
             stall: stall_of(instr),
             needed: needed[pc] && !liveness.dead[pc],
             reads: instr.reads.iter().map(|&reg| index.flat(reg) as u32).collect(),

@@ -11,10 +11,12 @@
 //!
 //! # The model
 //! One SM is simulated, the one with the most blocks, with its share of L2 and DRAM; it takes its time from the
-//! executed instructions and knows of no schedule. Every number is a field of [`Rates`] with its source.
+//! executed instructions and knows of no schedule. Every rate and latency is a field of [`Rates`] with its source; the
+//! fitted overheads of the analytic model have no part in it.
 //!
 //! - *Instructions* cost what the assembler makes of them (`lowering`): what nothing uses, register moves, parameters
 //!   and offsets of addresses are free. Registers of a thread are estimated by liveness ([`Liveness`]).
+//! - *Order* within a basic block is that of a list scheduler, as in the assembler (`schedule`).
 //! - *Blocks*: as many as occupancy allows; each time one ends the next starts. Block b of the grid runs on SM
 //!   b mod `sm_count`, which is what dispatch breadth first gives when all blocks take the same time.
 //! - *Warps* go to the sub-cores with the fewest warps, in turn. A sub-core issues one instruction a clock, of the
@@ -28,19 +30,25 @@
 //! - *Barriers* let their warps go on `barrier_clk` after the last arrival.
 //! - *DRAM* bounds the launch from below: the bytes that all blocks touch, over its bandwidth.
 //!
+//! L2 is cold at launch, unless [`SimDevice::with_warm_l2`] says otherwise.
+//!
 //! # What it leaves out
 //! The first-level cache (every global load goes to L2); sectors that another SM has brought into L2 before (this SM
-//! waits for DRAM at its own first touch; SMs in lockstep ask for the same data at the same time, later waves may not);
-//! evictions from L2; the higher L2 bandwidth of an SM while others idle; register banks, instruction caches and the
-//! assembler's reordering; the lanes of a warp in commit groups; double precision (timed as f32); waits of one block for
-//! another.
+//! waits for DRAM at its own first touch: SMs in lockstep ask for the same data at the same time, later waves may not);
+//! evictions from L2; the higher L2 bandwidth of an SM while others idle; register banks and instruction caches; what
+//! the assembler moves between basic blocks; the lanes of a warp in commit groups; double precision (timed as f32);
+//! waits of one block for another.
 
 mod liveness;
 mod lowering;
+mod memory;
 mod needed;
 mod registers;
 mod report;
+mod schedule;
 mod sm;
+#[cfg(test)]
+mod tests;
 mod traffic;
 mod units;
 
@@ -70,6 +78,7 @@ pub struct SimDevice {
     target: GpuTarget,
     rates: Rates,
     budget: u64,
+    warm_l2: bool,
 }
 
 impl SimDevice {
@@ -78,10 +87,26 @@ impl SimDevice {
     /// # Errors
     /// A bare architecture, which has no rates.
     pub fn new(target: &GpuTarget) -> Result<SimDevice, TargetError> {
+        let rates = target.rates()?;
         Ok(SimDevice {
-            rates: *target.rates()?,
+            rates: Rates {
+                mma_latency_clk: on_grid(rates.mma_latency_clk),
+                mma_issue_interval_clk: on_grid(rates.mma_issue_interval_clk),
+                shared_latency_clk: on_grid(rates.shared_latency_clk),
+                l2_near_latency_clk: on_grid(rates.l2_near_latency_clk),
+                l2_far_latency_clk: on_grid(rates.l2_far_latency_clk),
+                dram_latency_clk: on_grid(rates.dram_latency_clk),
+                cp_async_extra_clk: on_grid(rates.cp_async_extra_clk),
+                ldmatrix_x4_latency_clk: on_grid(rates.ldmatrix_x4_latency_clk),
+                barrier_clk: on_grid(rates.barrier_clk),
+                alu_latency_clk: on_grid(rates.alu_latency_clk),
+                special_latency_clk: on_grid(rates.special_latency_clk),
+                branch_clk: on_grid(rates.branch_clk),
+                ..*rates
+            },
             target: target.clone(),
             budget: DEFAULT_BUDGET,
+            warm_l2: false,
         })
     }
 
@@ -89,6 +114,13 @@ impl SimDevice {
     /// extrapolates the rest.
     pub fn with_budget(mut self, warp_instructions: u64) -> SimDevice {
         self.budget = warp_instructions;
+        self
+    }
+
+    /// Whether the arguments are in L2 when the launch starts, if all of them together fit (as in a benchmark that
+    /// repeats a launch). Otherwise everything comes from DRAM at first.
+    pub fn with_warm_l2(mut self, warm: bool) -> SimDevice {
+        self.warm_l2 = warm;
         self
     }
 
@@ -103,14 +135,18 @@ impl SimDevice {
     /// Text that is no PTX, an instruction that is not known, arguments or a launch that do not fit, a fault of the
     /// kernel.
     pub fn simulate(&self, kernel: &Kernel, args: &[ArgBuffer]) -> Result<TimingReport, EmulatorError> {
-        let program = Program::new(Arc::new(crate::ptx::parse(&kernel.ptx)?), &kernel.entry)?;
+        let mut program = Program::new(Arc::new(crate::ptx::parse(&kernel.ptx)?), &kernel.entry)?;
         let (launch, memory) = prepare(&program, kernel, args)?;
         check_launch(&program, &launch)?;
+        let index = registers::RegisterIndex::of(&program);
         let liveness = Liveness::of(&program);
         let (registers, occupancy) = self.occupancy(&program, &launch, &liveness)?;
-        let index = registers::RegisterIndex::of(&program);
-        let timed = lowering::lower(&program, &liveness, &index, &self.rates);
+        let mut timed = lowering::lower(&program, &liveness, &index, &self.rates);
+        // The assembler's schedule fits in the registers that it allots.
+        let values = liveness.max_live + liveness::ASSEMBLER_REGISTERS;
+        schedule::reorder(&mut program, &mut timed, &index, &liveness, values, &self.rates);
         let sm_count = u64::from(self.rates.sm_count);
+        let cold_l2 = !self.warm_l2 || memory.bytes() > u64::from(self.rates.l2_bytes);
         let blocks = launch.blocks().div_ceil(sm_count);
         let resident = u64::from(occupancy.blocks_per_sm).min(blocks);
         let work = sm::Work {
@@ -124,6 +160,7 @@ impl SimDevice {
             blocks,
             resident,
             stride: sm_count,
+            cold_l2,
             budget: self.budget,
         };
         let outcome = sm::simulate(work)?;
@@ -131,7 +168,12 @@ impl SimDevice {
         let sm_clocks = extrapolate(&outcome, blocks, resident);
         let scale = launch.blocks() as f64 / simulated as f64;
         let written = outcome.written.bytes_of_launch(scale, &memory) - f64::from(self.rates.l2_bytes);
-        let dram_bytes = outcome.read.bytes_of_launch(scale, &memory) + written.max(0.0);
+        let read = if cold_l2 {
+            outcome.read.bytes_of_launch(scale, &memory)
+        } else {
+            0.0
+        };
+        let dram_bytes = read + written.max(0.0);
         let dram_clocks = dram_bytes / self.rates.dram_bytes_per_clk();
         let clocks = sm_clocks.max(dram_clocks);
         let sub_cores = f64::from(work.sub_cores);
@@ -198,14 +240,15 @@ impl Device for SimDevice {
         }
     }
 
-    /// One sample: a simulation always gives the same. The arguments stay as they are.
+    /// One sample: a simulation always gives the same. Without `flush_l2`, arguments that fit are in L2 from the start.
+    /// They stay as they are.
     fn time(
         &self,
         kernel: &Kernel,
         args: &mut [ArgBuffer],
-        _options: &TimingOptions,
+        options: &TimingOptions,
     ) -> Result<Measurement, DeviceError> {
-        let report = self.simulate(kernel, args)?;
+        let report = self.clone().with_warm_l2(!options.flush_l2).simulate(kernel, args)?;
         Ok(Measurement {
             samples_us: vec![report.time_us],
             source: self.source(),
@@ -225,6 +268,12 @@ fn extrapolate(outcome: &sm::Outcome, blocks: u64, resident: u64) -> f64 {
     let end_of = |waves: usize| ends[simulated - 1 - waves * resident];
     let wave = 0.5 * (end_of(1) - end_of(3));
     outcome.end + missing_waves * wave
+}
+
+/// Times are multiples of 2⁻¹⁶ clocks, so that their sums are exact, whatever the order.
+fn on_grid(clk: f64) -> f64 {
+    const GRID: f64 = 65536.0;
+    (clk * GRID).round() / GRID
 }
 
 fn shares(stalls: &[f64; Stall::ALL.len()]) -> BTreeMap<Stall, f64> {

@@ -3,7 +3,7 @@
 use crate::emulator::{Program, Reg};
 
 /// Numbers all registers of a program: first those of up to 32 bits, then those of 64, then predicates.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct RegisterIndex {
     counts: [usize; 3],
 }

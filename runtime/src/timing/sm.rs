@@ -6,18 +6,15 @@ use std::collections::BinaryHeap;
 use alcop_spec::Rates;
 
 use super::lowering::{Timed, Unit};
+use super::memory::L2;
 use super::registers::RegisterIndex;
 use super::report::Stall;
-use super::traffic::{SECTOR_BYTES, Sectors, WavefrontCache, sectors};
+use super::traffic::{Sectors, WavefrontCache};
 use super::units::{Groups, Pipe, SubCore};
-use crate::emulator::{Effect, EmulatorError, GlobalMemory, Launch, Machine, Program, Release, Step, WarpState};
-use crate::ptx::Space;
+use crate::emulator::{Effect, EmulatorError, GlobalMemory, Launch, Machine, Program, Release, WarpState};
 
 /// Warp instructions that a block may make, as in the emulator.
 const STEP_LIMIT: u64 = 100_000_000;
-
-/// Bytes of a wavefront: 32 banks of 4 bytes (CUDA C++ Programming Guide, "Shared Memory").
-const WAVEFRONT_BYTES: f64 = 128.0;
 
 /// What is simulated.
 #[derive(Clone, Copy)]
@@ -34,6 +31,8 @@ pub(super) struct Work<'p> {
     pub resident: u64,
     /// Every `stride`-th block of the grid is this SM's.
     pub stride: u64,
+    /// Whether what no block has touched before is not in L2.
+    pub cold_l2: bool,
     /// Warp instructions beyond which the rest is extrapolated.
     pub budget: u64,
 }
@@ -57,7 +56,7 @@ pub(super) struct Outcome {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
+pub(super) enum State {
     /// Can issue the instruction at `pc` from `ready` on.
     Ready {
         pc: u32,
@@ -70,53 +69,53 @@ enum State {
     Exited,
 }
 
-struct Warp {
+pub(super) struct Warp {
     /// Number over all blocks: older warps have smaller ones.
-    age: u64,
+    pub age: u64,
     /// Resident block, and warp of it.
-    slot: usize,
-    warp: usize,
-    sub_core: usize,
-    state: State,
+    pub slot: usize,
+    pub warp: usize,
+    pub sub_core: usize,
+    pub state: State,
     /// From here on the time until the next issue is a stall.
-    since: f64,
+    pub since: f64,
     /// When the operands of the next instruction are there, and what it waits for until then.
-    ready: f64,
-    stall: Stall,
+    pub ready: f64,
+    pub stall: Stall,
     /// When each register is there, and what brings it.
-    registers: Vec<(f64, Stall)>,
-    groups: Groups,
+    pub registers: Vec<(f64, Stall)>,
+    pub groups: Groups,
 }
 
 /// A `cp.async` arrives at the SM and is written to shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Arrival {
+pub(super) struct Arrival {
     /// The time, as bits: times are not negative, so that bits have the order of the numbers.
-    time: u64,
+    pub time: u64,
     /// Serial number, so that the order is total.
-    serial: u64,
-    age: u64,
-    at: usize,
-    group: u64,
-    wavefronts: u32,
+    pub serial: u64,
+    pub age: u64,
+    pub at: usize,
+    pub group: u64,
+    pub wavefronts: u32,
 }
 
-struct Sm<'p> {
-    work: Work<'p>,
-    machines: Vec<Machine<'p>>,
-    warps: Vec<Warp>,
-    sub_cores: Vec<SubCore>,
-    shared: Pipe,
-    port: Pipe,
-    arrivals: BinaryHeap<Reverse<Arrival>>,
-    serial: u64,
-    wavefronts: Vec<WavefrontCache>,
-    scratch: Vec<u64>,
+pub(super) struct Sm<'p> {
+    pub work: Work<'p>,
+    pub machines: Vec<Machine<'p>>,
+    pub warps: Vec<Warp>,
+    pub sub_cores: Vec<SubCore>,
+    pub shared: Pipe,
+    pub l2: L2,
+    pub arrivals: BinaryHeap<Reverse<Arrival>>,
+    pub serial: u64,
+    pub wavefronts: Vec<WavefrontCache>,
+    pub scratch: Vec<u64>,
     /// Blocks started, and blocks to start.
-    started: u64,
-    to_start: u64,
-    ages: u64,
-    outcome: Outcome,
+    pub started: u64,
+    pub to_start: u64,
+    pub ages: u64,
+    pub outcome: Outcome,
 }
 
 /// Runs the SM's blocks, or as many of them as show the steady state.
@@ -130,7 +129,10 @@ pub(super) fn simulate(work: Work<'_>) -> Result<Outcome, EmulatorError> {
         warps: Vec::new(),
         sub_cores: (0..work.sub_cores).map(|_| SubCore::new(work.rates)).collect(),
         shared: Pipe::default(),
-        port: Pipe::default(),
+        l2: L2 {
+            cold: work.cold_l2,
+            ..L2::default()
+        },
         arrivals: BinaryHeap::new(),
         serial: 0,
         wavefronts: vec![WavefrontCache::new(); work.program.code.len()],
@@ -188,11 +190,13 @@ impl<'p> Sm<'p> {
             self.outcome.warp_instructions += machine.steps();
         }
         let last = self.outcome.block_ends.last().copied().unwrap_or(0.0);
-        self.outcome.end = last.max(self.port.free);
+        self.outcome.end = last.max(self.l2.port.free);
         self.outcome.issued = self.sub_cores.iter().map(|sub_core| sub_core.issued).sum();
         self.outcome.tensor_busy = self.sub_cores.iter().map(|sub_core| sub_core.tensor_busy).sum();
         self.outcome.shared_busy = self.shared.busy;
-        self.outcome.port_busy = self.port.busy;
+        self.outcome.port_busy = self.l2.port.busy;
+        self.outcome.read = self.l2.read;
+        self.outcome.written = self.l2.written;
         self.outcome
     }
 
@@ -338,10 +342,6 @@ impl<'p> Sm<'p> {
         Ok(())
     }
 
-    fn wavefront_clk(&self) -> f64 {
-        WAVEFRONT_BYTES / self.work.rates.shared_bytes_per_clk
-    }
-
     fn account(&mut self, at: usize, issue: f64, unit: Unit, slots: f64) {
         let warp = &self.warps[at];
         let (free, busy) = self.sub_cores[warp.sub_core].free(unit);
@@ -447,87 +447,6 @@ impl<'p> Sm<'p> {
         Ok(())
     }
 
-    /// Sends a memory instruction on its way; when its result is there.
-    fn access(&mut self, at: usize, pc: u32, timed: &Timed, issue: f64) -> f64 {
-        let (rates, wavefront_clk) = (self.work.rates, self.wavefront_clk());
-        let warp = &mut self.warps[at];
-        let sub_core = &mut self.sub_cores[warp.sub_core];
-        let step: &Step = self.machines[warp.slot].last_step();
-        let mask = step.executed;
-        let start = sub_core.ldst_start(issue);
-        if mask == 0 {
-            return issue;
-        }
-        // Through shared memory: so many wavefronts, and the latency of an access of `fewest`.
-        let mut through_shared = |wavefronts: u32, fewest: u32, latency: f64| {
-            let start = self.shared.serve(start, f64::from(wavefronts) * wavefront_clk);
-            sub_core.leave_queue(start, timed.interval_clk);
-            start + latency + (f64::from(wavefronts) - f64::from(fewest)) * wavefront_clk
-        };
-        let cache = &mut self.wavefronts[pc as usize];
-        let (space, bytes, stores) = match step.effect {
-            Effect::Load { space, bytes } => (space, bytes, false),
-            Effect::Store { space, bytes } => (space, bytes, true),
-            Effect::Atomic { space, bytes } => (space, bytes, false),
-            Effect::MatrixLoad { matrices } | Effect::MatrixStore { matrices } => {
-                let rows = if matrices == 4 { !0 } else { (1 << (8 * matrices)) - 1 };
-                let wavefronts = cache.wavefronts(&step.addresses, rows, 16);
-                return through_shared(wavefronts, 4, rates.ldmatrix_x4_latency_clk);
-            }
-            Effect::AsyncCopy { bytes } => {
-                let wavefronts = cache.wavefronts(&step.addresses, mask, bytes);
-                sub_core.leave_queue(start, timed.interval_clk);
-                let reading = (0..32).fold(0, |reading, lane| {
-                    reading | (u32::from(step.source_bytes[lane] > 0) << lane)
-                });
-                sectors(&step.sources, mask & reading, bytes, &mut self.scratch);
-                let brought = if self.scratch.is_empty() {
-                    start // zeros only
-                } else {
-                    bring(&mut self.port, &mut self.outcome.read, &self.scratch, start, rates)
-                };
-                let arrival = Arrival {
-                    time: (brought + rates.cp_async_extra_clk).to_bits(),
-                    serial: self.serial,
-                    age: warp.age,
-                    at,
-                    group: warp.groups.issue(),
-                    wavefronts,
-                };
-                self.serial += 1;
-                self.arrivals.push(Reverse(arrival));
-                return start;
-            }
-            // A shuffle: one row of lanes through the crossbar of shared memory.
-            _ => return through_shared(1, 1, rates.shared_latency_clk),
-        };
-        match space {
-            Space::Shared => {
-                let wavefronts = cache.wavefronts(&step.addresses, mask, bytes);
-                through_shared(wavefronts, 1, rates.shared_latency_clk)
-            }
-            // Interleaved by lane, in the first-level cache, which is the same memory as shared memory.
-            Space::Local => {
-                let wavefronts = (mask.count_ones() * bytes).div_ceil(WAVEFRONT_BYTES as u32);
-                through_shared(wavefronts, 1, rates.shared_latency_clk)
-            }
-            Space::Param => issue,
-            Space::Global | Space::Const | Space::Generic => {
-                sub_core.leave_queue(start, timed.interval_clk);
-                sectors(&step.addresses, mask, bytes, &mut self.scratch);
-                if stores {
-                    for &sector in &self.scratch {
-                        self.outcome.written.touch(sector);
-                    }
-                    self.port.serve(start, transfer_clk(self.scratch.len(), rates));
-                    start
-                } else {
-                    bring(&mut self.port, &mut self.outcome.read, &self.scratch, start, rates)
-                }
-            }
-        }
-    }
-
     fn end_block(&mut self, slot: usize, time: f64) -> Result<(), EmulatorError> {
         if !self.machines[slot].finished() {
             return Ok(());
@@ -576,21 +495,4 @@ fn check_steps(machine: &Machine<'_>) -> Result<(), EmulatorError> {
         limit: STEP_LIMIT,
         at: Box::new(machine.at(last.pc, last.warp, 0)),
     })
-}
-
-fn transfer_clk(sectors: usize, rates: &Rates) -> f64 {
-    (sectors as u64 * SECTOR_BYTES) as f64 / rates.l2_bytes_per_clk_per_sm
-}
-
-/// Brings sectors to the SM; when the last one is there. What no block of this SM has touched comes from DRAM.
-fn bring(port: &mut Pipe, read: &mut Sectors, sectors: &[u64], start: f64, rates: &Rates) -> f64 {
-    // Every sector counts as touched now, hence no short-circuit.
-    let fresh = sectors.iter().fold(false, |fresh, &sector| read.touch(sector) | fresh);
-    let latency = if fresh {
-        rates.dram_latency_clk
-    } else {
-        rates.l2_latency_clk()
-    };
-    let clk = transfer_clk(sectors.len(), rates);
-    port.serve(start, clk) + clk + latency
 }

@@ -30,6 +30,13 @@ impl Sectors {
         new
     }
 
+    /// Whether a sector was touched.
+    pub(super) fn contains(&self, sector: u64) -> bool {
+        let at = sector % PAGE_SECTORS;
+        let page = self.pages.get(&(sector / PAGE_SECTORS));
+        page.is_some_and(|page| (page[(at / 64) as usize] >> (at % 64)) & 1 == 1)
+    }
+
     /// Bytes that a launch moves, when `scale` blocks behave like each one that was seen: what the blocks touch may be
     /// their own or the same for all, hence at most the whole of each allocation.
     pub(super) fn bytes_of_launch(&self, scale: f64, memory: &GlobalMemory) -> f64 {
