@@ -1,22 +1,37 @@
 //! The judge: executes the synchronisation of a kernel and reports every access to shared memory that nothing orders.
 //!
 //! It runs the IR of one block, all threads side by side, with real addresses: integers are computed, data is not.
-//! Commit groups, waits and barriers move a clock; each byte pair of shared memory remembers who wrote and read it
-//! when. No code is shared with the passes that are judged, and no plan is read: only the IR counts.
+//! Each byte pair of shared memory remembers who wrote and read it since the last barrier, and what is in flight. No
+//! code is shared with the passes that are judged, and no plan is read: only the IR counts.
+//!
+//! ```text
+//! decode    the IR once, into numbered values and steps
+//! reduce    drops what shared memory cannot depend on, such as global addresses
+//! evaluate  integers and control flow of every iteration: events with the address of each thread
+//! replay    stretches of events from barrier to barrier; looks up those that were executed before
+//! shadow    executes the others on the byte pairs, and reports
+//! ```
 //!
 //! What it cannot execute (data-dependent control flow, unknown operations on shared memory) it says so:
 //! [`Judgement::not_judged`] is a reason, not an acquittal.
 
+mod decode;
 mod evaluate;
+mod numbers;
+mod reduce;
+mod replay;
 mod shadow;
 
 use std::fmt;
 
 use alcop_compiler::ir::{Attr, Module, Op, preorder};
 
+pub use replay::Repeats;
 pub use shadow::HazardKind;
 
 use evaluate::Machine;
+use numbers::Numbers;
+use replay::Replay;
 
 /// One unordered access.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,40 +74,53 @@ pub struct Judgement {
     pub not_judged: Option<String>,
     /// Accesses to shared memory that were checked, over all threads.
     pub accesses: u64,
+    /// How many of these repeated what was checked before, from the same state of shared memory.
+    pub repeated_accesses: u64,
 }
 
 /// Judges every kernel (`gpu.func` with a known block size) of a module in upstream dialects.
 pub fn check(module: &Module<'_>) -> Vec<Judgement> {
+    check_with(module, Repeats::Skip)
+}
+
+/// As [`check`], with a choice of what to do with repetitions: it changes the time that judging takes, and
+/// [`Judgement::repeated_accesses`].
+pub fn check_with(module: &Module<'_>, repeats: Repeats) -> Vec<Judgement> {
     preorder(module.op())
         .into_iter()
         .filter(|op| op.is("gpu.func"))
-        .map(judge)
+        .map(|kernel| {
+            judge(kernel, repeats).unwrap_or_else(|reason| Judgement {
+                not_judged: Some(reason.to_owned()),
+                ..Judgement::default()
+            })
+        })
         .collect()
 }
 
-fn judge(kernel: Op<'_>) -> Judgement {
-    let size = kernel.attr("known_block_size").and_then(Attr::as_ints);
-    let Some(size) = size.filter(|size| size.len() == 3 && size.iter().all(|extent| (1..=1024).contains(extent)))
-    else {
-        let reason = "the kernel has no known_block_size".to_owned();
-        return Judgement {
-            not_judged: Some(reason),
-            ..Judgement::default()
-        };
-    };
-    let Some(body) = kernel.body() else {
-        let reason = "the kernel's body is not a single block".to_owned();
-        return Judgement {
-            not_judged: Some(reason),
-            ..Judgement::default()
-        };
-    };
-    let mut machine = Machine::new([size[0], size[1], size[2]]);
-    let result = machine.run_block(body);
-    let (hazards, accesses) = machine.into_findings();
-    Judgement {
+/// Threads of a block (CUDA C++ Programming Guide, "Compute Capabilities").
+const THREAD_LIMIT: i64 = 1024;
+
+fn judge(kernel: Op<'_>, repeats: Repeats) -> Result<Judgement, &'static str> {
+    let size = kernel
+        .attr("known_block_size")
+        .and_then(Attr::as_ints)
+        .and_then(|size| <[i64; 3]>::try_from(size).ok())
+        .ok_or("the kernel has no known_block_size")?;
+    let fits = size.iter().all(|extent| (1..=THREAD_LIMIT).contains(extent));
+    if !fits || size.iter().product::<i64>() > THREAD_LIMIT {
+        return Err("the kernel's known_block_size is not that of 1 to 1024 threads");
+    }
+    let body = kernel.body().ok_or("the kernel's body is not a single block")?;
+    let mut numbers = Numbers::new(size.iter().product::<i64>() as usize);
+    let mut program = decode::decode(body, size, &mut numbers);
+    reduce::reduce(&mut program);
+    let (replay, result) = Machine::new(&program, numbers, Replay::new(&program, repeats)).run();
+    let (hazards, accesses, repeated_accesses) = replay.into_findings();
+    Ok(Judgement {
         hazards,
         not_judged: result.err(),
         accesses,
-    }
+        repeated_accesses,
+    })
 }

@@ -206,11 +206,8 @@ impl<'ir> Memory<'ir> {
         let count = |name| self.kernel.attr(name).and_then(Attr::as_int).unwrap_or(0).max(0) as usize;
         let shared: Vec<usize> = (0..entry.num_arguments())
             .filter(|&at| {
-                entry
-                    .argument(at)
-                    .ty()
-                    .as_memref()
-                    .is_some_and(|memref| memref.is_workgroup)
+                let space = entry.argument(at).ty().memory_space();
+                space.is_some_and(Attr::is_workgroup)
             })
             .collect();
         let from = shared.len().saturating_sub(count("workgroup_attributions"));

@@ -66,6 +66,17 @@ impl MemRef<'_> {
     }
 }
 
+/// The strides of a memref without gaps; unknown from the first dynamic extent on, outwards.
+fn row_major(shape: &[Option<i64>]) -> Vec<Option<i64>> {
+    let mut strides = vec![Some(1_i64); shape.len()];
+    for dim in (1..shape.len()).rev() {
+        strides[dim - 1] = strides[dim]
+            .zip(shape[dim])
+            .and_then(|(stride, extent)| stride.checked_mul(extent));
+    }
+    strides
+}
+
 impl<'ir> Type<'ir> {
     /// Wraps a raw type.
     ///
@@ -197,22 +208,29 @@ impl<'ir> Type<'ir> {
             let rank = mlirShapedTypeGetRank(self.raw) as usize;
             let dynamic = mlirShapedTypeGetDynamicSize();
             let dynamic_stride = mlirShapedTypeGetDynamicStrideOrOffset();
-            let shape = (0..rank)
+            let shape: Vec<Option<i64>> = (0..rank)
                 .map(|dim| mlirShapedTypeGetDimSize(self.raw, dim as isize))
                 .map(|extent| (extent != dynamic).then_some(extent))
                 .collect();
-            let mut strides = vec![0_i64; rank];
-            let mut offset = 0_i64;
-            let result = mlirMemRefTypeGetStridesAndOffset(self.raw, strides.as_mut_ptr(), &raw mut offset);
-            if result.value == 0 {
-                return None;
-            }
             let known = |stride: i64| (stride != dynamic_stride).then_some(stride);
+            let plain = mlirAffineMapIsIdentity(mlirMemRefTypeGetAffineMap(self.raw)) && !shape.contains(&Some(0));
+            let (strides, offset) = if plain {
+                // Nearly every memref. MLIR builds and simplifies affine expressions for it, which takes microseconds.
+                (row_major(&shape), Some(0))
+            } else {
+                let mut strides = vec![0_i64; rank];
+                let mut offset = 0_i64;
+                let result = mlirMemRefTypeGetStridesAndOffset(self.raw, strides.as_mut_ptr(), &raw mut offset);
+                if result.value == 0 {
+                    return None;
+                }
+                (strides.into_iter().map(known).collect(), known(offset))
+            };
             Some(MemRef {
                 element: Type::from_raw(mlirShapedTypeGetElementType(self.raw)),
                 shape,
-                strides: strides.into_iter().map(known).collect(),
-                offset: known(offset),
+                strides,
+                offset,
                 is_workgroup: self.memory_space().is_some_and(Attr::is_workgroup),
             })
         }
@@ -477,3 +495,39 @@ macro_rules! uniqued {
 
 uniqued!(Type, mlirTypePrint);
 uniqued!(Attr, mlirAttributePrint);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strides_of_plain_layouts_are_those_of_mlir() {
+        let context = Context::new();
+        for text in [
+            "memref<f16>",
+            "memref<8xf16>",
+            "memref<2x3x4xf16>",
+            "memref<?x4xf16>",
+            "memref<2x?x4xf16>",
+            "memref<2x3x?xf16>",
+            "memref<1x0x4xf16>",
+        ] {
+            let ty = Type::parse(&context, text).expect(text);
+            let found = ty.as_memref().expect(text);
+            let mut strides = vec![0_i64; found.shape.len()];
+            let mut offset = 0_i64;
+            let dynamic = unsafe {
+                assert_eq!(
+                    mlirMemRefTypeGetStridesAndOffset(ty.raw, strides.as_mut_ptr(), &raw mut offset).value,
+                    1
+                );
+                mlirShapedTypeGetDynamicStrideOrOffset()
+            };
+            let expected: Vec<Option<i64>> = strides
+                .iter()
+                .map(|&stride| (stride != dynamic).then_some(stride))
+                .collect();
+            assert_eq!((found.strides, found.offset), (expected, Some(offset)), "{text}");
+        }
+    }
+}

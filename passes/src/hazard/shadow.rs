@@ -1,10 +1,13 @@
 //! What is remembered of each byte pair of shared memory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashSet, VecDeque};
 
 use alcop_compiler::ir::Op;
 
 use super::Hazard;
+use super::decode::{Access, AccessKind, Program};
+use super::numbers::Number;
+use super::replay::Event;
 
 /// The ways in which two accesses can be unordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,75 +44,125 @@ impl HazardKind {
 }
 
 /// Bytes of a cell: the smallest access that is told apart from its neighbours.
-pub(super) const CELL_BYTES: u64 = 2;
+const CELL_BYTES: u64 = 2;
 
-const NOBODY: u32 = u32::MAX;
-const MANY: u32 = u32::MAX - 1;
+/// No block has more shared memory than this (228 KB on sm_90: CUDA C++ Programming Guide, "Compute Capabilities").
+const BUFFER_LIMIT_BYTES: u64 = 1 << 20;
 
-#[derive(Clone, Copy)]
+const NOBODY: u16 = u16::MAX;
+const MANY: u16 = u16::MAX - 1;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    Unwritten,
+    /// Written before the last barrier: there for every thread.
+    Settled,
+    /// Written, or landed, since the last barrier: there for its writer only.
+    Fresh,
+    InFlight,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cell {
-    written: bool,
-    in_flight: bool,
-    writer: u32,
-    /// Clock at which the bytes were there for their writer.
-    write_clock: u64,
+    content: Content,
+    /// Who wrote what is fresh or in flight.
+    writer: u16,
+    /// Who read since the last barrier.
+    reader: u16,
     write_op: u32,
-    reader: u32,
-    read_clock: u64,
     read_op: u32,
 }
 
-const FRESH: Cell = Cell {
-    written: false,
-    in_flight: false,
+const UNTOUCHED: Cell = Cell {
+    content: Content::Unwritten,
     writer: NOBODY,
-    write_clock: 0,
-    write_op: 0,
     reader: NOBODY,
-    read_clock: 0,
+    write_op: 0,
     read_op: 0,
 };
 
-/// Where an access goes: a buffer by number, and a byte offset in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Place {
-    pub buffer: usize,
-    pub offset: u64,
-    pub bytes: u64,
+/// An asynchronous copy of all active threads that may not have landed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Pending {
+    access: u32,
+    offset: Number,
+    active: Number,
 }
 
-/// Shared memory of one block, its clock of barriers, and the copies in flight.
-#[derive(Default)]
-pub(super) struct Shadow {
+/// Everything that what follows can depend on. It holds no clock and no count, so that a pipeline that comes round to
+/// where it was is in an equal state. The order of the fields is that in which unequal states are told apart soonest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct State {
+    open_group: Vec<Pending>,
+    groups: VecDeque<Vec<Pending>>,
+    /// The values that hold bytes which nobody wrote.
+    tainted: Vec<bool>,
     cells: Vec<Vec<Cell>>,
-    clock: u64,
-    open_group: Vec<(u32, Place)>,
-    groups: std::collections::VecDeque<Vec<(u32, Place)>>,
-    ops: Vec<String>,
-    op_numbers: HashMap<usize, u32>,
-    seen: HashSet<(HazardKind, u32, u32)>,
-    pub(super) hazards: Vec<Hazard>,
-    pub(super) accesses: u64,
 }
 
-impl Shadow {
-    /// A small number for an operation, by which accesses name it.
-    pub fn number(&mut self, op: Op<'_>) -> u32 {
-        let key = op.raw().ptr as usize;
-        if let Some(&number) = self.op_numbers.get(&key) {
-            return number;
+/// Shared memory of one block and the copies in flight; what was found so far.
+pub(super) struct Shadow<'p, 'ir> {
+    program: &'p Program<'ir>,
+    pub state: State,
+    seen: HashSet<(HazardKind, u32, u32)>,
+    pub hazards: Vec<Hazard>,
+    /// Accesses checked, over all threads.
+    pub accesses: u64,
+}
+
+impl<'p, 'ir> Shadow<'p, 'ir> {
+    pub fn new(program: &'p Program<'ir>) -> Self {
+        let state = State {
+            tainted: vec![false; program.values.len()],
+            ..State::default()
+        };
+        Shadow {
+            program,
+            state,
+            seen: HashSet::new(),
+            hazards: Vec::new(),
+            accesses: 0,
         }
-        let number = self.ops.len() as u32;
-        self.ops.push(format!("{} at {}", op.name(), op.location()));
-        self.op_numbers.insert(key, number);
-        number
+    }
+
+    /// Executes one event.
+    pub fn execute(&mut self, event: &Event) -> Result<(), String> {
+        match event {
+            Event::Access { access, offset, active } => self.access(*access, offset, active)?,
+            Event::Flow(flow) => self.flow(*flow),
+            Event::Check { op, value } => {
+                if self.state.tainted[*value as usize] {
+                    self.report(HazardKind::UninitializedValue, *op, None, 0, 0);
+                }
+            }
+            Event::Diverged { op, thread } => {
+                self.report(HazardKind::DivergentSynchronization, *op, None, *thread as usize, 0);
+            }
+            // A group may be empty.
+            Event::Commit => {
+                let group = std::mem::take(&mut self.state.open_group);
+                self.state.groups.push_back(group);
+            }
+            Event::Wait { pending } => {
+                while self.state.groups.len() as u64 > *pending {
+                    for copy in self.state.groups.pop_front().unwrap_or_default() {
+                        self.land(&copy)?;
+                    }
+                }
+            }
+            Event::Barrier => self.barrier(),
+        }
+        Ok(())
     }
 
     fn report(&mut self, kind: HazardKind, second: u32, first: Option<u32>, thread: usize, offset: u64) {
-        if !self.seen.insert((kind, second, first.unwrap_or(NOBODY))) {
+        if !self.seen.insert((kind, second, first.unwrap_or(u32::MAX))) {
             return;
         }
-        let name = |number: u32| self.ops[number as usize].clone();
+        let name = |number: u32| {
+            let op: Op<'_> = self.program.ops[number as usize];
+            format!("{} at {}", op.name(), op.location())
+        };
         self.hazards.push(Hazard {
             kind,
             second: name(second),
@@ -119,118 +172,163 @@ impl Shadow {
         });
     }
 
-    fn cells(&mut self, place: Place) -> &mut [Cell] {
-        let first = (place.offset / CELL_BYTES) as usize;
-        let last = (place.offset + place.bytes).div_ceil(CELL_BYTES) as usize;
-        if self.cells.len() <= place.buffer {
-            self.cells.resize_with(place.buffer + 1, Vec::new);
-        }
-        let cells = &mut self.cells[place.buffer];
-        if cells.len() < last {
-            cells.resize(last, FRESH);
-        }
-        &mut cells[first..last]
-    }
-
-    /// A read; whether all bytes were ever written.
-    pub fn read(&mut self, op: u32, thread: usize, place: Place) -> bool {
-        self.accesses += 1;
-        let clock = self.clock;
+    fn access(&mut self, number: u32, offset: &Number, active: &Number) -> Result<(), String> {
+        let access = &self.program.accesses[number as usize];
         let mut initialized = true;
-        let mut found = None;
-        for cell in self.cells(place) {
-            let others = cell.writer != thread as u32;
-            if cell.in_flight {
-                found = Some((HazardKind::ReadBeforeWait, cell.write_op));
-            } else if cell.written && others && cell.write_clock == clock {
-                found = Some((HazardKind::ReadWithoutBarrier, cell.write_op));
-            }
-            initialized &= cell.written || cell.in_flight;
-            cell.reader = if cell.read_clock == clock && cell.reader != NOBODY && cell.reader != thread as u32 {
-                MANY
-            } else {
-                thread as u32
+        for thread in threads(self.program, access, active) {
+            let offset = offset.at(thread);
+            let cells =
+                cells(&mut self.state.cells, access, offset).map_err(|reason| self.program.at(access.op, &reason))?;
+            self.accesses += 1;
+            let found = match access.kind {
+                AccessKind::Read => {
+                    let (found, all) = read(cells, access.op, thread as u16);
+                    initialized &= all;
+                    found
+                }
+                AccessKind::Write => write(cells, access.op, thread as u16, Content::Fresh),
+                AccessKind::Copy => write(cells, access.op, thread as u16, Content::InFlight),
             };
-            cell.read_clock = clock;
-            cell.read_op = op;
-        }
-        if let Some((kind, first)) = found {
-            self.report(kind, op, Some(first), thread, place.offset);
-        }
-        initialized
-    }
-
-    /// A write that is done when the instruction is.
-    pub fn write(&mut self, op: u32, thread: usize, place: Place) {
-        self.write_cells(op, thread, place, false);
-    }
-
-    /// An asynchronous write: it may land at any time until its group is waited for.
-    pub fn copy(&mut self, op: u32, thread: usize, place: Place) {
-        self.write_cells(op, thread, place, true);
-        self.open_group.push((thread as u32, place));
-    }
-
-    fn write_cells(&mut self, op: u32, thread: usize, place: Place, in_flight: bool) {
-        self.accesses += 1;
-        let clock = self.clock;
-        let mut found = None;
-        for cell in self.cells(place) {
-            let me = thread as u32;
-            if cell.in_flight {
-                found = Some((HazardKind::OverwriteInFlight, cell.write_op));
-            } else if cell.reader != NOBODY && cell.reader != me && cell.read_clock == clock {
-                found = Some((HazardKind::WriteBeforeLastRead, cell.read_op));
-            } else if cell.written && cell.writer != me && cell.write_clock == clock {
-                found = Some((HazardKind::WriteWrite, cell.write_op));
+            if let Some((kind, first)) = found {
+                self.report(kind, access.op, Some(first), thread, offset as u64);
             }
-            *cell = Cell {
-                written: !in_flight,
-                in_flight,
-                writer: me,
-                write_clock: clock,
-                write_op: op,
-                ..*cell
-            };
         }
-        if let Some((kind, first)) = found {
-            self.report(kind, op, Some(first), thread, place.offset);
+        if let Some(result) = access.result {
+            self.state.tainted[result] = !initialized;
+        }
+        if access.kind == AccessKind::Copy {
+            self.state.open_group.push(Pending {
+                access: number,
+                offset: offset.clone(),
+                active: active.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Only whether its operands were initialised is known of data. All results change at once, because a loop may
+    /// carry its arguments in a circle.
+    fn flow(&mut self, number: u32) {
+        let tainted = &mut self.state.tainted;
+        let flow = &self.program.flows[number as usize];
+        if let [(result, operands)] = flow.as_slice() {
+            tainted[*result] = operands.iter().any(|operand| tainted[*operand]);
+            return;
+        }
+        let after: Vec<bool> = flow
+            .iter()
+            .map(|(_, operands)| operands.iter().any(|operand| tainted[*operand]))
+            .collect();
+        for ((result, _), now) in flow.iter().zip(after) {
+            tainted[*result] = now;
         }
     }
 
-    /// All threads meet: what was done before is ordered before what follows.
-    pub fn barrier(&mut self) {
-        self.clock += 1;
-    }
-
-    /// The copies since the last commit become a group, which may be empty.
-    pub fn commit(&mut self) {
-        let group = std::mem::take(&mut self.open_group);
-        self.groups.push_back(group);
-    }
-
-    /// Waits until at most `pending` groups are in flight. What landed is there for the thread that copied it.
-    pub fn wait(&mut self, pending: usize) {
-        let clock = self.clock;
-        while self.groups.len() > pending {
-            for (thread, place) in self.groups.pop_front().unwrap_or_default() {
-                for cell in self.cells(place) {
-                    if cell.in_flight && cell.writer == thread {
-                        *cell = Cell {
-                            written: true,
-                            in_flight: false,
-                            write_clock: clock,
-                            ..*cell
-                        };
-                    }
+    /// What landed is there for the thread that copied it.
+    fn land(&mut self, copy: &Pending) -> Result<(), String> {
+        let access = &self.program.accesses[copy.access as usize];
+        for thread in threads(self.program, access, &copy.active) {
+            for cell in cells(&mut self.state.cells, access, copy.offset.at(thread))? {
+                if cell.content == Content::InFlight && cell.writer == thread as u16 {
+                    cell.content = Content::Fresh;
                 }
             }
         }
+        Ok(())
     }
 
-    /// A hazard that no pair of cells shows.
-    pub fn note(&mut self, kind: HazardKind, op: Op<'_>, thread: usize) {
-        let op = self.number(op);
-        self.report(kind, op, None, thread, 0);
+    /// All threads meet: what was done before is ordered before what follows, whoever did it.
+    fn barrier(&mut self) {
+        for cell in self.state.cells.iter_mut().flatten() {
+            cell.reader = NOBODY;
+            cell.read_op = 0;
+            if cell.content == Content::Fresh {
+                cell.content = Content::Settled;
+            }
+            if cell.content == Content::Settled {
+                cell.writer = NOBODY;
+                cell.write_op = 0;
+            }
+        }
     }
+}
+
+/// The threads that take part in an access.
+fn threads(program: &Program<'_>, access: &Access, active: &Number) -> impl Iterator<Item = usize> {
+    let lanes = access.lanes;
+    (0..program.threads).filter(move |thread| thread % 32 < lanes && active.at(*thread) != 0)
+}
+
+/// The cells of one thread's access.
+fn cells<'a>(buffers: &'a mut Vec<Vec<Cell>>, access: &Access, offset: i64) -> Result<&'a mut [Cell], String> {
+    let start = u64::try_from(offset)
+        .ok()
+        .filter(|start| start.is_multiple_of(CELL_BYTES));
+    let (Some(start), true) = (start, access.bytes.is_multiple_of(CELL_BYTES)) else {
+        return Err(format!(
+            "an access of {} bytes at byte {offset} is not made of whole byte pairs",
+            access.bytes
+        ));
+    };
+    if start.saturating_add(access.bytes) > BUFFER_LIMIT_BYTES {
+        return Err(format!(
+            "an access of {} bytes at byte {offset} lies past {BUFFER_LIMIT_BYTES} bytes of shared memory",
+            access.bytes
+        ));
+    }
+    let (first, last) = (
+        (start / CELL_BYTES) as usize,
+        ((start + access.bytes) / CELL_BYTES) as usize,
+    );
+    if buffers.len() <= access.buffer {
+        buffers.resize_with(access.buffer + 1, Vec::new);
+    }
+    let cells = &mut buffers[access.buffer];
+    if cells.len() < last {
+        cells.resize(last, UNTOUCHED);
+    }
+    Ok(&mut cells[first..last])
+}
+
+type Found = Option<(HazardKind, u32)>;
+
+/// A read; whether all bytes were ever written.
+fn read(cells: &mut [Cell], op: u32, thread: u16) -> (Found, bool) {
+    let mut initialized = true;
+    let mut found = None;
+    for cell in cells {
+        match cell.content {
+            Content::Unwritten => initialized = false,
+            Content::InFlight => found = Some((HazardKind::ReadBeforeWait, cell.write_op)),
+            Content::Fresh if cell.writer != thread => {
+                found = Some((HazardKind::ReadWithoutBarrier, cell.write_op));
+            }
+            Content::Fresh | Content::Settled => {}
+        }
+        cell.reader = if cell.reader == NOBODY || cell.reader == thread {
+            thread
+        } else {
+            MANY
+        };
+        cell.read_op = op;
+    }
+    (found, initialized)
+}
+
+/// A write: done with the instruction, or in flight until its group is waited for.
+fn write(cells: &mut [Cell], op: u32, thread: u16, content: Content) -> Found {
+    let mut found = None;
+    for cell in cells {
+        if cell.content == Content::InFlight {
+            found = Some((HazardKind::OverwriteInFlight, cell.write_op));
+        } else if cell.reader != NOBODY && cell.reader != thread {
+            found = Some((HazardKind::WriteBeforeLastRead, cell.read_op));
+        } else if cell.content == Content::Fresh && cell.writer != thread {
+            found = Some((HazardKind::WriteWrite, cell.write_op));
+        }
+        cell.content = content;
+        cell.writer = thread;
+        cell.write_op = op;
+    }
+    found
 }

@@ -1,0 +1,505 @@
+//! A kernel decoded once: values by number, operations by what the judge does with them.
+//!
+//! ```text
+//! %row = arith.divui %thread_id_x, %c4        Compute divui, values 3 and 7 → 9
+//! nvgpu.device_async_copy %g[…], %s[%row, …]  Access: a copy of 16 bytes at 0 + value 9 · 64 + …
+//! %d = nvgpu.mma.sync(%a, %b, %c)             Flow: the data of %d depends on that of %a, %b and %c
+//! ```
+
+use std::collections::HashMap;
+
+use alcop_compiler::ir::{Attr, Block, Op, Value};
+
+use super::numbers::{Arith, Number, Numbers};
+
+/// Names a value by its position in [`Program::values`].
+pub(super) type ValueId = usize;
+
+/// A decoded kernel.
+pub(super) struct Program<'ir> {
+    pub threads: usize,
+    pub body: Vec<Step>,
+    /// What is known of each value before anything runs: constants and thread ids.
+    pub values: Vec<Option<Number>>,
+    pub accesses: Vec<Access>,
+    pub flows: Vec<Flow>,
+    /// The operations that steps name by number.
+    pub ops: Vec<Op<'ir>>,
+}
+
+impl Program<'_> {
+    /// A reason with the operation that it is about.
+    pub fn at(&self, op: u32, reason: &str) -> String {
+        let op = self.ops[op as usize];
+        format!("{} at {}: {reason}", op.name(), op.location())
+    }
+}
+
+/// Results, and the data that each depends on.
+pub(super) type Flow = Vec<(ValueId, Vec<ValueId>)>;
+
+/// What the judge does for one operation.
+#[derive(Debug)]
+pub(super) enum Step {
+    Compute(Compute),
+    Access(u32),
+    Flow(u32),
+    /// Data goes to global memory.
+    Check {
+        op: u32,
+        data: Vec<ValueId>,
+    },
+    Commit {
+        op: u32,
+    },
+    Wait {
+        op: u32,
+        pending: u64,
+    },
+    Barrier {
+        op: u32,
+    },
+    For(Box<ForLoop>),
+    If {
+        op: u32,
+        condition: ValueId,
+        then: Vec<Step>,
+        otherwise: Vec<Step>,
+    },
+    /// What cannot be executed, and why.
+    Refuse {
+        op: u32,
+        reason: String,
+    },
+}
+
+/// An operation without effects: of integers if it has an `arith`, otherwise of data.
+#[derive(Debug)]
+pub(super) struct Compute {
+    pub op: u32,
+    pub arith: Option<Arith>,
+    pub operands: Vec<ValueId>,
+    pub results: Vec<ValueId>,
+}
+
+#[derive(Debug)]
+pub(super) struct ForLoop {
+    pub op: u32,
+    /// Lower bound, upper bound, step.
+    pub bounds: [ValueId; 3],
+    pub induction: ValueId,
+    pub carried: Vec<Carried>,
+    pub body: Vec<Step>,
+    /// How carried data flows, once [`super::reduce`] told data from integers.
+    pub data: CarriedData,
+}
+
+/// The flows of the data that a loop carries, where there are any.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CarriedData {
+    /// From before the loop to its arguments.
+    pub enter: Option<u32>,
+    /// From the end of an iteration to its arguments.
+    pub next: Option<u32>,
+    /// From the arguments to the results.
+    pub leave: Option<u32>,
+}
+
+/// One value that a loop carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carried {
+    pub init: ValueId,
+    pub argument: ValueId,
+    pub yielded: ValueId,
+    pub result: ValueId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AccessKind {
+    Read,
+    Write,
+    /// A write that lands at any time until its group is waited for.
+    Copy,
+}
+
+/// An access to shared memory.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub op: u32,
+    pub kind: AccessKind,
+    pub buffer: usize,
+    /// The byte offset: a sum of values times strides.
+    pub terms: Vec<(ValueId, i64)>,
+    /// Bytes a thread.
+    pub bytes: u64,
+    /// Lanes of a warp that give an address.
+    pub lanes: usize,
+    /// What a read reads into.
+    pub result: Option<ValueId>,
+}
+
+/// A memref in shared memory: in which buffer, from where, and its strides in bytes.
+#[derive(Clone, Debug)]
+struct Shared {
+    buffer: usize,
+    shifts: Vec<ValueId>,
+    strides: Vec<i64>,
+    element_bytes: u64,
+}
+
+/// Dynamic shared memory is one buffer, however often it is named.
+const DYNAMIC: usize = 0;
+
+/// Decodes the body of a kernel of a block size.
+pub(super) fn decode<'ir>(body: Block<'ir>, block_size: [i64; 3], numbers: &mut Numbers) -> Program<'ir> {
+    let mut decoder = Decoder {
+        block_size,
+        numbers,
+        program: Program {
+            threads: block_size.iter().product::<i64>() as usize,
+            body: Vec::new(),
+            values: Vec::new(),
+            accesses: Vec::new(),
+            flows: Vec::new(),
+            ops: Vec::new(),
+        },
+        value_ids: HashMap::new(),
+        shared: HashMap::new(),
+        buffers: DYNAMIC + 1,
+    };
+    for argument in body.arguments() {
+        decoder.declare_buffer(argument);
+    }
+    decoder.program.body = decoder.block(body);
+    decoder.program
+}
+
+struct Decoder<'a, 'ir> {
+    block_size: [i64; 3],
+    numbers: &'a mut Numbers,
+    program: Program<'ir>,
+    value_ids: HashMap<Value<'ir>, ValueId>,
+    shared: HashMap<Value<'ir>, Shared>,
+    buffers: usize,
+}
+
+impl<'ir> Decoder<'_, 'ir> {
+    fn block(&mut self, block: Block<'ir>) -> Vec<Step> {
+        block.ops().into_iter().filter_map(|op| self.op(op)).collect()
+    }
+
+    /// `None` for what needs nothing done when it is executed.
+    fn op(&mut self, op: Op<'ir>) -> Option<Step> {
+        self.step(op).unwrap_or_else(|reason| {
+            Some(Step::Refuse {
+                op: self.number(op),
+                reason,
+            })
+        })
+    }
+
+    fn step(&mut self, op: Op<'ir>) -> Result<Option<Step>, String> {
+        Ok(match op.name() {
+            "arith.constant" => {
+                if let Some(number) = op.attr("value").and_then(Attr::as_int) {
+                    self.preset(op, Number::Uniform(number));
+                }
+                None
+            }
+            "gpu.thread_id" => {
+                let (axis, [x, y, _]) = (axis(op)?, self.block_size);
+                let ids = (0..self.program.threads as i64)
+                    .map(|thread| [thread % x, thread / x % y, thread / (x * y)][axis])
+                    .collect();
+                let ids = self.numbers.per_thread(ids);
+                self.preset(op, ids);
+                None
+            }
+            // One block is judged. Blocks share no shared memory.
+            "gpu.block_id" => {
+                self.preset(op, Number::Uniform(0));
+                None
+            }
+            "gpu.block_dim" => {
+                let extent = self.block_size[axis(op)?];
+                self.preset(op, Number::Uniform(extent));
+                None
+            }
+            "gpu.dynamic_shared_memory" => {
+                let whole = Shared {
+                    buffer: DYNAMIC,
+                    shifts: Vec::new(),
+                    strides: vec![1],
+                    element_bytes: 1,
+                };
+                self.shared.insert(op.result(0), whole);
+                None
+            }
+            "memref.alloc" | "memref.alloca" => {
+                self.declare_buffer(op.result(0));
+                None
+            }
+            "memref.view" => {
+                self.view(op)?;
+                None
+            }
+            "memref.dealloc" | "scf.yield" | "gpu.return" => None,
+            "vector.load" | "memref.load" => self.load(op)?,
+            "nvgpu.ldmatrix" => Some(self.ldmatrix(op)?),
+            "vector.store" | "memref.store" => Some(self.store(op)?),
+            "nvgpu.device_async_copy" => Some(self.async_copy(op)?),
+            "nvvm.cp.async.commit.group" => Some(Step::Commit { op: self.number(op) }),
+            "nvvm.cp.async.wait.group" => {
+                let pending = op.attr("n").and_then(Attr::as_int).ok_or("a wait without a count")?;
+                let pending = u64::try_from(pending).map_err(|_| format!("a wait for {pending} groups"))?;
+                Some(Step::Wait {
+                    op: self.number(op),
+                    pending,
+                })
+            }
+            "gpu.barrier" => Some(Step::Barrier { op: self.number(op) }),
+            "scf.for" => Some(self.for_loop(op)?),
+            "scf.if" => Some(self.branch(op)?),
+            "nvgpu.mma.sync" => Some(self.compute(op)?),
+            _ if matches!(op.dialect(), "arith" | "vector" | "math") => Some(self.compute(op)?),
+            _ => return Err("the judge does not know this operation".to_owned()),
+        })
+    }
+
+    fn number(&mut self, op: Op<'ir>) -> u32 {
+        self.program.ops.push(op);
+        (self.program.ops.len() - 1) as u32
+    }
+
+    fn value(&mut self, value: Value<'ir>) -> ValueId {
+        *self.value_ids.entry(value).or_insert_with(|| {
+            self.program.values.push(None);
+            self.program.values.len() - 1
+        })
+    }
+
+    fn values(&mut self, values: impl Iterator<Item = Value<'ir>>) -> Vec<ValueId> {
+        values.map(|value| self.value(value)).collect()
+    }
+
+    fn preset(&mut self, op: Op<'ir>, number: Number) {
+        let id = self.value(op.result(0));
+        self.program.values[id] = Some(number);
+    }
+
+    /// An allocation or attribution in shared memory is a buffer of its own.
+    fn declare_buffer(&mut self, memref: Value<'ir>) {
+        let buffer = self.buffers;
+        if let Some(shared) = strides(memref, buffer) {
+            self.buffers += 1;
+            self.shared.insert(memref, shared);
+        }
+    }
+
+    /// The shared buffer behind a memref, `None` for other memory.
+    fn shared(&self, memref: Value<'ir>) -> Result<Option<Shared>, String> {
+        if let Some(shared) = self.shared.get(&memref) {
+            return Ok(Some(shared.clone()));
+        }
+        let parts = memref.ty().as_memref().ok_or("an operand is not a ranked memref")?;
+        if parts.is_workgroup {
+            return Err("a view of shared memory that the judge does not follow".to_owned());
+        }
+        Ok(None)
+    }
+
+    fn view(&mut self, op: Op<'ir>) -> Result<(), String> {
+        let base = self
+            .shared(op.operand(0))?
+            .ok_or("a view of memory that is not shared")?;
+        let mut shared = strides(op.result(0), base.buffer).ok_or("a view without static strides")?;
+        shared.shifts = base.shifts;
+        shared.shifts.push(self.value(op.operand(1)));
+        self.shared.insert(op.result(0), shared);
+        Ok(())
+    }
+
+    /// An access to shared memory; its step.
+    fn access(
+        &mut self,
+        op: Op<'ir>,
+        kind: AccessKind,
+        shared: Shared,
+        indices: impl Iterator<Item = Value<'ir>>,
+        bytes: u64,
+    ) -> Step {
+        let mut terms: Vec<(ValueId, i64)> = shared.shifts.iter().map(|shift| (*shift, 1)).collect();
+        for (index, stride) in self.values(indices).into_iter().zip(&shared.strides) {
+            terms.push((index, *stride));
+        }
+        let result = (kind == AccessKind::Read).then(|| self.value(op.result(0)));
+        let access = Access {
+            op: self.number(op),
+            kind,
+            buffer: shared.buffer,
+            terms,
+            bytes,
+            lanes: 32,
+            result,
+        };
+        self.program.accesses.push(access);
+        Step::Access((self.program.accesses.len() - 1) as u32)
+    }
+
+    fn load(&mut self, op: Op<'ir>) -> Result<Option<Step>, String> {
+        let Some(shared) = self.shared(op.operand(0))? else {
+            return Ok(None);
+        };
+        let bytes = op.result(0).ty().bytes().ok_or("a load of unknown size")?;
+        let indices = op.operands().skip(1);
+        Ok(Some(self.access(op, AccessKind::Read, shared, indices, bytes)))
+    }
+
+    /// Each lane addresses one row of 16 bytes; the warp reads them all (PTX ISA, ldmatrix).
+    fn ldmatrix(&mut self, op: Op<'ir>) -> Result<Step, String> {
+        let shared = self
+            .shared(op.operand(0))?
+            .ok_or("ldmatrix from memory that is not shared")?;
+        let tiles = op
+            .attr("numTiles")
+            .and_then(Attr::as_int)
+            .filter(|tiles| (1..=4).contains(tiles))
+            .ok_or("ldmatrix without numTiles from 1 to 4")?;
+        let step = self.access(op, AccessKind::Read, shared, op.operands().skip(1), 16);
+        if let Some(access) = self.program.accesses.last_mut() {
+            access.lanes = 8 * tiles as usize;
+        }
+        Ok(step)
+    }
+
+    fn store(&mut self, op: Op<'ir>) -> Result<Step, String> {
+        let Some(shared) = self.shared(op.operand(1))? else {
+            return Ok(self.check(op, op.operands().take(1)));
+        };
+        let bytes = op.operand(0).ty().bytes().ok_or("a store of unknown size")?;
+        Ok(self.access(op, AccessKind::Write, shared, op.operands().skip(2), bytes))
+    }
+
+    fn check(&mut self, op: Op<'ir>, data: impl Iterator<Item = Value<'ir>>) -> Step {
+        let data = self.values(data);
+        Step::Check {
+            op: self.number(op),
+            data,
+        }
+    }
+
+    fn async_copy(&mut self, op: Op<'ir>) -> Result<Step, String> {
+        let segments = op
+            .attr("operandSegmentSizes")
+            .and_then(Attr::as_ints)
+            .filter(|segments| segments.len() >= 2)
+            .ok_or("a copy without operand segments")?;
+        let shared = self
+            .shared(op.operand(0))?
+            .ok_or("a copy to memory that is not shared")?;
+        let elements = op
+            .attr("dstElements")
+            .and_then(Attr::as_int)
+            .and_then(|elements| u64::try_from(elements).ok())
+            .ok_or("a copy without dstElements")?;
+        let bytes = elements.saturating_mul(shared.element_bytes);
+        let indices = op.operands().skip(1).take(segments[1] as usize);
+        Ok(self.access(op, AccessKind::Copy, shared, indices, bytes))
+    }
+
+    /// An operation without effects on shared memory. One without results writes what it reads somewhere else.
+    fn compute(&mut self, op: Op<'ir>) -> Result<Step, String> {
+        for operand in op.operands() {
+            if operand.ty().as_memref().is_some_and(|memref| memref.is_workgroup) {
+                return Err("the judge does not know this access to shared memory".to_owned());
+            }
+        }
+        if op.num_regions() != 0 {
+            return Err("the judge does not know this operation".to_owned());
+        }
+        if op.num_results() == 0 {
+            return Ok(self.check(op, op.operands()));
+        }
+        let (operands, results) = (self.values(op.operands()), self.values(op.results()));
+        Ok(Step::Compute(Compute {
+            op: self.number(op),
+            arith: Arith::of(op),
+            operands,
+            results,
+        }))
+    }
+
+    fn for_loop(&mut self, op: Op<'ir>) -> Result<Step, String> {
+        let body = op.body().ok_or("a loop without a single block")?;
+        let terminator = body.terminator().ok_or("a loop without a yield")?;
+        let operands = self.values(op.operands());
+        let [lower, upper, step, inits @ ..] = operands.as_slice() else {
+            return Err("a loop without bounds".to_owned());
+        };
+        let arguments = self.values(body.arguments());
+        let yielded = self.values(terminator.operands());
+        let results = self.values(op.results());
+        let carried = (0..inits.len())
+            .map(|number| Carried {
+                init: inits[number],
+                argument: arguments[number + 1],
+                yielded: yielded[number],
+                result: results[number],
+            })
+            .collect();
+        Ok(Step::For(Box::new(ForLoop {
+            op: self.number(op),
+            bounds: [*lower, *upper, *step],
+            induction: arguments[0],
+            carried,
+            body: self.block(body),
+            data: CarriedData::default(),
+        })))
+    }
+
+    fn branch(&mut self, op: Op<'ir>) -> Result<Step, String> {
+        if op.num_results() != 0 {
+            return Err("a branch with results".to_owned());
+        }
+        let mut sides = op
+            .regions()
+            .map(|region| region.blocks().flat_map(|block| self.block(block)).collect::<Vec<_>>())
+            .collect::<Vec<_>>()
+            .into_iter();
+        let (then, otherwise) = (sides.next().unwrap_or_default(), sides.next().unwrap_or_default());
+        Ok(Step::If {
+            condition: self.value(op.operand(0)),
+            op: self.number(op),
+            then,
+            otherwise,
+        })
+    }
+}
+
+fn axis(op: Op<'_>) -> Result<usize, String> {
+    let text = op
+        .attr("dimension")
+        .map(|attr| attr.to_string())
+        .ok_or("no dimension")?;
+    ["#gpu<dim x>", "#gpu<dim y>", "#gpu<dim z>"]
+        .iter()
+        .position(|name| *name == text)
+        .ok_or_else(|| format!("an unknown dimension {text}"))
+}
+
+/// A shared buffer's strides, where they and the size of its elements are known.
+fn strides(memref: Value<'_>, buffer: usize) -> Option<Shared> {
+    let parts = memref.ty().as_memref().filter(|parts| parts.is_workgroup)?;
+    let element_bytes = parts.element.bytes()?;
+    let strides = parts
+        .strides
+        .iter()
+        .map(|stride| stride.map(|stride| stride * element_bytes as i64))
+        .collect::<Option<_>>()?;
+    Some(Shared {
+        buffer,
+        shifts: Vec::new(),
+        strides,
+        element_bytes,
+    })
+}
