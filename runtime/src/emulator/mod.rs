@@ -42,17 +42,26 @@ mod alu;
 mod asynchronous;
 mod collective;
 mod control;
+mod converge;
 mod convert;
 mod counters;
 mod decode;
 mod error;
 mod execute;
 mod hazards;
+mod inline;
 mod instruction;
+mod instruction_async;
 mod instruction_memory;
+mod instruction_tensor;
+mod instruction_warp;
 mod lane;
+mod layout;
 mod machine;
+mod matrix;
+mod mbarrier;
 mod memory;
+mod op;
 mod policy;
 mod program;
 mod registers;
@@ -65,7 +74,10 @@ pub use counters::{CounterObserver, Counters, Counts, LoopCounts, wavefronts};
 pub use decode::entry_params;
 pub use error::{At, EmulatorError};
 pub use hazards::{AccessInfo, Hazard, HazardCode, HazardObserver};
-pub use machine::{Effect, Launch, Machine, PoisonSink, PoisonUse, Release, Step, WarpState};
+pub use machine::{
+    Effect, Launch, Machine, MbarrierEvent, MbarrierKind, MbarrierMisuse, Order, PoisonSink, PoisonUse, Release, Step,
+    WarpState,
+};
 pub use memory::GlobalMemory;
 pub use policy::{Arrival, Earliest, Latest, Policy, Random};
 pub use program::{Class, Instr, Loop, MmaKind, Param, Program, Reg};
