@@ -66,6 +66,8 @@ pub struct Step {
     pub source_bytes: [u32; 32],
     /// For stores to shared memory: lanes whose value another lane of this instruction overwrote with another one.
     pub overwritten: u32,
+    /// As `overwritten`, where both values are floats that differ in their last bits only.
+    pub nearly_overwritten: u32,
     /// For stores to shared memory: lanes that wrote what was there already.
     pub unchanged: u32,
     /// For stores to global memory: a fingerprint of each lane's bytes.
@@ -212,6 +214,8 @@ pub enum MbarrierKind {
         /// The phase is complete.
         completed: bool,
     },
+    /// Lanes arrive when their earlier copies have landed.
+    CopyArrive,
     /// Lanes asked; these saw the phase complete.
     Wait {
         /// The lanes.
@@ -222,18 +226,26 @@ pub enum MbarrierKind {
 }
 
 /// Uses of an `mbarrier` object that have no meaning (PTX ISA 9.0, 9.7.13.15).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MbarrierMisuse {
     /// No object was made there, or it was given up.
+    #[error("no mbarrier was initialised there, or it was invalidated")]
     NotInitialised,
     /// Made again without being given up, while threads use it.
+    #[error("it is initialised again while threads use it: invalidate it first")]
     Reinitialised,
     /// A count of 0, or above 2^20 − 1.
+    #[error("a count must be from 1 to 1048575")]
     BadCount,
     /// More arrivals than the phase still expects.
+    #[error("more arrivals than the phase expects")]
     OverArrival,
     /// A state of a phase that is neither the present nor the one before.
+    #[error("the state belongs to a phase that is neither the present one nor the one before")]
     BadPhase,
+    /// An ordinary store or copy over the object.
+    #[error("an ordinary write over an mbarrier object")]
+    Overwritten,
 }
 
 /// Where an undefined value had an effect.
@@ -423,6 +435,7 @@ impl<'p> Machine<'p> {
                 sources: [0; 32],
                 source_bytes: [0; 32],
                 overwritten: 0,
+                nearly_overwritten: 0,
                 unchanged: 0,
                 fingerprints: [0; 32],
                 order: Order::None,
@@ -523,6 +536,7 @@ impl<'p> Machine<'p> {
         self.step.poison = None;
         self.step.released = None;
         self.step.overwritten = 0;
+        self.step.nearly_overwritten = 0;
         self.step.unchanged = 0;
         self.step.executed = 0;
         self.step.active = 0;

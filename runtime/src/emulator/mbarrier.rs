@@ -113,6 +113,7 @@ impl Machine<'_> {
                             passed |= u32::from(value.0 != 0) << lane;
                             MbarrierKind::Wait { passed }
                         }
+                        MbarrierOp::CopyArrive { .. } => MbarrierKind::CopyArrive,
                         _ => MbarrierKind::Arrive { completed },
                     }
                 }
@@ -233,12 +234,27 @@ impl Machine<'_> {
         completed
     }
 
-    /// Whether some bytes of shared memory hold an `mbarrier` object.
-    pub(super) fn holds_mbarrier(&self, address: u64, bytes: u32) -> bool {
-        let first = self
-            .mbarriers
-            .objects
-            .range(address.saturating_sub(7)..address + u64::from(bytes));
-        !self.mbarriers.objects.is_empty() && first.count() > 0
+    /// Notes a write over an `mbarrier` object.
+    #[inline(always)]
+    pub(super) fn spare_mbarriers(&mut self, mask: u32, bytes: u32) {
+        if !self.mbarriers.objects.is_empty() {
+            self.check_mbarriers(mask, bytes);
+        }
+    }
+
+    #[cold]
+    fn check_mbarriers(&mut self, mask: u32, bytes: u32) {
+        let objects = &self.mbarriers.objects;
+        let hit = lanes(mask).find_map(|lane| {
+            let address = self.step.addresses[lane];
+            let around = address.saturating_sub(7)..address + u64::from(bytes);
+            objects.range(around).next().map(|(object, _)| *object)
+        });
+        if let Some(address) = hit {
+            self.step.mbarrier = Some(MbarrierEvent {
+                address,
+                kind: MbarrierKind::Misuse(MbarrierMisuse::Overwritten),
+            });
+        }
     }
 }

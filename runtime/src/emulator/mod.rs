@@ -46,6 +46,7 @@ mod converge;
 mod convert;
 mod counters;
 mod decode;
+mod drive;
 mod error;
 mod execute;
 mod hazards;
