@@ -3,8 +3,9 @@
 use super::asynchronous::Copy;
 use super::error::EmulatorError;
 use super::execute::lanes;
+use super::lane::{canonical, flush_f32};
 use super::machine::{Effect, Machine, PoisonSink};
-use super::memory::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
+use super::memory::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
 use super::program::{Addr, AtomicOp, Element, Reg, Src};
 use super::registers::{CLEAN, Poison, any};
 use crate::ptx::Space;
@@ -32,12 +33,17 @@ impl Machine<'_> {
 
     /// The memory that generic addresses mean; they become addresses in it. Lanes must agree.
     pub(super) fn resolve(&mut self, warp: usize, mask: u32, space: Space) -> Result<Space, EmulatorError> {
-        if space != Space::Generic {
-            return Ok(if space == Space::Const { Space::Global } else { space });
+        match space {
+            Space::Generic => {}
+            Space::Const => return Ok(Space::Global),
+            // A parameter of a device function lives in local memory.
+            Space::Param if lanes(mask).any(|lane| self.step.addresses[lane] >= LOCAL_WINDOW) => {}
+            other => return Ok(other),
         }
         let window = |address: u64| match address {
             a if (SHARED_WINDOW..SHARED_WINDOW + WINDOW_BYTES).contains(&a) => (Space::Shared, SHARED_WINDOW),
             a if (LOCAL_WINDOW..LOCAL_WINDOW + WINDOW_BYTES).contains(&a) => (Space::Local, LOCAL_WINDOW),
+            a if (PARAM_WINDOW..PARAM_WINDOW + WINDOW_BYTES).contains(&a) => (Space::Param, PARAM_WINDOW),
             _ => (Space::Global, 0),
         };
         let mut found = None;
@@ -45,10 +51,7 @@ impl Machine<'_> {
             let (space, start) = window(self.step.addresses[lane]);
             if *found.get_or_insert(space) != space {
                 let message = "lanes of one generic access point into different memories".to_owned();
-                return Err(EmulatorError::Fault {
-                    at: self.place(warp, lane),
-                    message,
-                });
+                return Err(self.fault(warp, lane, message));
             }
             self.step.addresses[lane] -= start;
         }
@@ -57,6 +60,13 @@ impl Machine<'_> {
 
     pub(super) fn place(&self, warp: usize, lane: usize) -> Box<super::error::At> {
         Box::new(self.at(self.step.pc, warp as u32, lane as u32))
+    }
+
+    pub(super) fn fault(&self, warp: usize, lane: usize, message: String) -> EmulatorError {
+        EmulatorError::Fault {
+            at: self.place(warp, lane),
+            message,
+        }
     }
 
     /// Bounds and alignment of one lane's access.
@@ -180,6 +190,7 @@ impl Machine<'_> {
             self.check(warp, lane, space, self.step.addresses[lane], total)?;
         }
         self.step.effect = Effect::Store { space, bytes: total };
+        let mut unchanged = mask;
         for (index, source) in src.iter().enumerate() {
             self.fetch(warp, *source, 0);
             let poison = self.poison_of(warp, *source);
@@ -189,6 +200,7 @@ impl Machine<'_> {
             if space == Space::Global {
                 self.note_poison(undefined, PoisonSink::GlobalStore);
             }
+            let keep = u64::MAX >> (64 - 8 * bytes);
             for lane in lanes(mask) {
                 let address = self.step.addresses[lane] + u64::from(bytes) * index as u64;
                 let value = self.sources[0][lane];
@@ -197,22 +209,73 @@ impl Machine<'_> {
                 } else {
                     lane_poison(&poison, lane)
                 };
-                match space {
-                    Space::Shared => self.shared.write(address, bytes, value, flags),
-                    Space::Local => self.warps[warp].local[lane].write(address, bytes, value, flags),
-                    _ => {
-                        if !self.memory.write(address, bytes, value) {
-                            return Err(self.out_of_bounds(warp, lane, space, address, bytes));
+                if self.track_poison && space == Space::Shared {
+                    let same = self.shared.read(address, bytes) == (value & keep, flags);
+                    unchanged &= !(u32::from(!same) << lane);
+                }
+                self.write(warp, lane, space, address, bytes, value, flags)?;
+            }
+            if !self.track_poison {
+                continue;
+            }
+            match space {
+                Space::Shared => {
+                    for lane in lanes(mask) {
+                        let address = self.step.addresses[lane] + u64::from(bytes) * index as u64;
+                        let (kept, own) = (self.shared.read(address, bytes).0, self.sources[0][lane] & keep);
+                        if kept == own {
+                            continue;
+                        }
+                        if bytes == 4 && nearly_equal(kept as u32, own as u32) {
+                            self.step.nearly_overwritten |= 1 << lane;
+                        } else {
+                            self.step.overwritten |= 1 << lane;
                         }
                     }
                 }
+                Space::Global => {
+                    for lane in lanes(mask) {
+                        let print = fingerprint(self.sources[0][lane] & keep, index as u32);
+                        let first = if index == 0 { 0 } else { self.step.fingerprints[lane] };
+                        self.step.fingerprints[lane] = first.wrapping_add(print);
+                    }
+                }
+                _ => {}
             }
-            if space == Space::Shared && self.track_poison {
-                let keep = u64::MAX >> (64 - 8 * bytes);
-                for lane in lanes(mask) {
-                    let address = self.step.addresses[lane] + u64::from(bytes) * index as u64;
-                    let differs = self.shared.read(address, bytes).0 != self.sources[0][lane] & keep;
-                    self.step.overwritten |= u32::from(differs) << lane;
+        }
+        if space == Space::Shared {
+            self.step.unchanged = unchanged;
+            self.spare_mbarriers(mask, total);
+        }
+        Ok(())
+    }
+
+    /// Writes one element of a lane, whose bounds were checked.
+    #[allow(clippy::too_many_arguments)]
+    #[inline(always)]
+    pub(super) fn write(
+        &mut self,
+        warp: usize,
+        lane: usize,
+        space: Space,
+        address: u64,
+        bytes: u32,
+        value: u64,
+        flags: u32,
+    ) -> Done {
+        match space {
+            Space::Shared => self.shared.write(address, bytes, value, flags),
+            Space::Local => self.warps[warp].local[lane].write(address, bytes, value, flags),
+            Space::Param => {
+                return Err(self.fault(
+                    warp,
+                    lane,
+                    "a store to a kernel parameter, which is read-only".to_owned(),
+                ));
+            }
+            Space::Global | Space::Const | Space::Generic => {
+                if !self.memory.write(address, bytes, value) {
+                    return Err(self.out_of_bounds(warp, lane, space, address, bytes));
                 }
             }
         }
@@ -240,7 +303,7 @@ impl Machine<'_> {
         if let Some(second) = src.get(1) {
             self.fetch(warp, *second, 1);
         }
-        let (mut out, mut old_poison) = ([0; 32], 0);
+        let (mut out, mut old_poison, mut changed) = ([0; 32], 0, false);
         // Lanes in ascending order: one of the orders that PTX allows, and always the same.
         for lane in lanes(mask) {
             let address = self.step.addresses[lane];
@@ -251,21 +314,16 @@ impl Machine<'_> {
                 AtomicOp::Exchange => operand,
                 AtomicOp::CompareSwap if old == operand => self.sources[1][lane],
                 AtomicOp::CompareSwap => old,
+                AtomicOp::AddF32 => add_f32(old, operand, space == Space::Global),
                 AtomicOp::Apply(function) => function(old, operand),
             };
             let flags = poison | if (undefined >> lane) & 1 == 1 { 0xff } else { 0 };
-            match space {
-                Space::Shared => self.shared.write(address, bytes, new, flags),
-                Space::Local => self.warps[warp].local[lane].write(address, bytes, new, flags),
-                _ => {
-                    if !self.memory.write(address, bytes, new) {
-                        return Err(self.out_of_bounds(warp, lane, space, address, bytes));
-                    }
-                }
-            }
+            self.write(warp, lane, space, address, bytes, new, flags)?;
+            changed |= new != old;
             out[lane] = old;
             old_poison |= u32::from(poison != 0) << lane;
         }
+        self.step.unchanged = if changed { 0 } else { mask };
         if let Some(dst) = dst {
             self.finish(warp, dst, mask, &out, &[old_poison; 8]);
         }
@@ -277,9 +335,9 @@ impl Machine<'_> {
         warp: usize,
         mask: u32,
         bytes: u32,
-        dst: Addr,
-        src: Addr,
+        (dst, src): (Addr, Addr),
         size: Option<Src>,
+        ignore: Option<Src>,
     ) -> Done {
         self.addresses(warp, mask, src);
         self.step.sources = self.step.addresses;
@@ -294,15 +352,22 @@ impl Machine<'_> {
                 let given = self.sources[0][lane] as u32;
                 if given > bytes {
                     let message = format!("a source size of {given} bytes for a copy of {bytes}");
-                    return Err(EmulatorError::Fault {
-                        at: self.place(warp, lane),
-                        message,
-                    });
+                    return Err(self.fault(warp, lane, message));
                 }
                 self.step.source_bytes[lane] = given;
             }
         }
+        if let Some(ignore) = ignore {
+            self.fetch(warp, ignore, 0);
+            let undefined = any(&self.poison_of(warp, ignore)) & mask;
+            self.note_poison(undefined, PoisonSink::Guard);
+            for lane in lanes(self.lane_bits(0, false) & mask) {
+                self.step.source_bytes[lane] = 0;
+            }
+        }
+        let issued = self.warps[warp].copies.issued;
         let mut copy = Copy {
+            serial: issued,
             destination: [0; 32],
             source: self.step.sources,
             source_bytes: [0; 32],
@@ -332,8 +397,11 @@ impl Machine<'_> {
             copy.source_bytes[lane] = read as u8;
         }
         self.step.effect = Effect::AsyncCopy { bytes };
+        self.spare_mbarriers(mask, bytes);
         if mask != 0 {
-            self.warps[warp].copies.pending.push(copy);
+            let copies = &mut self.warps[warp].copies;
+            copies.issued += 1;
+            copies.pending.push(copy);
         }
         Ok(())
     }
@@ -344,6 +412,28 @@ pub(super) fn lane_poison(poison: &Poison, lane: usize) -> u32 {
         .iter()
         .enumerate()
         .fold(0, |flags, (byte, row)| flags | (((row >> lane) & 1) << byte))
+}
+
+/// `atom.add.f32` flushes denormals in global memory only (PTX ISA 9.0, 9.7.13.5).
+fn add_f32(a: u64, b: u64, flush: bool) -> u64 {
+    let f = |bits: u64| f32::from_bits(if flush { flush_f32(bits) } else { bits } as u32);
+    let sum = canonical(f(a) + f(b));
+    if flush { flush_f32(sum) } else { sum }
+}
+
+/// Normal floats of one sign that are at most 64 units in the last place apart: results of the same sum in another
+/// order, as when a compiler fuses one of two multiplications. Small integers are no normal floats.
+fn nearly_equal(a: u32, b: u32) -> bool {
+    let normal = |bits: u32| (1..255).contains(&((bits >> 23) & 0xff));
+    normal(a) && normal(b) && a >> 31 == b >> 31 && a.abs_diff(b) <= 64
+}
+
+/// A number by which the values of two stores to the same bytes are compared later.
+fn fingerprint(value: u64, element: u32) -> u32 {
+    let mixed = (value ^ u64::from(element) << 60)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .wrapping_add(u64::from(element));
+    (mixed >> 32) as u32
 }
 
 pub(super) fn extend(value: u64, bytes: u32) -> u64 {

@@ -19,6 +19,17 @@ pub(crate) struct Copy {
     pub group: [u32; 32],
     /// For each piece of four bytes, the lanes whose piece has not landed.
     pub remaining: [u32; 4],
+    /// Its number among the copies of the warp.
+    pub serial: u32,
+}
+
+/// An arrival at an `mbarrier` when the copies that a lane issued before have landed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CopyArrival {
+    lane: u32,
+    address: u64,
+    /// Copies with a lower number come before it.
+    before: u32,
 }
 
 impl Copy {
@@ -55,6 +66,9 @@ pub(crate) struct WarpCopies {
     /// Groups that each lane has committed; also the number of the group that is open.
     pub committed: [u32; 32],
     pub pending: Vec<Copy>,
+    /// Copies that the warp has issued.
+    pub issued: u32,
+    pub arrivals: Vec<CopyArrival>,
 }
 
 impl WarpCopies {
@@ -62,7 +76,33 @@ impl WarpCopies {
         WarpCopies {
             committed: [0; 32],
             pending: Vec::new(),
+            issued: 0,
+            arrivals: Vec::new(),
         }
+    }
+
+    pub(crate) fn arrive_later(&mut self, lane: u32, address: u64) {
+        self.arrivals.push(CopyArrival {
+            lane,
+            address,
+            before: self.issued,
+        });
+    }
+
+    /// Takes out the arrivals whose copies have landed, and returns their addresses.
+    pub(crate) fn landed_arrivals(&mut self) -> Vec<u64> {
+        let mut landed = Vec::new();
+        let pending = &self.pending;
+        self.arrivals.retain(|arrival| {
+            let waits = pending.iter().any(|copy| {
+                copy.serial < arrival.before && copy.remaining.iter().any(|lanes| (lanes >> arrival.lane) & 1 == 1)
+            });
+            if !waits {
+                landed.push(arrival.address);
+            }
+            waits
+        });
+        landed
     }
 
     pub(crate) fn commit(&mut self, lanes: u32) {

@@ -1,17 +1,12 @@
-//! What the lanes of a warp do together: barriers, matrix instructions, shuffles.
+//! What the lanes of a warp do together: barriers, shuffles, votes.
 
-use super::access::lane_poison;
 use super::error::EmulatorError;
+use super::execute::lanes;
 use super::machine::{Effect, Machine};
-use super::program::{Addr, MmaKind, Reg, ShuffleMode, Src};
-use super::registers::{CLEAN, any};
-use super::tensor;
-use crate::ptx::Space;
+use super::program::{Reg, ShuffleMode, Src, VoteMode, WarpScalar};
+use super::registers::{Poison, any};
 
 type Done = Result<(), EmulatorError>;
-
-/// Registers of D, A, B and C.
-type Fragments<'f> = (&'f [Option<Reg>], &'f [Src], &'f [Src], &'f [Src]);
 
 impl Machine<'_> {
     pub(super) fn barrier(
@@ -31,10 +26,7 @@ impl Machine<'_> {
         let id = self.sources[0][lane];
         if id > 15 {
             let message = format!("barrier {id}: there are 16, numbered from 0");
-            return Err(EmulatorError::Fault {
-                at: self.place(warp, lane),
-                message,
-            });
+            return Err(self.fault(warp, lane, message));
         }
         let expected = match threads {
             None => None,
@@ -43,10 +35,7 @@ impl Machine<'_> {
                 let count = self.sources[0][lane];
                 if count == 0 || !count.is_multiple_of(32) || count > 1024 {
                     let message = format!("a barrier for {count} threads: it must be a multiple of 32 up to 1024");
-                    return Err(EmulatorError::Fault {
-                        at: self.place(warp, lane),
-                        message,
-                    });
+                    return Err(self.fault(warp, lane, message));
                 }
                 Some(count as u32)
             }
@@ -61,151 +50,6 @@ impl Machine<'_> {
         // Hardware counts a whole warp at an aligned barrier, however many of its lanes are there.
         self.arrive(warp, id as u32, expected, if aligned { live } else { mask }, waits);
         Ok(())
-    }
-
-    pub(super) fn matrix_rows(&mut self, warp: usize, mask: u32, matrices: u32, addr: Addr) -> Done {
-        if mask != self.warps[warp].live || mask != !0 {
-            let message = format!("a matrix instruction with only the lanes {mask:#010x}: all 32 must execute it");
-            return Err(EmulatorError::Fault {
-                at: self.place(warp, mask.trailing_zeros().min(31) as usize),
-                message,
-            });
-        }
-        let rows = 8 * matrices as usize; // the addresses of the other lanes are ignored
-        let row_mask = if rows == 32 { !0 } else { (1u32 << rows) - 1 };
-        self.addresses(warp, row_mask, addr);
-        for lane in 0..rows {
-            self.check(warp, lane, Space::Shared, self.step.addresses[lane], 16)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn load_matrix(
-        &mut self,
-        warp: usize,
-        mask: u32,
-        shape: (u32, bool),
-        addr: Addr,
-        dsts: &[Option<Reg>],
-    ) -> Done {
-        let (matrices, transposed) = shape;
-        self.matrix_rows(warp, mask, matrices, addr)?;
-        self.step.effect = Effect::MatrixLoad { matrices };
-        for (matrix, dst) in dsts.iter().enumerate() {
-            let Some(dst) = dst else { continue };
-            let (mut out, mut undefined) = ([0; 32], CLEAN);
-            for (lane, register) in out.iter_mut().enumerate() {
-                let row_of = |row: u32| self.step.addresses[8 * matrix + row as usize];
-                let (value, poison) = if transposed {
-                    let [first, second] = tensor::matrix_elements(lane as u32, true)
-                        .map(|(row, column)| self.shared.read(row_of(row) + 2 * u64::from(column), 2));
-                    (first.0 | (second.0 << 16), first.1 | (second.1 << 2))
-                } else {
-                    let [(row, column), _] = tensor::matrix_elements(lane as u32, false);
-                    self.shared.read(row_of(row) + 2 * u64::from(column), 4)
-                };
-                *register = value;
-                if poison != 0 {
-                    for (byte, row) in undefined[..4].iter_mut().enumerate() {
-                        *row |= ((poison >> byte) & 1) << lane;
-                    }
-                }
-            }
-            self.finish(warp, *dst, mask, &out, &undefined);
-        }
-        Ok(())
-    }
-
-    pub(super) fn store_matrix(&mut self, warp: usize, mask: u32, shape: (u32, bool), addr: Addr, src: &[Src]) -> Done {
-        let (matrices, transposed) = shape;
-        self.matrix_rows(warp, mask, matrices, addr)?;
-        self.step.effect = Effect::MatrixStore { matrices };
-        for (matrix, source) in src.iter().enumerate() {
-            self.fetch(warp, *source, 0);
-            let poison = self.poison_of(warp, *source);
-            for lane in 0..32 {
-                for (half, (row, column)) in tensor::matrix_elements(lane as u32, transposed).into_iter().enumerate() {
-                    let address = self.step.addresses[8 * matrix + row as usize] + 2 * u64::from(column);
-                    let flags = (lane_poison(&poison, lane) >> (2 * half)) & 3;
-                    self.shared
-                        .write(address, 2, (self.sources[0][lane] >> (16 * half)) & 0xffff, flags);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn matrix_multiply(&mut self, warp: usize, mask: u32, kind: MmaKind, fragments: Fragments<'_>) {
-        let (d, a, b, c) = fragments;
-        let fetch = |sources: &[Src], i: usize| sources.get(i).map_or([0; 32], |source| self.row(warp, *source));
-        let product = tensor::multiply(
-            kind,
-            &std::array::from_fn(|i| fetch(a, i)),
-            &std::array::from_fn(|i| fetch(b, i)),
-            &std::array::from_fn(|i| fetch(c, i)),
-        );
-        let undefined = if self.track_poison {
-            self.product_poison(warp, kind, a, b, c)
-        } else {
-            [0; 4]
-        };
-        for ((dst, row), lanes) in d.iter().zip(&product).zip(undefined) {
-            if let Some(dst) = dst {
-                self.finish(warp, *dst, mask, &row.map(u64::from), &[lanes; 8]);
-            }
-        }
-    }
-
-    /// Lanes of each result register that are undefined: an undefined element of A spoils its row, of B its column.
-    fn product_poison(&self, warp: usize, kind: MmaKind, a: &[Src], b: &[Src], c: &[Src]) -> [u32; 4] {
-        let of = |sources: &[Src], i: usize| sources.get(i).map_or(0, |source| any(&self.poison_of(warp, *source)));
-        let mut out = std::array::from_fn(|i| of(c, i));
-        let (left, right): ([u32; 4], [u32; 2]) =
-            (std::array::from_fn(|i| of(a, i)), std::array::from_fn(|i| of(b, i)));
-        if left == [0; 4] && right == [0; 2] {
-            return out;
-        }
-        let tf32 = matches!(kind, MmaKind::Tf32K8 | MmaKind::Tf32K4);
-        let packed = c.len() == 2;
-        let (mut rows, mut columns) = (0u32, 0u32);
-        for lane in 0..32 {
-            for (i, _) in left.iter().enumerate().filter(|(_, lanes)| (**lanes >> lane) & 1 == 1) {
-                let i = i as u32;
-                rows |= 1
-                    << if tf32 {
-                        tensor::a_element_tf32(lane, i).0
-                    } else {
-                        tensor::a_element(lane, 2 * i).0
-                    };
-            }
-            for (i, _) in right.iter().enumerate().filter(|(_, lanes)| (**lanes >> lane) & 1 == 1) {
-                let i = i as u32;
-                columns |= 1
-                    << if tf32 {
-                        tensor::b_element_tf32(lane, i).1
-                    } else {
-                        tensor::b_element(lane, 2 * i).1
-                    };
-            }
-        }
-        for lane in 0..32 {
-            for element in 0..4 {
-                let (row, column) = tensor::c_element(lane, element);
-                let register = if packed { element / 2 } else { element };
-                out[register as usize] |= (((rows >> row) | (columns >> column)) & 1) << lane;
-            }
-        }
-        out
-    }
-
-    #[inline(always)]
-    pub(super) fn row(&self, warp: usize, source: Src) -> [u32; 32] {
-        match source {
-            Src::Reg(Reg::R32(index)) => *self.warps[warp].registers.row32(index),
-            Src::Imm(value) => [value as u32; 32],
-            // Decoding admits nothing else here.
-            Src::Reg(_) | Src::Special(_) => [0; 32],
-        }
     }
 
     /// PTX ISA 9.0, 9.7.9.6 (`shfl.sync`): segment mask in bits 8 to 12 of c, clamp in bits 0 to 4.
@@ -241,8 +85,10 @@ impl Machine<'_> {
             let from = if inside { from & 31 } else { lane };
             out[lane as usize] = self.sources[0][from as usize];
             valid |= u32::from(inside) << lane;
+            // What a lane holds that does not take part is undefined (PTX ISA: "unpredictable").
+            let absent = (mask >> from) & 1 == 0;
             for (row, bytes) in undefined.iter_mut().zip(poison) {
-                *row |= ((bytes >> from) & 1) << lane;
+                *row |= (((bytes >> from) & 1) | u32::from(absent)) << lane;
             }
         }
         self.finish(warp, dst, mask, &out, &undefined);
@@ -251,5 +97,90 @@ impl Machine<'_> {
             registers.write_predicate(index, mask, valid);
             registers.set_poison(Reg::Pred(index), mask, &[control, 0, 0, 0, 0, 0, 0, 0]);
         }
+    }
+    /// The member mask of each executing lane goes to `self.sources[3]`: groups with masks of their own may execute one
+    /// instruction together. Convergence has checked it already.
+    fn groups(&mut self, warp: usize, mask: u32) -> [u32; 32] {
+        let program = self.program;
+        let members = program
+            .code
+            .get(self.step.pc as usize)
+            .and_then(|instr| instr.op.members());
+        match members {
+            Some(members) => {
+                self.fetch(warp, members.0, 3);
+                std::array::from_fn(|lane| self.sources[3][lane] as u32 & mask)
+            }
+            None => [mask; 32],
+        }
+    }
+
+    /// PTX ISA 9.0, 9.7.13.9 (`vote.sync`).
+    pub(super) fn vote(&mut self, warp: usize, mask: u32, mode: VoteMode, dst: Reg, src: Src, negated: bool) {
+        self.fetch(warp, src, 0);
+        let votes = self.lane_bits(0, negated);
+        let poison = any(&self.poison_of(warp, src));
+        let groups = self.groups(warp, mask);
+        let (mut out, mut undefined) = ([0; 32], 0);
+        for lane in lanes(mask) {
+            let group = groups[lane];
+            let own = votes & group;
+            out[lane] = match mode {
+                VoteMode::All => u64::from(own == group),
+                VoteMode::Any => u64::from(own != 0),
+                VoteMode::Uniform => u64::from(own == 0 || own == group),
+                VoteMode::Ballot => u64::from(own),
+            };
+            undefined |= u32::from(poison & group != 0) << lane;
+        }
+        self.finish(warp, dst, mask, &out, &[undefined; 8]);
+    }
+
+    /// PTX ISA 9.0, 9.7.13.10 (`match.sync`).
+    pub(super) fn match_lanes(
+        &mut self,
+        warp: usize,
+        mask: u32,
+        all: bool,
+        dst: Reg,
+        predicate: Option<Reg>,
+        src: Src,
+    ) {
+        self.fetch(warp, src, 0);
+        let poison = any(&self.poison_of(warp, src));
+        let groups = self.groups(warp, mask);
+        let (mut out, mut same, mut undefined) = ([0; 32], [0; 32], 0);
+        for lane in lanes(mask) {
+            let group = groups[lane];
+            let value = self.sources[0][lane];
+            let equal = lanes(group).fold(0u32, |set, other| {
+                set | (u32::from(self.sources[0][other] == value) << other)
+            });
+            out[lane] = u64::from(match (all, equal == group) {
+                (false, _) => equal,
+                (true, true) => group,
+                (true, false) => 0,
+            });
+            same[lane] = u64::from(equal == group);
+            undefined |= u32::from(poison & group != 0) << lane;
+        }
+        self.finish(warp, dst, mask, &out, &[undefined; 8]);
+        if let Some(predicate) = predicate {
+            self.finish(warp, predicate, mask, &same, &[undefined; 8]);
+        }
+    }
+
+    /// PTX ISA 9.0, 9.7.13.12 (`redux.sync`).
+    pub(super) fn redux(&mut self, warp: usize, mask: u32, function: WarpScalar, dst: Reg, src: Src) {
+        self.fetch(warp, src, 0);
+        let poison: Poison = self.poison_of(warp, src);
+        let groups = self.groups(warp, mask);
+        let (mut out, mut undefined) = ([0; 32], 0);
+        for lane in lanes(mask) {
+            let values = lanes(groups[lane]).map(|other| self.sources[0][other]);
+            out[lane] = values.reduce(function).unwrap_or(0);
+            undefined |= u32::from(any(&poison) & groups[lane] != 0) << lane;
+        }
+        self.finish(warp, dst, mask, &out, &[undefined; 8]);
     }
 }

@@ -13,6 +13,12 @@ pub(crate) fn successors(code: &[Instr], pc: usize, out: &mut Vec<usize>) {
                 out.push(pc + 1);
             }
         }
+        Op::BranchTable { ref targets, .. } => {
+            out.extend(targets.iter().map(|&target| target as usize));
+            if guarded {
+                out.push(pc + 1);
+            }
+        }
         Op::Exit => {
             out.push(code.len());
             if guarded && pc + 1 != code.len() {
@@ -36,7 +42,7 @@ fn blocks(code: &[Instr]) -> Blocks {
     leader[code.len()] = true;
     let mut next = Vec::new();
     for pc in 0..code.len() {
-        if matches!(code[pc].op, Op::Branch { .. } | Op::Exit) {
+        if matches!(code[pc].op, Op::Branch { .. } | Op::BranchTable { .. } | Op::Exit) {
             leader[pc + 1] = true;
             successors(code, pc, &mut next);
             for &target in &next {

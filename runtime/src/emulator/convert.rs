@@ -2,7 +2,8 @@
 
 use half::{bf16, f16};
 
-use super::lane::{Float, Lane, canonical};
+use super::alu::soft::{self, Exact, Format};
+use super::lane::{Float, Lane};
 
 /// A scalar type of `cvt`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,17 @@ impl ScalarType {
             "f32" => Self::F32,
             "f64" => Self::F64,
             "tf32" => Self::Tf32,
+            _ => return None,
+        })
+    }
+
+    /// `None` for integers and for tf32, which is rounded within its f32.
+    fn format(self) -> Option<Format> {
+        Some(match self {
+            ScalarType::F16 => soft::F16,
+            ScalarType::Bf16 => soft::BF16,
+            ScalarType::F32 => soft::F32,
+            ScalarType::F64 => soft::F64,
             _ => return None,
         })
     }
@@ -68,6 +80,8 @@ pub(crate) struct Convert {
     pub saturate: bool,
     pub flush: bool,
     pub relu: bool,
+    /// `.satfinite`.
+    pub finite: bool,
 }
 
 /// Decodes the modifiers of a `cvt` (all but the two types), or `None` where one is not known.
@@ -80,6 +94,7 @@ pub(crate) fn convert(modifiers: &[&str], to: &str, from: &str) -> Option<Conver
         saturate: false,
         flush: false,
         relu: false,
+        finite: false,
     };
     for modifier in modifiers {
         match *modifier {
@@ -95,6 +110,7 @@ pub(crate) fn convert(modifiers: &[&str], to: &str, from: &str) -> Option<Conver
             "sat" => out.saturate = true,
             "ftz" => out.flush = true,
             "relu" => out.relu = true,
+            "satfinite" => out.finite = true,
             _ => return None,
         }
     }
@@ -110,6 +126,14 @@ impl Convert {
                 let shift = 64 - width;
                 self.integer_to(i128::from(((bits << shift) as i64) >> shift), to)
             }
+            (from, ScalarType::Unsigned(width) | ScalarType::Signed(width)) if self.read(from, bits).is_nan() => {
+                // PTX ISA 9.0, 9.7.9.21: 2^(N−1) where the source is f64 or the result has 64 bits, else zero.
+                if from == ScalarType::F64 || width == 64 {
+                    1 << (width - 1)
+                } else {
+                    0
+                }
+            }
             (from, ScalarType::Unsigned(width)) => {
                 (self
                     .round_integer(self.read(from, bits))
@@ -117,7 +141,7 @@ impl Convert {
                     & mask(width)
             }
             (from, ScalarType::Signed(width)) => {
-                let value = self.round_integer(self.read(from, bits)) as i64; // NaN is 0, the rest saturates
+                let value = self.round_integer(self.read(from, bits)) as i64;
                 let limit = (mask(width) >> 1) as i64;
                 (value.clamp(-limit - 1, limit) as u64) & mask(width)
             }
@@ -147,9 +171,14 @@ impl Convert {
                 (value.clamp(-limit - 1, limit) as u64) & mask(width)
             }
             ScalarType::Unsigned(width) | ScalarType::Signed(width) => (value as u64) & mask(width),
-            // Straight to f32: by way of f64 a 64-bit integer would round twice.
-            ScalarType::F32 if self.rounding == Rounding::Nearest => f32::bits(value as f32),
-            to => self.float_to(value as f64, to),
+            // Not by way of f64: a 64-bit integer would be rounded twice.
+            to => {
+                let value = if self.saturate { value.clamp(0, 1) } else { value };
+                match to.format() {
+                    Some(format) => Exact::integer(value).round(format, self.rounding),
+                    None => u64::from(round_tf32(value as f32, self.rounding)),
+                }
+            }
         }
     }
 
@@ -175,49 +204,41 @@ impl Convert {
         if self.relu && value < 0.0 {
             value = 0.0;
         }
-        let bits = match to {
-            ScalarType::F16 => self.rounded::<f16>(value, |bits| f16::of(bits).wide()),
-            ScalarType::Bf16 => self.rounded::<bf16>(value, |bits| bf16::of(bits).wide()),
-            ScalarType::F64 => canonical(value),
-            ScalarType::Tf32 => u64::from(round_tf32(value as f32, self.rounding)),
-            _ => self.rounded::<f32>(value, |bits| f32::of(bits).wide()),
+        let mut bits = match to.format() {
+            Some(format) => soft::narrow(value, format, self.rounding),
+            None => u64::from(round_tf32(value as f32, self.rounding)),
         };
+        if self.finite
+            && let Some(infinity) = to
+                .format()
+                .map(Format::infinity)
+                .or((to == ScalarType::Tf32).then_some(0x7f80_0000))
+        {
+            // `.satfinite`: the largest finite number in place of infinity.
+            let sign = if matches!(to, ScalarType::F16 | ScalarType::Bf16) {
+                0x8000
+            } else {
+                0x8000_0000
+            };
+            if bits & !sign == infinity {
+                bits -= if to == ScalarType::Tf32 { 0x2000 } else { 1 };
+            }
+        }
         if self.flush && to == ScalarType::F32 {
             super::lane::flush_f32(bits)
         } else {
             bits
         }
     }
-
-    /// Rounds to nearest, then corrects by one step for a directed rounding. Neighbours of a finite float differ by
-    /// one in their bits, away from zero upwards.
-    fn rounded<T: Float>(&self, value: f64, wide: impl Fn(u64) -> f64) -> u64 {
-        let nearest = canonical(T::narrow(value));
-        let got = wide(nearest);
-        let too_high = got > value;
-        let too_low = got < value;
-        let step_down = match self.rounding {
-            Rounding::Nearest | Rounding::Away => false,
-            Rounding::Zero => (too_high && value > 0.0) || (too_low && value < 0.0),
-            Rounding::Down => too_high,
-            Rounding::Up => too_low,
-        };
-        if !step_down || value.is_nan() || value.is_infinite() {
-            return nearest;
-        }
-        let towards_zero = match self.rounding {
-            Rounding::Down => value > 0.0,
-            Rounding::Up => value < 0.0,
-            _ => true,
-        };
-        if towards_zero { nearest - 1 } else { nearest + 1 }
-    }
 }
 
 /// Mantissa cut to 10 bits: ties away from zero (`rna`), to even (`rn`), or cut (`rz`).
 fn round_tf32(value: f32, rounding: Rounding) -> u32 {
     let bits = value.to_bits();
-    if !value.is_finite() {
+    if value.is_nan() {
+        return 0x7fff_ffff;
+    }
+    if value.is_infinite() {
         return bits;
     }
     let half = match rounding {

@@ -13,51 +13,64 @@ use smallvec::SmallVec;
 
 use super::control;
 use super::error::EmulatorError;
-use super::instruction::operation;
-use super::memory::{LOCAL_WINDOW, SHARED_WINDOW, global_base};
+use super::inline::{Builtin, Frame, Item, Kind, Passed, flatten, reachable};
+use super::instruction::{copy_of, operation};
+use super::layout::{FunctionLayout, Layout, Place};
+use super::memory::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 use super::program::{Addr, Class, Instr, Op, Param, Program, Reg, Special, Src};
-use crate::ptx::{AddressBase, Function, Instruction, Module, Operand, RegId, Space, Statement};
-
-/// Largest shared or local memory that is laid out, in bytes: beyond every device, and safe to allocate.
-const MAX_LAYOUT: u64 = 1 << 24;
+use crate::ptx::{AddressBase, Function, Instruction, Module, Operand, RegId, Space};
 
 impl Program {
-    /// Decodes an entry of a module.
+    /// Decodes an entry of a module, with the device functions that it calls.
     ///
     /// # Errors
     /// No such entry, or an instruction, operand or symbol that the emulator does not know.
     pub fn new(module: Arc<Module>, entry: &str) -> Result<Program, EmulatorError> {
         let function = find(&module, entry)?;
         let params = parameters(function)?;
-        let mut decoder = Decoder::new(&module, function, &params)?;
-        let mut code = Vec::new();
-        for statement in &function.body {
-            if let Statement::Instruction(instruction) = statement {
-                let instr = decoder.instruction(instruction)?;
-                code.push(instr);
-            }
+        let functions = reachable(&module, function)?;
+        let places = params.iter().map(|param| {
+            let place = Place {
+                space: Space::Param,
+                address: u64::from(param.offset),
+                param: false,
+            };
+            (param.name.as_str(), place)
+        });
+        // Names outlive the layout: take them from the module, not from the copies.
+        let places = function
+            .params
+            .iter()
+            .zip(places)
+            .map(|(own, (_, place))| (own.name.as_str(), place));
+        let mut layout = Layout::new(&module, &functions, places.collect())?;
+        let carry = layout.extra_predicate();
+        let flat = flatten(&module, &layout)?;
+        let mut decoder = Decoder {
+            module: &module,
+            layout: &layout,
+            frames: &flat.frames,
+            labels: &flat.labels,
+            frame: 0,
+            carry,
+        };
+        let mut code = Vec::with_capacity(flat.items.len());
+        for item in &flat.items {
+            code.push(decoder.item(item)?);
         }
         let loops = control::analyse(&mut code);
-        let global_atomics = code.iter().any(|instr| {
-            matches!(
-                instr.op,
-                Op::Atomic {
-                    space: Space::Global | Space::Generic,
-                    ..
-                }
-            )
-        });
+        let global_atomics = code.iter().any(|instr| instr.op.orders_blocks());
         Ok(Program {
             entry: entry.to_owned(),
             loops,
-            static_shared_bytes: decoder.static_shared as u32,
-            dynamic_shared_offset: decoder.dynamic_shared as u32,
-            local_bytes: decoder.local as u32,
+            static_shared_bytes: layout.static_shared as u32,
+            dynamic_shared_offset: layout.dynamic_shared as u32,
+            local_bytes: layout.local as u32,
             max_threads: function.max_threads,
             required_threads: function.required_threads,
             global_atomics,
-            register_counts: decoder.counts,
-            globals: decoder.globals,
+            register_counts: layout.counts,
+            globals: layout.globals,
             params,
             code,
             module: module.clone(),
@@ -116,134 +129,19 @@ fn parameters(function: &Function) -> Result<Vec<Param>, EmulatorError> {
     Ok(params)
 }
 
-/// Where a symbol lives.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    space: Space,
-    address: u64,
-}
-
 /// What decoding needs to know of the function around an instruction.
 pub(super) struct Decoder<'m> {
     module: &'m Module,
-    function: &'m Function,
-    registers: Vec<Reg>,
-    counts: [u32; 3],
-    symbols: HashMap<&'m str, Place>,
-    labels: HashMap<&'m str, u32>,
-    static_shared: u64,
-    dynamic_shared: u64,
-    local: u64,
-    globals: Vec<Vec<u8>>,
+    layout: &'m Layout<'m>,
+    frames: &'m [Frame<'m>],
+    labels: &'m HashMap<(usize, &'m str), u32>,
+    /// The frame of the instruction that is being decoded.
+    frame: usize,
+    /// The carry bit of `add.cc` and its relatives.
+    carry: Reg,
 }
 
-impl<'m> Decoder<'m> {
-    fn new(module: &'m Module, function: &'m Function, params: &'m [Param]) -> Result<Self, EmulatorError> {
-        let mut counts = [0u32; 3];
-        let mut registers = Vec::new();
-        for register in &function.registers {
-            let (kind, make): (usize, fn(u32) -> Reg) = match type_bits(&register.ty) {
-                Some(1) => (2, Reg::Pred),
-                Some(64) => (1, Reg::R64),
-                Some(128) | None => {
-                    return Err(EmulatorError::UnsupportedInstruction {
-                        line: function.line,
-                        reason: format!("a register of type .{}", register.ty),
-                        text: register.name.clone(),
-                    });
-                }
-                Some(_) => (0, Reg::R32),
-            };
-            registers.push(make(counts[kind]));
-            counts[kind] += 1;
-        }
-        let mut decoder = Decoder {
-            module,
-            function,
-            registers,
-            counts,
-            symbols: HashMap::new(),
-            labels: HashMap::new(),
-            static_shared: 0,
-            dynamic_shared: 0,
-            local: 0,
-            globals: Vec::new(),
-        };
-        for param in params {
-            let place = Place {
-                space: Space::Param,
-                address: u64::from(param.offset),
-            };
-            decoder.symbols.insert(&param.name, place);
-        }
-        decoder.lay_out()?;
-        let mut pc = 0u32;
-        for statement in &function.body {
-            match statement {
-                Statement::Label(name) => {
-                    decoder.labels.insert(name, pc);
-                }
-                Statement::Instruction(_) => pc += 1,
-            }
-        }
-        Ok(decoder)
-    }
-
-    /// Gives every variable its address. Dynamic shared memory starts behind the static one.
-    fn lay_out(&mut self) -> Result<(), EmulatorError> {
-        let (module, function) = (self.module, self.function);
-        let mut dynamic_align = 16;
-        for variable in module.variables.iter().chain(&function.variables) {
-            let align = u64::from(variable.align);
-            let place = |space, address| Place { space, address };
-            match variable.space {
-                Space::Shared if variable.external || variable.elements.is_none() => {
-                    dynamic_align = dynamic_align.max(align);
-                }
-                Space::Shared => {
-                    let address = self.static_shared.next_multiple_of(align);
-                    self.static_shared = address.saturating_add(variable.bytes());
-                    self.symbols.insert(&variable.name, place(Space::Shared, address));
-                }
-                Space::Local | Space::Param => {
-                    let address = self.local.next_multiple_of(align);
-                    self.local = address.saturating_add(variable.bytes());
-                    self.symbols.insert(&variable.name, place(Space::Local, address));
-                }
-                Space::Global | Space::Const | Space::Generic => {
-                    let address = global_base(self.globals.len());
-                    let mut data = variable.init.clone();
-                    if variable.bytes() > MAX_LAYOUT << 8 {
-                        return Err(EmulatorError::BadLaunch {
-                            message: format!("the variable `{}` takes {} bytes", variable.name, variable.bytes()),
-                        });
-                    }
-                    data.resize(variable.bytes() as usize, 0);
-                    self.globals.push(data);
-                    self.symbols.insert(&variable.name, place(Space::Global, address));
-                }
-            }
-        }
-        self.dynamic_shared = self.static_shared.next_multiple_of(dynamic_align);
-        for variable in module.variables.iter().chain(&function.variables) {
-            if variable.space == Space::Shared && (variable.external || variable.elements.is_none()) {
-                let place = Place {
-                    space: Space::Shared,
-                    address: self.dynamic_shared,
-                };
-                self.symbols.insert(&variable.name, place);
-            }
-        }
-        for (what, bytes) in [("shared", self.dynamic_shared), ("local", self.local)] {
-            if bytes > MAX_LAYOUT {
-                return Err(EmulatorError::BadLaunch {
-                    message: format!("`{}` declares {bytes} bytes of {what} memory", function.name),
-                });
-            }
-        }
-        Ok(())
-    }
-
+impl Decoder<'_> {
     /// An error about an instruction.
     pub(super) fn unsupported<T>(
         &self,
@@ -257,9 +155,27 @@ impl<'m> Decoder<'m> {
         })
     }
 
-    fn instruction(&mut self, instruction: &Instruction) -> Result<Instr, EmulatorError> {
-        let (op, class) = operation(self, instruction)?;
+    fn item(&mut self, item: &Item<'_>) -> Result<Instr, EmulatorError> {
+        let instruction = item.instruction;
+        self.frame = item.frame;
+        let jump = |frame: usize| {
+            let target = self.frames[frame].end;
+            (Op::Branch { target }, Class::Branch)
+        };
+        let (op, class) = match &item.kind {
+            Kind::Plain => operation(self, instruction)?,
+            Kind::Return => jump(item.frame),
+            Kind::Skip(frame) => jump(*frame),
+            Kind::Copy { to, from } => self.copy(instruction, *to, *from)?,
+            Kind::Builtin(Builtin::Print) => (Op::Nothing, Class::Other),
+            Kind::Builtin(Builtin::Assert) => {
+                let reason = "a device assertion failed (`__assertfail`)".into();
+                (Op::Trap { reason }, Class::Other)
+            }
+        };
+        self.frame = item.frame;
         let mut instr = Instr {
+            converges: op.members().is_some(),
             op,
             class,
             guard: None,
@@ -270,24 +186,56 @@ impl<'m> Decoder<'m> {
             opcode: Arc::from(instruction.opcode.as_str()),
             reconverge: 0,
         };
-        if let Some((register, negated)) = instruction.guard {
+        // Where a call is guarded, the jump around it carries the guard, turned round.
+        let guarded = !matches!(item.kind, Kind::Copy { .. });
+        if let Some((register, negated)) = instruction.guard.filter(|_| guarded) {
             let Reg::Pred(index) = self.register(register) else {
                 return self.unsupported(instruction, "a guard that is not a predicate");
             };
-            instr.guard = Some((index, negated));
+            instr.guard = Some((index, negated ^ matches!(item.kind, Kind::Skip(_))));
             instr.reads.push(Reg::Pred(index));
         }
         registers_of(&instr.op, &mut instr.reads, &mut instr.writes);
         Ok(instr)
     }
 
+    /// A `.reg` argument or result.
+    fn copy(
+        &mut self,
+        instruction: &Instruction,
+        (to_frame, to): (usize, RegId),
+        (from_frame, from): (usize, Passed<'_>),
+    ) -> Result<(Op, Class), EmulatorError> {
+        self.frame = to_frame;
+        let (dst, bits) = (self.register(to), self.register_bits(to));
+        self.frame = from_frame;
+        let source = match from {
+            Passed::Argument(operand) => self.source(instruction, operand, bits)?,
+            Passed::Result(register) => Src::Reg(self.register(register)),
+        };
+        Ok((copy_of(dst, source), Class::Int))
+    }
+
     pub(super) fn register(&self, id: RegId) -> Reg {
-        self.registers[id.0 as usize]
+        self.function().registers[id.0 as usize]
+    }
+
+    fn function(&self) -> &FunctionLayout<'_> {
+        &self.layout.functions[self.frames[self.frame].function]
     }
 
     /// Width of a register as declared.
     pub(super) fn register_bits(&self, id: RegId) -> u32 {
-        type_bits(&self.function.registers[id.0 as usize].ty).unwrap_or(32)
+        type_bits(&self.function().function.registers[id.0 as usize].ty).unwrap_or(32)
+    }
+
+    /// The carry bit of `add.cc` and its relatives.
+    pub(super) fn carry(&self) -> Reg {
+        self.carry
+    }
+
+    fn place(&self, name: &str) -> Option<Place> {
+        self.layout.place(&self.frames[self.frame], name)
     }
 
     /// A source of so many bits; constants are cut to them.
@@ -304,8 +252,8 @@ impl<'m> Decoder<'m> {
                 Some(Err(constant)) => Src::Imm(constant),
                 None => return self.unsupported(instruction, format!("the special register %{name}")),
             },
-            Operand::Symbol(name, offset) => match self.symbols.get(name.as_str()) {
-                Some(place) => Src::Imm(place.address.wrapping_add_signed(*offset)),
+            Operand::Symbol(name, offset) => match self.place(name) {
+                Some(place) => Src::Imm(place.taken().wrapping_add_signed(*offset)),
                 None => return self.unsupported(instruction, format!("the symbol `{name}` is not a variable")),
             },
             _ => return self.unsupported(instruction, "an operand of this form"),
@@ -314,7 +262,7 @@ impl<'m> Decoder<'m> {
 
     /// The space of a symbol, for `cvta` and generic accesses.
     pub(super) fn symbol_space(&self, name: &str) -> Option<Space> {
-        self.symbols.get(name).map(|place| place.space)
+        self.place(name).map(|place| place.space)
     }
 
     /// `[base + offset]`. Through a generic access a symbol becomes its generic address.
@@ -336,11 +284,12 @@ impl<'m> Decoder<'m> {
                 base: Src::Imm(0),
                 offset: *offset,
             },
-            AddressBase::Symbol(name) => match self.symbols.get(name.as_str()) {
+            AddressBase::Symbol(name) => match self.place(name) {
                 Some(place) => {
                     let window = match (space, place.space) {
                         (Space::Generic, Space::Shared) => SHARED_WINDOW,
                         (Space::Generic, Space::Local) => LOCAL_WINDOW,
+                        (Space::Generic, Space::Param) => PARAM_WINDOW,
                         _ => 0,
                     };
                     Addr {
@@ -366,12 +315,31 @@ impl<'m> Decoder<'m> {
 
     pub(super) fn label(&self, instruction: &Instruction, operand: &Operand) -> Result<u32, EmulatorError> {
         match operand {
-            Operand::Symbol(name, 0) => match self.labels.get(name.as_str()) {
-                Some(&pc) => Ok(pc),
+            Operand::Symbol(name, 0) => match self.label_pc(name) {
+                Some(pc) => Ok(pc),
                 None => self.unsupported(instruction, format!("there is no label `{name}` in this function")),
             },
             _ => self.unsupported(instruction, "a branch to something that is no label"),
         }
+    }
+
+    fn label_pc(&self, name: &str) -> Option<u32> {
+        self.labels.get(&(self.frame, name)).copied()
+    }
+
+    /// The targets of a `brx.idx`.
+    pub(super) fn branch_table(&self, instruction: &Instruction, operand: &Operand) -> Result<Vec<u32>, EmulatorError> {
+        let Operand::Symbol(table, 0) = operand else {
+            return self.unsupported(instruction, "a branch table that is no label");
+        };
+        let Some(labels) = self.function().function.branch_targets.get(table) else {
+            return self.unsupported(instruction, format!("there is no .branchtargets `{table}`"));
+        };
+        let pcs = labels.iter().map(|label| match self.label_pc(label) {
+            Some(pc) => Ok(pc),
+            None => self.unsupported(instruction, format!("there is no label `{label}` in this function")),
+        });
+        pcs.collect()
     }
 
     /// A destination register; `_` is `None`.
@@ -439,6 +407,11 @@ fn registers_of(op: &Op, reads: &mut SmallVec<[Reg; 6]>, writes: &mut SmallVec<[
             read(src);
             writes.push(*dst);
         }
+        Op::MapCarry { dst, out, src, .. } => {
+            read(src);
+            writes.extend(dst.iter().copied());
+            writes.push(*out);
+        }
         Op::Convert { dst, src, .. } => {
             read(&[*src]);
             writes.push(*dst);
@@ -459,6 +432,13 @@ fn registers_of(op: &Op, reads: &mut SmallVec<[Reg; 6]>, writes: &mut SmallVec<[
                 read(&[*with]);
             }
             writes.extend(dst.iter().chain(complement).copied());
+        }
+        Op::Set { combine, dst, src, .. } => {
+            read(src);
+            if let Some((_, with, _)) = combine {
+                read(&[*with]);
+            }
+            writes.push(*dst);
         }
         Op::Pack { dst, parts, .. } => {
             read(parts);
@@ -485,30 +465,91 @@ fn registers_of(op: &Op, reads: &mut SmallVec<[Reg; 6]>, writes: &mut SmallVec<[
             read(&[*id]);
             read(threads.as_slice());
         }
-        Op::WarpBarrier { mask } => read(&[*mask]),
+        Op::BarrierReduce {
+            id, threads, dst, src, ..
+        } => {
+            read(&[*id, *src]);
+            read(threads.as_slice());
+            writes.push(*dst);
+        }
+        Op::WarpBarrier { mask } => read(&[mask.0]),
         Op::CpAsync {
-            dst, src, src_bytes, ..
+            dst,
+            src,
+            src_bytes,
+            ignore,
+            ..
         } => {
             read(&[dst.base, src.base]);
             read(src_bytes.as_slice());
+            read(ignore.as_slice());
         }
-        Op::Mma { d, a, b, c, .. } => {
+        Op::WmmaMove {
+            addr,
+            stride,
+            dsts,
+            src,
+            ..
+        } => {
+            read(&[addr.base, *stride]);
+            read(src);
+            writes.extend(dsts.iter().flatten().copied());
+        }
+        Op::Mma { d, a, b, c, .. } | Op::Wmma { d, a, b, c, .. } => {
             read(a);
             read(b);
             read(c);
             writes.extend(d.iter().flatten().copied());
         }
-        Op::Shuffle { dst, in_range, src, .. } => {
+        Op::Shuffle {
+            dst,
+            in_range,
+            src,
+            members,
+            ..
+        } => {
             read(src);
+            read(&[members.0]);
             writes.push(*dst);
             writes.extend(in_range.iter().copied());
         }
-        Op::Vote { dst, src, .. } => {
-            read(&[*src]);
+        Op::Vote { dst, src, members, .. } | Op::Redux { dst, src, members, .. } => {
+            read(&[*src, members.0]);
             writes.push(*dst);
         }
+        Op::Match {
+            dst,
+            predicate,
+            src,
+            members,
+            ..
+        } => {
+            read(&[*src, members.0]);
+            writes.push(*dst);
+            writes.extend(predicate.iter().copied());
+        }
+        Op::Elect {
+            dst,
+            predicate,
+            members,
+        } => {
+            read(&[members.0]);
+            writes.extend(dst.iter().chain(predicate).copied());
+        }
         Op::ActiveMask { dst } => writes.push(*dst),
-        Op::Branch { .. } | Op::Exit | Op::Commit | Op::Wait { .. } | Op::Nothing => {}
+        Op::Mbarrier { addr, dst, src, .. } => {
+            read(&[addr.base]);
+            read(src);
+            writes.extend(dst.iter().copied());
+        }
+        Op::BranchTable { index, .. } => read(&[*index]),
+        Op::Branch { .. }
+        | Op::Exit
+        | Op::Trap { .. }
+        | Op::Commit
+        | Op::Wait { .. }
+        | Op::Fence { .. }
+        | Op::Nothing => {}
     }
 }
 

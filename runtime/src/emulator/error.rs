@@ -74,6 +74,16 @@ pub enum EmulatorError {
         /// Which warps wait where.
         waiting: String,
     },
+    /// A limit of ours: a block waits for another one, and blocks run one after the other.
+    #[error(
+        "{at}: waits in a loop for address {address:#x} to change, which no thread of its block will do; blocks run one after the other here, in order, so that a block can wait only for earlier ones"
+    )]
+    WaitsForBlock {
+        /// Where.
+        at: Box<At>,
+        /// What it reads again and again.
+        address: u64,
+    },
     /// The kernel did not end within the limit.
     #[error(
         "block {block:?} made {steps} warp instructions without an end (limit {limit}); last at {at}: raise the step limit if that is right"

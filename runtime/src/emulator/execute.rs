@@ -1,12 +1,12 @@
 //! What each micro-operation does to registers, memory and copies in flight.
 
-use super::alu::PoisonRule;
+use super::alu::{Flush, Modify, PoisonRule};
 use super::convert::kept_bytes;
 use super::error::EmulatorError;
 use super::instruction::lane_constant;
-use super::lane::{Lanes, flush_f32};
-use super::machine::{Effect, Flow, Machine};
-use super::program::{BoolOp, Instr, Op, Reg, Special, Src, VoteMode};
+use super::lane::{Lanes, WarpFn};
+use super::machine::{Effect, Flow, Machine, Order, PendingReduction, PoisonSink};
+use super::program::{BoolOp, Combine, Instr, Op, Reg, Special, Src};
 use super::registers::{CLEAN, Poison, any};
 
 impl Machine<'_> {
@@ -17,18 +17,21 @@ impl Machine<'_> {
                 dst,
                 src,
                 poison,
-                flush,
+                modify,
             } => {
                 for (index, source) in src.iter().enumerate() {
                     self.fetch(warp, *source, index);
                 }
-                if *flush {
-                    self.flush_sources(src.len());
+                if let Some(flush) = modify.flush {
+                    self.flush_sources(flush, src.len());
                 }
                 let mut out = [0; 32];
                 function(&self.sources, &mut out);
-                if *flush {
-                    out.iter_mut().for_each(|value| *value = flush_f32(*value));
+                if let Some(flush) = modify.flush {
+                    out.iter_mut().for_each(|value| *value = flush.apply(*value));
+                }
+                if let Some(clamp) = modify.clamp {
+                    out.iter_mut().for_each(|value| *value = clamp.apply(*value));
                 }
                 if self.track_poison {
                     let undefined = self.map_poison(warp, *poison, src);
@@ -36,35 +39,90 @@ impl Machine<'_> {
                 }
                 self.warps[warp].registers.write(*dst, mask, &out);
             }
-            Op::Mma { kind, d, a, b, c } => self.matrix_multiply(warp, mask, *kind, (d, a, b, c)),
+            Op::MapCarry {
+                value,
+                carry,
+                dst,
+                out,
+                src,
+            } => {
+                for (index, source) in src.iter().enumerate() {
+                    self.fetch(warp, *source, index);
+                }
+                let (mut values, mut carries) = ([0; 32], [0; 32]);
+                value(&self.sources, &mut values);
+                carry(&self.sources, &mut carries);
+                let undefined = self.map_poison(warp, PoisonRule::Any, src);
+                if let Some(dst) = dst {
+                    self.finish(warp, *dst, mask, &values, &undefined);
+                }
+                self.finish(warp, *out, mask, &carries, &undefined);
+            }
+            Op::Mma {
+                kind,
+                flags,
+                d,
+                a,
+                b,
+                c,
+            } => {
+                self.all_lanes(warp, mask)?;
+                self.matrix_multiply(warp, mask, (*kind, *flags), (d, a, b, c));
+            }
+            Op::Wmma { kind, d, a, b, c } => {
+                self.all_lanes(warp, mask)?;
+                self.wide_multiply(warp, mask, *kind, (d, a, b, c));
+            }
+            Op::WmmaMove {
+                matrix,
+                by_column,
+                space,
+                addr,
+                stride,
+                dsts,
+                src,
+            } => {
+                self.all_lanes(warp, mask)?;
+                self.wmma_move(warp, (*matrix, *by_column), *space, *addr, *stride, (dsts, src))?;
+            }
             Op::LoadMatrix {
                 matrices,
                 transposed,
+                space,
                 addr,
                 dsts,
             } => {
-                self.load_matrix(warp, mask, (*matrices, *transposed), *addr, dsts)?;
+                self.load_matrix(warp, mask, (*matrices, *transposed), *space, *addr, dsts)?;
             }
             Op::StoreMatrix {
                 matrices,
                 transposed,
+                space,
                 addr,
                 src,
             } => {
-                self.store_matrix(warp, mask, (*matrices, *transposed), *addr, src)?;
+                self.store_matrix(warp, mask, (*matrices, *transposed), *space, *addr, src)?;
             }
             Op::Load {
                 space,
                 addr,
                 element,
                 dsts,
-            } => self.load(warp, mask, *space, *addr, *element, dsts)?,
+                strength,
+            } => {
+                self.load(warp, mask, *space, *addr, *element, dsts)?;
+                self.step.order = Order::of(*strength, false);
+            }
             Op::Store {
                 space,
                 addr,
                 bytes,
                 src,
-            } => self.store(warp, mask, *space, *addr, *bytes, src)?,
+                strength,
+            } => {
+                self.store(warp, mask, *space, *addr, *bytes, src)?;
+                self.step.order = Order::of(*strength, true);
+            }
             Op::Atomic {
                 space,
                 op,
@@ -72,15 +130,26 @@ impl Machine<'_> {
                 addr,
                 dst,
                 src,
+                strength,
             } => {
                 self.atomic(warp, mask, (*space, *op, *bytes), *addr, *dst, src)?;
+                self.step.order = Order::of(*strength, true);
             }
+            Op::Fence { device } => self.step.order = Order::Fence { device: *device },
+            Op::Mbarrier {
+                op,
+                space,
+                addr,
+                dst,
+                src,
+            } => self.mbarrier(warp, mask, *op, *space, *addr, *dst, src)?,
             Op::CpAsync {
                 bytes,
                 dst,
                 src,
                 src_bytes,
-            } => self.async_copy(warp, mask, *bytes, *dst, *src, *src_bytes)?,
+                ignore,
+            } => self.async_copy(warp, mask, *bytes, (*dst, *src), *src_bytes, *ignore)?,
             Op::Commit => {
                 self.step.effect = Effect::Commit;
                 self.warps[warp].copies.commit(mask);
@@ -92,6 +161,7 @@ impl Machine<'_> {
                 };
                 let copies = &mut self.warps[warp].copies;
                 copies.wait(mask, *groups, *uncommitted, &mut self.shared, self.memory);
+                self.complete_copy_arrivals(warp);
             }
             Op::Branch { target } => {
                 return Ok(Flow::Jump {
@@ -99,7 +169,28 @@ impl Machine<'_> {
                     taken: mask,
                 });
             }
+            Op::BranchTable { index, targets } => {
+                self.fetch(warp, *index, 0);
+                let undefined = any(&self.poison_of(warp, *index)) & mask;
+                self.note_poison(undefined, PoisonSink::Guard);
+                for lane in lanes(mask) {
+                    if self.sources[0][lane] >= targets.len() as u64 {
+                        let message = format!(
+                            "index {} for a table of {} branches",
+                            self.sources[0][lane],
+                            targets.len()
+                        );
+                        return Err(self.fault(warp, lane, message));
+                    }
+                }
+                return Ok(Flow::Table { executed: mask });
+            }
             Op::Exit => return Ok(Flow::Exit),
+            Op::Trap { reason } => {
+                if mask != 0 {
+                    return Err(self.fault(warp, mask.trailing_zeros() as usize, reason.to_string()));
+                }
+            }
             Op::Barrier {
                 id,
                 threads,
@@ -108,13 +199,30 @@ impl Machine<'_> {
             } => {
                 self.barrier(warp, mask, *id, *threads, *aligned, *waits)?;
             }
-            Op::WarpBarrier { mask: members } => {
-                self.fetch(warp, *members, 0);
-                let lane = mask.trailing_zeros().min(31) as usize;
-                self.step.effect = Effect::WarpBarrier {
-                    mask: self.sources[0][lane] as u32 & mask,
-                };
+            Op::BarrierReduce {
+                id,
+                threads,
+                aligned,
+                reduction,
+                dst,
+                src,
+                negated,
+            } => {
+                self.fetch(warp, *src, 0);
+                let votes = self.lane_bits(0, *negated) & mask;
+                let undefined = any(&self.poison_of(warp, *src)) & mask != 0;
+                if mask != 0 {
+                    self.warps[warp].reduction = Some(PendingReduction {
+                        reduction: *reduction,
+                        dst: *dst,
+                        mask,
+                        votes: votes.count_ones(),
+                        undefined,
+                    });
+                }
+                self.barrier(warp, mask, *id, *threads, *aligned, true)?;
             }
+            Op::WarpBarrier { .. } => self.step.effect = Effect::WarpBarrier { mask },
             Op::Convert { convert, dst, src } => {
                 self.fetch(warp, *src, 0);
                 let out = self.sources[0].map(|bits| convert.apply(bits));
@@ -149,35 +257,10 @@ impl Machine<'_> {
                 dst,
                 complement,
                 src,
-                flush,
+                packed,
+                modify,
             } => {
-                self.fetch(warp, src[0], 0);
-                self.fetch(warp, src[1], 1);
-                if *flush {
-                    self.flush_sources(2);
-                }
-                let mut out = [0; 32];
-                compare(&self.sources, &mut out);
-                let result = out
-                    .iter()
-                    .enumerate()
-                    .fold(0u32, |bits, (lane, v)| bits | ((*v as u32 & 1) << lane));
-                let mut undefined = any(&self.poison_of(warp, src[0])) | any(&self.poison_of(warp, src[1]));
-                let mut combined = [result, !result];
-                if let Some((operation, with, negated)) = combine {
-                    self.fetch(warp, *with, 2);
-                    let other = self.sources[2]
-                        .iter()
-                        .enumerate()
-                        .fold(0, |b, (lane, v)| b | ((*v as u32 & 1) << lane));
-                    let other = if *negated { !other } else { other };
-                    undefined |= any(&self.poison_of(warp, *with));
-                    combined = combined.map(|value| match operation {
-                        BoolOp::And => value & other,
-                        BoolOp::Or => value | other,
-                        BoolOp::Xor => value ^ other,
-                    });
-                }
+                let (combined, undefined) = self.compare(warp, *compare, combine, src, *packed, *modify);
                 for (register, bits) in [dst, complement].into_iter().zip(combined) {
                     if let Some(Reg::Pred(index)) = register {
                         let registers = &mut self.warps[warp].registers;
@@ -185,6 +268,26 @@ impl Machine<'_> {
                         registers.set_poison(Reg::Pred(*index), mask, &[undefined, 0, 0, 0, 0, 0, 0, 0]);
                     }
                 }
+            }
+            Op::Set {
+                compare,
+                combine,
+                dst,
+                value,
+                packed,
+                src,
+                modify,
+            } => {
+                let ([low, high], undefined) = self.compare(warp, *compare, combine, src, *packed, *modify);
+                let out = std::array::from_fn(|lane| {
+                    let chosen = |bits: u32| if (bits >> lane) & 1 == 1 { *value } else { 0 };
+                    if *packed {
+                        chosen(low) | (chosen(high) << 16)
+                    } else {
+                        chosen(low)
+                    }
+                });
+                self.finish(warp, *dst, mask, &out, &[undefined; 8]);
             }
             Op::Pack { dst, parts, part_bytes } => {
                 let mut out = [0; 32];
@@ -222,28 +325,32 @@ impl Machine<'_> {
                 dst,
                 in_range,
                 src,
+                ..
             } => self.shuffle(warp, mask, *mode, *dst, *in_range, src),
             Op::Vote {
                 mode,
                 dst,
                 src,
                 negated,
-            } => {
-                self.fetch(warp, *src, 0);
-                let bits = self.sources[0]
-                    .iter()
-                    .enumerate()
-                    .fold(0, |b, (lane, v)| b | ((*v as u32 & 1) << lane));
-                let votes = if *negated { !bits } else { bits } & mask;
-                let value = match mode {
-                    VoteMode::All => u64::from(votes == mask),
-                    VoteMode::Any => u64::from(votes != 0),
-                    VoteMode::Uniform => u64::from(votes == 0 || votes == mask),
-                    VoteMode::Ballot => u64::from(votes),
-                };
-                let undefined = any(&self.poison_of(warp, *src)) & mask;
-                let spread = if undefined == 0 { 0 } else { !0 };
-                self.finish(warp, *dst, mask, &[value; 32], &[spread; 8]);
+                ..
+            } => self.vote(warp, mask, *mode, *dst, *src, *negated),
+            Op::Match {
+                all,
+                dst,
+                predicate,
+                src,
+                ..
+            } => self.match_lanes(warp, mask, *all, *dst, *predicate, *src),
+            Op::Redux { function, dst, src, .. } => self.redux(warp, mask, *function, *dst, *src),
+            Op::Elect { dst, predicate, .. } => {
+                let leader = mask.trailing_zeros();
+                if let Some(dst) = dst {
+                    self.finish(warp, *dst, mask, &[u64::from(leader); 32], &CLEAN);
+                }
+                if let Some(predicate) = predicate {
+                    let chosen = std::array::from_fn(|lane| u64::from(lane as u32 == leader));
+                    self.finish(warp, *predicate, mask, &chosen, &CLEAN);
+                }
             }
             Op::ActiveMask { dst } => self.finish(warp, *dst, mask, &[u64::from(mask); 32], &CLEAN),
             Op::Nothing => {}
@@ -273,10 +380,55 @@ impl Machine<'_> {
         }
     }
 
-    pub(super) fn flush_sources(&mut self, count: usize) {
+    pub(super) fn flush_sources(&mut self, flush: Flush, count: usize) {
         for source in &mut self.sources[..count] {
-            source.iter_mut().for_each(|value| *value = flush_f32(*value));
+            source.iter_mut().for_each(|value| *value = flush.apply(*value));
         }
+    }
+
+    /// The lowest bit of each lane of a fetched source.
+    pub(super) fn lane_bits(&self, slot: usize, negated: bool) -> u32 {
+        let bits = lowest_bits(&self.sources[slot]);
+        if negated { !bits } else { bits }
+    }
+
+    /// Both results of a comparison (the second is the complement, or that of the upper halves), and the lanes in
+    /// which they are undefined.
+    fn compare(
+        &mut self,
+        warp: usize,
+        compare: WarpFn,
+        combine: &Combine,
+        src: &[Src; 2],
+        packed: bool,
+        modify: Modify,
+    ) -> ([u32; 2], u32) {
+        self.fetch(warp, src[0], 0);
+        self.fetch(warp, src[1], 1);
+        if let Some(flush) = modify.flush {
+            self.flush_sources(flush, 2);
+        }
+        let mut out = [0; 32];
+        compare(&self.sources, &mut out);
+        let result = lowest_bits(&out);
+        let second = if packed {
+            lowest_bits(&out.map(|value| value >> 1))
+        } else {
+            !result
+        };
+        let mut undefined = any(&self.poison_of(warp, src[0])) | any(&self.poison_of(warp, src[1]));
+        let mut combined = [result, second];
+        if let Some((operation, with, negated)) = combine {
+            self.fetch(warp, *with, 2);
+            let other = self.lane_bits(2, *negated);
+            undefined |= any(&self.poison_of(warp, *with));
+            combined = combined.map(|value| match operation {
+                BoolOp::And => value & other,
+                BoolOp::Or => value | other,
+                BoolOp::Xor => value ^ other,
+            });
+        }
+        (combined, undefined)
     }
 
     pub(super) fn special(&self, warp: u32, lane: u32, special: Special) -> u64 {
@@ -327,6 +479,29 @@ impl Machine<'_> {
                 }
                 joined
             }
+            PoisonRule::Halves => {
+                let (low, high) = (joined[0] | joined[1], joined[2] | joined[3]);
+                [low, low, high, high, 0, 0, 0, 0]
+            }
+            PoisonRule::Permute(selector) => {
+                let (a, b) = (self.poison_of(warp, sources[0]), self.poison_of(warp, sources[1]));
+                let mut out = CLEAN;
+                for (byte, lanes) in out[..4].iter_mut().enumerate() {
+                    let from = (selector >> (4 * byte)) as usize & 7;
+                    *lanes = if from < 4 { a[from] } else { b[from - 4] };
+                }
+                out
+            }
+            PoisonRule::Extract { first, length } => {
+                let mut lanes = 0;
+                for bit in (first..(first + length).min(64))
+                    .step_by(8)
+                    .chain((length > 0).then(|| first + length - 1))
+                {
+                    lanes |= joined.get(bit as usize / 8).copied().unwrap_or(0);
+                }
+                [lanes; 8]
+            }
             PoisonRule::Low(bytes) => {
                 joined[bytes as usize..].fill(0);
                 joined
@@ -356,6 +531,13 @@ impl Machine<'_> {
             }
         }
     }
+}
+
+fn lowest_bits(values: &Lanes) -> u32 {
+    values
+        .iter()
+        .enumerate()
+        .fold(0, |bits, (lane, value)| bits | ((*value as u32 & 1) << lane))
 }
 
 /// The lanes of a mask.

@@ -1,12 +1,15 @@
 //! One instruction to its micro-operation: the table of opcodes (PTX ISA 9.0, chapter 9.7).
 
-use super::alu::{PoisonRule, alu, comparison};
+use super::alu::{Flush, Modify, PoisonRule, alu, carry, comparison, packed_comparison};
 use super::convert::{ScalarType, convert};
 use super::decode::{Decoder, type_bits};
 use super::error::EmulatorError;
-use super::instruction_memory::{address_conversion, async_copy, atomic, load, matrix_move, mma, store};
+use super::instruction_async::{async_copy, mbarrier};
+use super::instruction_memory::{address_conversion, atomic, load, store};
+use super::instruction_tensor::{matrix_move, mma, wmma};
+use super::instruction_warp::{barrier, elect, match_lanes, redux, shuffle, vote};
 use super::lane::{Lanes, WarpFn};
-use super::program::{BoolOp, Class, Dsts, Op, Reg, ShuffleMode, Special, Src, Srcs, VoteMode};
+use super::program::{BoolOp, Class, Combine, Dsts, Op, Reg, Special, Src, Srcs};
 use crate::ptx::{Instruction, Operand};
 
 pub(super) type Decoded = Result<(Op, Class), EmulatorError>;
@@ -15,52 +18,82 @@ pub(super) type Decoded = Result<(Op, Class), EmulatorError>;
 pub(super) fn operation(decoder: &Decoder<'_>, instruction: &Instruction) -> Decoded {
     let parts: Vec<&str> = instruction.opcode.split('.').collect();
     let operands = &instruction.operands;
-    let need = |count: usize| {
-        if operands.len() == count {
-            Ok(())
-        } else {
-            decoder.unsupported(
-                instruction,
-                format!("{} operands where {count} are expected", operands.len()),
-            )
-        }
-    };
     match parts[0] {
         "mov" if operands.iter().any(|o| matches!(o, Operand::Vector(_))) => pack(decoder, instruction, &parts),
-        "mov" if operands.len() == 2 => move_address(decoder, instruction, &parts),
+        "mov" => move_value(decoder, instruction, &parts),
         "ld" | "ldu" => load(decoder, instruction, &parts),
         "st" => store(decoder, instruction, &parts),
         "atom" | "red" => atomic(decoder, instruction, &parts),
         "cvta" => address_conversion(decoder, instruction, &parts),
         "cvt" => conversion(decoder, instruction, &parts),
         "setp" => set_predicate(decoder, instruction, &parts),
-        "bra" => {
-            need(1)?;
-            Ok((
-                Op::Branch {
-                    target: decoder.label(instruction, &operands[0])?,
-                },
-                Class::Branch,
-            ))
-        }
+        "set" => set(decoder, instruction, &parts),
+        "bra" => match &operands[..] {
+            [target] => {
+                let target = decoder.label(instruction, target)?;
+                Ok((Op::Branch { target }, Class::Branch))
+            }
+            _ => decoder.unsupported(instruction, "a branch without its label"),
+        },
+        "brx" => branch_table(decoder, instruction, &parts),
         "ret" | "exit" => Ok((Op::Exit, Class::Branch)),
+        "trap" => {
+            let reason = "the kernel executed `trap`".into();
+            Ok((Op::Trap { reason }, Class::Other))
+        }
         "bar" | "barrier" => barrier(decoder, instruction, &parts),
         "cp" => async_copy(decoder, instruction, &parts),
+        "mbarrier" => mbarrier(decoder, instruction, &parts),
         "ldmatrix" | "stmatrix" => matrix_move(decoder, instruction, &parts),
         "mma" => mma(decoder, instruction, &parts),
+        "wmma" => wmma(decoder, instruction, &parts),
         "shfl" => shuffle(decoder, instruction, &parts),
         "vote" => vote(decoder, instruction, &parts),
-        "activemask" => {
-            need(1)?;
-            let Some(dst) = decoder.destination(instruction, &operands[0])? else {
-                return Ok((Op::Nothing, Class::WarpExchange));
-            };
-            Ok((Op::ActiveMask { dst }, Class::WarpExchange))
-        }
-        "fence" | "membar" | "prefetch" | "prefetchu" | "discard" | "applypriority" | "nanosleep"
-        | "griddepcontrol" | "pmevent" => Ok((Op::Nothing, Class::Other)),
-        _ => scalar(decoder, instruction, &parts),
+        "match" => match_lanes(decoder, instruction, &parts),
+        "redux" => redux(decoder, instruction, &parts),
+        "elect" => elect(decoder, instruction, &parts),
+        "activemask" => match &operands[..] {
+            [dst] => match decoder.destination(instruction, dst)? {
+                Some(dst) => Ok((Op::ActiveMask { dst }, Class::WarpExchange)),
+                None => Ok((Op::Nothing, Class::WarpExchange)),
+            },
+            _ => decoder.unsupported(instruction, "activemask without a destination"),
+        },
+        "fence" | "membar" => fence(decoder, instruction, &parts),
+        // `griddepcontrol` orders whole kernels, and only one runs here.
+        "prefetch" | "prefetchu" | "discard" | "applypriority" | "nanosleep" | "pmevent" | "brkpt"
+        | "griddepcontrol" => Ok((Op::Nothing, Class::Other)),
+        // A cache policy: what it holds only goes into cache hints, which change no value.
+        "createpolicy" => match operands
+            .first()
+            .map(|dst| decoder.destination(instruction, dst))
+            .transpose()?
+        {
+            Some(Some(dst)) => Ok((copy_of(dst, Src::Imm(0)), Class::Int)),
+            _ => decoder.unsupported(instruction, "createpolicy without a destination"),
+        },
+        _ if carry(&parts).is_some() => carried(decoder, instruction, &parts),
+        name => match hopper(name) {
+            Some(reason) => decoder.unsupported(instruction, reason),
+            None => scalar(decoder, instruction, &parts),
+        },
     }
+}
+
+/// Instructions of later architectures, refused by name.
+fn hopper(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "wgmma" => "warpgroup matrix instructions are Hopper's (sm_90a)",
+        "setmaxnreg" => "setmaxnreg is Hopper's (sm_90a)",
+        "mapa" | "getctarank" => "thread block clusters are Hopper's (sm_90)",
+        "tcgen05" => "tensor memory is Blackwell's (sm_100a)",
+        "clusterlaunchcontrol" => "cluster launch control is Blackwell's (sm_100)",
+        "tensormap" => "tensor maps are Hopper's (sm_90)",
+        "multimem" => "multimem is Hopper's (sm_90)",
+        "tex" | "tld4" | "txq" | "suld" | "sust" | "sured" | "suq" | "istypep" => "textures and surfaces",
+        "alloca" | "stacksave" | "stackrestore" => "a stack that grows at run time",
+        _ => return None,
+    })
 }
 
 /// `add`, `fma`, `shl` and the like: everything that [`alu`] knows.
@@ -69,93 +102,154 @@ fn scalar(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> D
         return decoder.unsupported(instruction, format!("`{}`", instruction.opcode));
     };
     let operands = &instruction.operands;
-    if operands.len() != alu.sources + 1 {
-        let given = operands.len();
-        return decoder.unsupported(
-            instruction,
-            format!("{given} operands where {} are expected", alu.sources + 1),
-        );
+    if operands.len() != alu.sources.len() + 1 {
+        let (given, expected) = (operands.len(), alu.sources.len() + 1);
+        return decoder.unsupported(instruction, format!("{given} operands where {expected} are expected"));
     }
     let Some(dst) = decoder.destination(instruction, &operands[0])? else {
         return Ok((Op::Nothing, Class::Int));
     };
-    let wide = parts.contains(&"wide");
-    let src = operands[1..]
+    let mut src = operands[1..]
         .iter()
-        .enumerate()
-        .map(|(i, operand)| {
-            // The addend of a wide multiply-add has twice the width, shift amounts and selectors have 32 bits.
-            let bits = match (parts[0], i) {
-                ("mad", 2) if wide => alu.source_bits * 2,
-                ("shl" | "shr", 1) | ("bfe", 1 | 2) | ("bfi", 2 | 3) => 32,
-                _ => alu.source_bits,
-            };
-            decoder.source(instruction, operand, bits)
-        })
+        .zip(&alu.sources)
+        .map(|(operand, bits)| decoder.source(instruction, operand, *bits))
         .collect::<Result<Srcs, _>>()?;
-    let poison = match (parts[0], src.get(1)) {
-        ("and", Some(Src::Imm(keep))) => PoisonRule::Masked(*keep),
-        ("shl", Some(Src::Imm(amount))) => PoisonRule::Shift(*amount.min(&64) as i32),
-        ("shr", Some(Src::Imm(amount))) if !parts[1].starts_with('s') => PoisonRule::Shift(-(*amount.min(&64) as i32)),
-        _ => alu.poison,
-    };
     let class = match (alu.slow, alu.float) {
         (true, _) => Class::Div,
         (false, true) => Class::Float,
         (false, false) => Class::Int,
     };
-    let flush = parts.contains(&"ftz") && parts.last() == Some(&"f32");
+    let poison = poison_rule(parts, &src).unwrap_or(alu.poison);
     if same_register_cancels(parts[0], &src) {
-        return Ok((
-            Op::Map {
-                function: alu.function,
-                dst,
-                src: [Src::Imm(0), Src::Imm(0)].into_iter().collect(),
-                poison,
-                flush,
-            },
-            class,
-        ));
+        src = [Src::Imm(0), Src::Imm(0)].into_iter().collect();
     }
-    Ok((
-        Op::Map {
-            function: alu.function,
-            dst,
-            src,
-            poison,
-            flush,
-        },
-        class,
-    ))
+    let op = Op::Map {
+        function: alu.function,
+        dst,
+        src,
+        poison,
+        modify: alu.modify,
+    };
+    Ok((op, class))
 }
 
-/// `xor r, r` and integer `sub r, r` are zero whatever r holds.
+/// Constants among the sources often say which undefined bytes cannot matter.
+fn poison_rule(parts: &[&str], src: &[Src]) -> Option<PoisonRule> {
+    let constant = |index: usize| match src.get(index) {
+        Some(Src::Imm(value)) => Some(*value),
+        _ => None,
+    };
+    match (parts[0], parts.len()) {
+        ("and", 2) => constant(1).map(PoisonRule::Masked),
+        ("shl", 2) => constant(1).map(|amount| PoisonRule::Shift(amount.min(64) as i32)),
+        ("shr", 2) if !parts[1].starts_with('s') => {
+            constant(1).map(|amount| PoisonRule::Shift(-(amount.min(64) as i32)))
+        }
+        ("prmt", 2) => constant(2).map(|selector| PoisonRule::Permute(selector as u16)),
+        ("bfe", 2) if parts[1].starts_with('u') => Some(PoisonRule::Extract {
+            first: constant(1)? as u32 & 0xff,
+            length: constant(2)? as u32 & 0xff,
+        }),
+        _ => None,
+    }
+}
+
+/// `xor r, r` is zero whatever r holds.
 fn same_register_cancels(base: &str, src: &[Src]) -> bool {
     base == "xor" && src.len() == 2 && matches!(src[0], Src::Reg(_)) && src[0] == src[1]
 }
 
-const COPY: WarpFn = |s: &[Lanes; 4], out: &mut Lanes| *out = s[0];
-
-/// `mov` of registers, constants and addresses of variables.
-fn move_address(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
-    let Some(bits) = parts.last().and_then(|ty| type_bits(ty)) else {
-        return decoder.unsupported(instruction, "a type that is not known");
+/// `add.cc`, `addc` and their relatives.
+fn carried(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
+    let (Some(carry), Some((dst, operands))) = (carry(parts), instruction.operands.split_first()) else {
+        return decoder.unsupported(instruction, format!("`{}`", instruction.opcode));
     };
-    let Some(dst) = decoder.destination(instruction, &instruction.operands[0])? else {
-        return Ok((Op::Nothing, Class::Int));
-    };
-    let source = decoder.source(instruction, &instruction.operands[1], bits)?;
-    let src = [source].into_iter().collect();
-    Ok((
-        Op::Map {
-            function: COPY,
+    if operands.len() != carry.sources {
+        let (given, expected) = (instruction.operands.len(), carry.sources + 1);
+        return decoder.unsupported(instruction, format!("{given} operands where {expected} are expected"));
+    }
+    let dst = decoder.destination(instruction, dst)?;
+    let mut src = operands
+        .iter()
+        .map(|operand| decoder.source(instruction, operand, carry.bits))
+        .collect::<Result<Srcs, _>>()?;
+    src.push(if carry.takes {
+        Src::Reg(decoder.carry())
+    } else {
+        Src::Imm(0)
+    });
+    let op = match (carry.out, dst) {
+        (Some(function), dst) => Op::MapCarry {
+            value: carry.value,
+            carry: function,
+            dst,
+            out: decoder.carry(),
+            src,
+        },
+        (None, None) => Op::Nothing,
+        (None, Some(dst)) => Op::Map {
+            function: carry.value,
             dst,
             src,
-            poison: PoisonRule::Bytes,
-            flush: false,
+            poison: PoisonRule::Any,
+            modify: Modify::default(),
         },
-        Class::Int,
-    ))
+    };
+    Ok((op, Class::Int))
+}
+
+const COPY: WarpFn = |s: &[Lanes; 4], out: &mut Lanes| *out = s[0];
+
+/// A move of a register or constant.
+pub(super) fn copy_of(dst: Reg, source: Src) -> Op {
+    Op::Map {
+        function: COPY,
+        dst,
+        src: [source].into_iter().collect(),
+        poison: PoisonRule::Bytes,
+        modify: Modify::default(),
+    }
+}
+
+/// `mov` of registers, constants and addresses of variables.
+fn move_value(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
+    let (["mov", ty], [dst, source]) = (parts, &instruction.operands[..]) else {
+        return decoder.unsupported(instruction, format!("`{}` of this form", instruction.opcode));
+    };
+    let Some(bits) = type_bits(ty).filter(|bits| *bits <= 64) else {
+        return decoder.unsupported(instruction, format!("the type `.{ty}`"));
+    };
+    let Some(dst) = decoder.destination(instruction, dst)? else {
+        return Ok((Op::Nothing, Class::Int));
+    };
+    let source = decoder.source(instruction, source, bits)?;
+    Ok((copy_of(dst, source), Class::Int))
+}
+
+/// `brx.idx index, table`.
+fn branch_table(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
+    let (["brx", "idx"] | ["brx", "idx", "uni"], [index, table]) = (parts, &instruction.operands[..]) else {
+        return decoder.unsupported(instruction, format!("`{}`", instruction.opcode));
+    };
+    let op = Op::BranchTable {
+        index: decoder.source(instruction, index, 32)?,
+        targets: decoder.branch_table(instruction, table)?.into(),
+    };
+    Ok((op, Class::Branch))
+}
+
+/// `membar.{cta,gl,sys}`, `fence{.sc,.acq_rel}.{cta,gpu,sys}`.
+fn fence(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
+    let device = match parts {
+        ["membar", "cta"] | ["fence", "cta"] | ["fence", "sc" | "acq_rel" | "acquire" | "release", "cta"] => false,
+        ["membar", "gl" | "sys"] | ["fence", "gpu" | "sys"] => true,
+        ["fence", "sc" | "acq_rel" | "acquire" | "release", "gpu" | "sys"] => true,
+        ["fence", .., "cluster"] | ["fence", "mbarrier_init", ..] | ["fence", "proxy", ..] => {
+            return decoder.unsupported(instruction, "fences of clusters and proxies are Hopper's (sm_90)");
+        }
+        _ => return decoder.unsupported(instruction, format!("`{}`", instruction.opcode)),
+    };
+    Ok((Op::Fence { device }, Class::Other))
 }
 
 /// `mov.b32 {a, b}, c` and `mov.b32 c, {a, b}`.
@@ -244,24 +338,71 @@ fn conversion(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) 
     Ok((Op::Convert { convert, dst, src }, class))
 }
 
+/// The comparison in `setp` and `set`: `.cmp{.bool}{.ftz}`, then the type of the sources.
+struct Comparison {
+    function: WarpFn,
+    boolean: Option<BoolOp>,
+    bits: u32,
+    packed: bool,
+    modify: Modify,
+}
+
+fn parse_comparison(words: &[&str], ty: &str) -> Option<Comparison> {
+    let flush = words.contains(&"ftz");
+    let words: Vec<&str> = words.iter().copied().filter(|word| *word != "ftz").collect();
+    let (operator, boolean) = match words[..] {
+        [operator] => (operator, None),
+        [operator, "and"] => (operator, Some(BoolOp::And)),
+        [operator, "or"] => (operator, Some(BoolOp::Or)),
+        [operator, "xor"] => (operator, Some(BoolOp::Xor)),
+        _ => return None,
+    };
+    let packed = ty.ends_with("x2");
+    let function = if packed {
+        packed_comparison(operator, ty)?
+    } else {
+        comparison(operator, ty)?
+    };
+    Some(Comparison {
+        function,
+        boolean,
+        bits: type_bits(ty)?,
+        packed,
+        modify: Modify {
+            flush: if flush { Some(Flush::of(ty)?) } else { None },
+            clamp: None,
+        },
+    })
+}
+
+/// The predicate behind the sources of a comparison.
+fn combine(
+    decoder: &Decoder<'_>,
+    instruction: &Instruction,
+    boolean: Option<BoolOp>,
+    with: Option<&Operand>,
+) -> Result<Combine, EmulatorError> {
+    match (boolean, with) {
+        (None, None) => Ok(None),
+        (Some(op), Some(Operand::Not(id))) => Ok(Some((op, Src::Reg(decoder.register(*id)), true))),
+        (Some(op), Some(other)) => Ok(Some((op, decoder.source(instruction, other, 1)?, false))),
+        _ => decoder.unsupported(instruction, "a predicate without its operation, or the other way round"),
+    }
+}
+
 /// `setp.cmp{.bool}.type p{|q}, a, b{, c}`.
 fn set_predicate(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
     let unknown = || decoder.unsupported(instruction, format!("`{}`", instruction.opcode));
-    let flush = parts.contains(&"ftz");
-    let words: Vec<&str> = parts[1..].iter().copied().filter(|part| *part != "ftz").collect();
-    let (compare, boolean, ty) = match words[..] {
-        [compare, ty] => (compare, None, ty),
-        [compare, boolean, ty] => (compare, Some(boolean), ty),
-        _ => return unknown(),
-    };
-    let (Some(function), Some(bits)) = (comparison(compare, ty), type_bits(ty)) else {
+    let ["setp", words @ .., ty] = parts else {
         return unknown();
     };
-    let (destinations, a, b, with) = match (&instruction.operands[..], boolean) {
-        ([d, a, b], None) => (d, a, b, None),
-        ([d, a, b, c], Some(_)) => (d, a, b, Some(c)),
-        _ => return unknown(),
+    let (Some(compare), [destinations, a, b, with @ ..]) = (parse_comparison(words, ty), &instruction.operands[..])
+    else {
+        return unknown();
     };
+    if with.len() > 1 {
+        return unknown();
+    }
     let (dst, complement) = match destinations {
         Operand::Pair(p, q) => (p.map(|id| decoder.register(id)), q.map(|id| decoder.register(id))),
         single => (decoder.destination(instruction, single)?, None),
@@ -273,135 +414,59 @@ fn set_predicate(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str
     {
         return decoder.unsupported(instruction, "a destination that is no predicate");
     }
-    let combine = match (boolean, with) {
-        (None, _) | (_, None) => None,
-        (Some(name), Some(operand)) => {
-            let op = match name {
-                "and" => BoolOp::And,
-                "or" => BoolOp::Or,
-                "xor" => BoolOp::Xor,
-                _ => return unknown(),
-            };
-            match operand {
-                Operand::Not(id) => Some((op, Src::Reg(decoder.register(*id)), true)),
-                other => Some((op, decoder.source(instruction, other, 1)?, false)),
-            }
-        }
+    let op = Op::SetPredicate {
+        compare: compare.function,
+        combine: combine(decoder, instruction, compare.boolean, with.first())?,
+        dst,
+        complement,
+        src: [
+            decoder.source(instruction, a, compare.bits)?,
+            decoder.source(instruction, b, compare.bits)?,
+        ],
+        packed: compare.packed,
+        modify: compare.modify,
     };
-    let src = [
-        decoder.source(instruction, a, bits)?,
-        decoder.source(instruction, b, bits)?,
-    ];
     let class = if ty.contains('f') { Class::Float } else { Class::Int };
-    Ok((
-        Op::SetPredicate {
-            compare: function,
-            combine,
-            dst,
-            complement,
-            src,
-            flush,
-        },
-        class,
-    ))
+    Ok((op, class))
 }
 
-/// `bar.sync`, `bar.arrive`, `bar.warp.sync`, `barrier{.cta}.sync{.aligned}`, `barrier{.cta}.arrive`.
-fn barrier(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
-    let words: Vec<&str> = parts[1..].iter().copied().filter(|part| *part != "cta").collect();
-    let aligned = parts[0] == "bar" || words.contains(&"aligned");
-    let words: Vec<&str> = words.into_iter().filter(|part| *part != "aligned").collect();
-    let operand = |index: usize| {
-        instruction
-            .operands
-            .get(index)
-            .map(|operand| decoder.source(instruction, operand, 32))
-            .transpose()
+/// `set.cmp{.bool}.dtype.stype d, a, b{, c}`: all ones, or 1.0, where it holds.
+fn set(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
+    let unknown = || decoder.unsupported(instruction, format!("`{}`", instruction.opcode));
+    let ["set", words @ .., to, from] = parts else {
+        return unknown();
     };
-    match words[..] {
-        ["warp", "sync"] => match operand(0)? {
-            Some(mask) => Ok((Op::WarpBarrier { mask }, Class::WarpExchange)),
-            None => decoder.unsupported(instruction, "no mask"),
-        },
-        ["sync" | "arrive"] => match operand(0)? {
-            Some(id) => {
-                let waits = words[0] == "sync";
-                Ok((
-                    Op::Barrier {
-                        id,
-                        threads: operand(1)?,
-                        aligned,
-                        waits,
-                    },
-                    Class::Barrier,
-                ))
-            }
-            None => decoder.unsupported(instruction, "no barrier number"),
-        },
-        _ => decoder.unsupported(instruction, format!("`{}`", instruction.opcode)),
+    let (Some(compare), [dst, a, b, with @ ..]) = (parse_comparison(words, from), &instruction.operands[..]) else {
+        return unknown();
+    };
+    let value = match (*to, compare.packed) {
+        ("u32" | "s32", false) => 0xffff_ffff,
+        ("f32", false) => u64::from(1f32.to_bits()),
+        ("u16" | "s16", false) => 0xffff,
+        ("f16", false) | ("f16x2", true) => 0x3c00,
+        ("bf16", false) | ("bf16x2", true) => 0x3f80,
+        _ => return unknown(),
+    };
+    if with.len() > 1 {
+        return unknown();
     }
-}
-
-/// `shfl.sync.mode.b32 d|p, a, b, c, membermask`.
-fn shuffle(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
-    let mode = match parts[1..] {
-        ["sync", "up", "b32"] => ShuffleMode::Up,
-        ["sync", "down", "b32"] => ShuffleMode::Down,
-        ["sync", "bfly", "b32"] => ShuffleMode::Butterfly,
-        ["sync", "idx", "b32"] => ShuffleMode::Index,
-        _ => return decoder.unsupported(instruction, format!("`{}`", instruction.opcode)),
-    };
-    let [destinations, a, b, c, _member_mask] = &instruction.operands[..] else {
-        return decoder.unsupported(instruction, "five operands are expected");
-    };
-    let (dst, in_range) = match destinations {
-        Operand::Pair(d, p) => (d.map(|id| decoder.register(id)), p.map(|id| decoder.register(id))),
-        single => (decoder.destination(instruction, single)?, None),
-    };
-    let Some(dst) = dst else {
-        return decoder.unsupported(instruction, "no destination");
-    };
-    let source = |operand: &Operand| decoder.source(instruction, operand, 32);
-    let src = [source(a)?, source(b)?, source(c)?];
-    Ok((
-        Op::Shuffle {
-            mode,
-            dst,
-            in_range,
-            src,
-        },
-        Class::WarpExchange,
-    ))
-}
-
-/// `vote.sync.{all,any,uni}.pred p, a, mask` and `vote.sync.ballot.b32 d, a, mask`.
-fn vote(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
-    let mode = match parts[1..] {
-        ["sync", "all", "pred"] => VoteMode::All,
-        ["sync", "any", "pred"] => VoteMode::Any,
-        ["sync", "uni", "pred"] => VoteMode::Uniform,
-        ["sync", "ballot", "b32"] => VoteMode::Ballot,
-        _ => return decoder.unsupported(instruction, format!("`{}`", instruction.opcode)),
-    };
-    let [dst, source, _member_mask] = &instruction.operands[..] else {
-        return decoder.unsupported(instruction, "three operands are expected");
-    };
     let Some(dst) = decoder.destination(instruction, dst)? else {
-        return decoder.unsupported(instruction, "no destination");
+        return Ok((Op::Nothing, Class::Int));
     };
-    let (src, negated) = match source {
-        Operand::Not(id) => (Src::Reg(decoder.register(*id)), true),
-        other => (decoder.source(instruction, other, 1)?, false),
+    let op = Op::Set {
+        compare: compare.function,
+        combine: combine(decoder, instruction, compare.boolean, with.first())?,
+        dst,
+        value,
+        packed: compare.packed,
+        src: [
+            decoder.source(instruction, a, compare.bits)?,
+            decoder.source(instruction, b, compare.bits)?,
+        ],
+        modify: compare.modify,
     };
-    Ok((
-        Op::Vote {
-            mode,
-            dst,
-            src,
-            negated,
-        },
-        Class::WarpExchange,
-    ))
+    let class = if from.contains('f') { Class::Float } else { Class::Int };
+    Ok((op, class))
 }
 
 /// Lanes of a special register that do not depend on the launch.

@@ -2,6 +2,9 @@
 
 use half::{bf16, f16};
 
+use super::alu::soft::{self, Format};
+use super::convert::Rounding;
+
 /// One value a lane, zero-extended to 64 bits.
 pub(crate) type Lanes = [u64; 32];
 
@@ -75,8 +78,8 @@ impl Lane for bf16 {
 pub(crate) trait Float: Lane {
     fn wide(self) -> f64;
     fn narrow(value: f64) -> Self;
-    /// Quiet not-a-number that PTX returns (ISA, "Floating point instructions": canonical NaN).
-    const NAN_BITS: u64;
+    /// Its bits, and the quiet not-a-number that PTX returns (ISA, "Floating point instructions": canonical NaN).
+    const FORMAT: Format;
 }
 
 impl Float for f32 {
@@ -88,7 +91,7 @@ impl Float for f32 {
     fn narrow(value: f64) -> Self {
         value as f32
     }
-    const NAN_BITS: u64 = 0x7fff_ffff;
+    const FORMAT: Format = soft::F32;
 }
 
 impl Float for f64 {
@@ -100,7 +103,7 @@ impl Float for f64 {
     fn narrow(value: f64) -> Self {
         value
     }
-    const NAN_BITS: u64 = 0xfff8_0000_0000_0000;
+    const FORMAT: Format = soft::F64;
 }
 
 impl Float for f16 {
@@ -108,9 +111,9 @@ impl Float for f16 {
         f64::from(self.to_f32_const())
     }
     fn narrow(value: f64) -> Self {
-        f16::from_f64(value)
+        f16::from_bits(soft::narrow(value, soft::F16, Rounding::Nearest) as u16)
     }
-    const NAN_BITS: u64 = 0x7fff;
+    const FORMAT: Format = soft::F16;
 }
 
 impl Float for bf16 {
@@ -118,16 +121,16 @@ impl Float for bf16 {
         f64::from(f32::from_bits(u32::from(self.to_bits()) << 16))
     }
     fn narrow(value: f64) -> Self {
-        bf16::from_f64(value)
+        bf16::from_bits(soft::narrow(value, soft::BF16, Rounding::Nearest) as u16)
     }
-    const NAN_BITS: u64 = 0x7fff;
+    const FORMAT: Format = soft::BF16;
 }
 
 /// The result of an operation: not-a-number becomes the canonical one.
 #[inline(always)]
 pub(crate) fn canonical<T: Float>(value: T) -> u64 {
     if value.wide().is_nan() {
-        T::NAN_BITS
+        T::FORMAT.nan
     } else {
         value.bits()
     }
@@ -173,6 +176,16 @@ pub(crate) fn flush_f32(bits: u64) -> u64 {
     } else {
         bits
     }
+}
+
+/// As [`flush_f32`], for f16.
+pub(crate) fn flush_f16(bits: u64) -> u64 {
+    if bits & 0x7c00 == 0 { bits & 0x8000 } else { bits }
+}
+
+/// As [`flush_f32`], for bf16.
+pub(crate) fn flush_bf16(bits: u64) -> u64 {
+    if bits & 0x7f80 == 0 { bits & 0x8000 } else { bits }
 }
 
 #[cfg(test)]

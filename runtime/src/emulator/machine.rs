@@ -3,8 +3,9 @@
 use super::asynchronous::WarpCopies;
 use super::error::{At, EmulatorError};
 use super::lane::Lanes;
+use super::mbarrier::Mbarriers;
 use super::memory::{GlobalMemory, Scratch};
-use super::program::{Instr, Program};
+use super::program::{Instr, Op, Program, Reduction, Reg, Strength};
 use super::registers::Registers;
 use crate::ptx::Space;
 
@@ -65,6 +66,18 @@ pub struct Step {
     pub source_bytes: [u32; 32],
     /// For stores to shared memory: lanes whose value another lane of this instruction overwrote with another one.
     pub overwritten: u32,
+    /// As `overwritten`, where both values are floats that differ in their last bits only.
+    pub nearly_overwritten: u32,
+    /// For stores to shared memory: lanes that wrote what was there already.
+    pub unchanged: u32,
+    /// For stores to global memory: a fingerprint of each lane's bytes.
+    pub fingerprints: [u32; 32],
+    /// What it orders among other accesses.
+    pub order: Order,
+    /// What it did to an `mbarrier` object.
+    pub mbarrier: Option<MbarrierEvent>,
+    /// It asked for something that has not happened yet (`mbarrier.try_wait`): let others run first.
+    pub spins: bool,
     /// An undefined value that was used where it matters.
     pub poison: Option<PoisonUse>,
     /// A barrier that this step completed.
@@ -144,6 +157,97 @@ pub enum Effect {
     },
 }
 
+/// How an instruction orders memory accesses (PTX ISA 9.0, chapter 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Order {
+    /// Not at all.
+    #[default]
+    None,
+    /// A strong access: it may meet other strong ones.
+    Strong {
+        /// What the release that it reads from came after is seen.
+        acquire: bool,
+        /// What came before it is seen by who reads from it.
+        release: bool,
+        /// Whether it writes.
+        writes: bool,
+    },
+    /// `fence`, `membar`.
+    Fence {
+        /// For the device, not only for the block.
+        device: bool,
+    },
+}
+
+impl Order {
+    pub(super) fn of(strength: Strength, writes: bool) -> Order {
+        if strength.is_strong() {
+            Order::Strong {
+                acquire: strength.acquires(),
+                release: strength.releases(),
+                writes,
+            }
+        } else {
+            Order::None
+        }
+    }
+}
+
+/// What happened to an `mbarrier` object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MbarrierEvent {
+    /// Its shared address.
+    pub address: u64,
+    /// What.
+    pub kind: MbarrierKind,
+}
+
+/// Kinds of [`MbarrierEvent`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MbarrierKind {
+    /// It was made.
+    Init,
+    /// It was given up.
+    Invalidate,
+    /// Lanes arrived; whether that completed the phase.
+    Arrive {
+        /// The phase is complete.
+        completed: bool,
+    },
+    /// Lanes arrive when their earlier copies have landed.
+    CopyArrive,
+    /// Lanes asked; these saw the phase complete.
+    Wait {
+        /// The lanes.
+        passed: u32,
+    },
+    /// It was used in a way that has no meaning.
+    Misuse(MbarrierMisuse),
+}
+
+/// Uses of an `mbarrier` object that have no meaning (PTX ISA 9.0, 9.7.13.15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MbarrierMisuse {
+    /// No object was made there, or it was given up.
+    #[error("no mbarrier was initialised there, or it was invalidated")]
+    NotInitialised,
+    /// Made again without being given up, while threads use it.
+    #[error("it is initialised again while threads use it: invalidate it first")]
+    Reinitialised,
+    /// A count of 0, or above 2^20 − 1.
+    #[error("a count must be from 1 to 1048575")]
+    BadCount,
+    /// More arrivals than the phase still expects.
+    #[error("more arrivals than the phase expects")]
+    OverArrival,
+    /// A state of a phase that is neither the present nor the one before.
+    #[error("the state belongs to a phase that is neither the present one nor the one before")]
+    BadPhase,
+    /// An ordinary store or copy over the object.
+    #[error("an ordinary write over an mbarrier object")]
+    Overwritten,
+}
+
 /// Where an undefined value had an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoisonUse {
@@ -198,6 +302,32 @@ pub(super) struct Path {
     pub pc: u32,
     pub mask: u32,
     pub reconverge: u32,
+    /// Waits at this barrier.
+    pub barrier: Option<u32>,
+    /// Waits at a warp-wide instruction for lanes of other paths.
+    pub parked: bool,
+}
+
+impl Path {
+    fn new(pc: u32, mask: u32, reconverge: u32) -> Self {
+        Path {
+            pc,
+            mask,
+            reconverge,
+            barrier: None,
+            parked: false,
+        }
+    }
+}
+
+/// What a `bar.red` of a warp still owes it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PendingReduction {
+    pub reduction: Reduction,
+    pub dst: Reg,
+    pub mask: u32,
+    pub votes: u32,
+    pub undefined: bool,
 }
 
 /// The outermost path meets nobody.
@@ -212,6 +342,7 @@ pub(super) struct Warp {
     pub local: Vec<Scratch>,
     pub copies: WarpCopies,
     pub steps: u32,
+    pub reduction: Option<PendingReduction>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -219,6 +350,9 @@ struct BarrierState {
     threads: u32,
     expected: Option<u32>,
     warps: u32,
+    votes: u32,
+    voters: u32,
+    undefined: bool,
 }
 
 /// One thread block in execution.
@@ -232,13 +366,23 @@ pub struct Machine<'p> {
     pub(super) step: Step,
     pub(super) sources: [Lanes; 4],
     pub(super) steps: u64,
+    pub(super) mbarriers: Mbarriers,
+    /// A misuse that only showed when copies landed; the next step reports it.
+    pub(super) late_misuse: Option<(u64, MbarrierMisuse)>,
     barriers: [BarrierState; 16],
 }
 
 /// What an executed instruction does to its warp's path.
 pub(super) enum Flow {
     Next,
-    Jump { target: u32, taken: u32 },
+    Jump {
+        target: u32,
+        taken: u32,
+    },
+    /// `brx.idx`: the instruction holds the targets.
+    Table {
+        executed: u32,
+    },
     Exit,
 }
 
@@ -261,16 +405,13 @@ impl<'p> Machine<'p> {
                 let local = if program.local_bytes == 0 { 0 } else { lanes as usize };
                 Warp {
                     registers: Registers::new(program.register_counts),
-                    paths: vec![Path {
-                        pc: 0,
-                        mask: live,
-                        reconverge: NEVER,
-                    }],
+                    paths: vec![Path::new(0, live, NEVER)],
                     live,
                     barrier: None,
                     local: vec![Scratch::new(program.local_bytes as usize); local],
                     copies: WarpCopies::new(),
                     steps: 0,
+                    reduction: None,
                 }
             })
             .collect();
@@ -294,12 +435,20 @@ impl<'p> Machine<'p> {
                 sources: [0; 32],
                 source_bytes: [0; 32],
                 overwritten: 0,
+                nearly_overwritten: 0,
+                unchanged: 0,
+                fingerprints: [0; 32],
+                order: Order::None,
+                mbarrier: None,
+                spins: false,
                 poison: None,
                 released: None,
                 exited: false,
             },
             sources: [[0; 32]; 4],
             steps: 0,
+            mbarriers: Mbarriers::default(),
+            late_misuse: None,
             barriers: [BarrierState::default(); 16],
         }
     }
@@ -357,6 +506,7 @@ impl<'p> Machine<'p> {
     /// Lets all copies of a warp land.
     pub fn land_all(&mut self, warp: usize) {
         self.warps[warp].copies.land_all(&mut self.shared, self.memory);
+        self.complete_copy_arrivals(warp);
     }
 
     /// Lets one four-byte piece (0 to 3) of one pending copy land for some lanes.
@@ -364,6 +514,7 @@ impl<'p> Machine<'p> {
         self.warps[warp]
             .copies
             .land_some(copy, piece, lanes, &mut self.shared, self.memory);
+        self.complete_copy_arrivals(warp);
     }
 
     /// Executes the next instruction of a warp that is [`WarpState::Ready`]; for another one the step is empty
@@ -390,19 +541,34 @@ impl<'p> Machine<'p> {
         let program = self.program;
         self.step.warp = warp as u32;
         self.step.effect = Effect::None;
+        self.step.order = Order::None;
+        self.step.mbarrier = self.late_misuse.take().map(|(address, misuse)| MbarrierEvent {
+            address,
+            kind: MbarrierKind::Misuse(misuse),
+        });
+        self.step.spins = false;
         self.step.poison = None;
         self.step.released = None;
         self.step.overwritten = 0;
+        self.step.nearly_overwritten = 0;
+        self.step.unchanged = 0;
         self.step.executed = 0;
         self.step.active = 0;
         self.step.exited = false;
-        let state = &mut self.warps[warp];
-        let (None, Some(path)) = (state.barrier, state.paths.last().copied()) else {
+        let state = &self.warps[warp];
+        let (None, Some(mut path)) = (state.barrier, state.paths.last().copied()) else {
             return Ok(&self.step);
         };
         self.step.serial = state.steps;
+        let mut joined = 0;
+        if program.code.get(path.pc as usize).is_some_and(|instr| instr.converges) {
+            joined = self.converge(warp)?;
+            // Another path may have had to run first.
+            path = self.warps[warp].paths.last().copied().unwrap_or(path);
+        }
         self.step.pc = path.pc;
-        self.step.active = path.mask;
+        self.step.active = path.mask | joined;
+        let state = &mut self.warps[warp];
         state.steps = state.steps.wrapping_add(1);
         self.steps += 1;
         let Some(instr) = program.code.get(path.pc as usize) else {
@@ -410,7 +576,7 @@ impl<'p> Machine<'p> {
             self.retire(warp, path.mask);
             return Ok(&self.step);
         };
-        let executed = self.guard(warp, instr, path.mask);
+        let executed = self.guard(warp, instr, self.step.active);
         self.step.executed = executed;
         let flow = if values {
             self.execute(warp, instr, executed)?
@@ -420,16 +586,18 @@ impl<'p> Machine<'p> {
         match flow {
             Flow::Next => self.advance(warp),
             Flow::Jump { target, taken } => self.branch(warp, instr, target, taken),
+            Flow::Table { executed } => self.branch_table(warp, instr, executed),
             Flow::Exit => {
                 self.advance(warp);
                 self.retire(warp, executed);
             }
         }
+        self.reschedule(warp);
         Ok(&self.step)
     }
 
     /// Lanes of a path whose guard holds.
-    fn guard(&mut self, warp: usize, instr: &Instr, mask: u32) -> u32 {
+    pub(super) fn guard(&mut self, warp: usize, instr: &Instr, mask: u32) -> u32 {
         let Some((predicate, negated)) = instr.guard else {
             return mask;
         };
@@ -477,16 +645,46 @@ impl<'p> Machine<'p> {
             } else {
                 path.pc = reconverge;
             }
-            paths.push(Path {
-                pc: next,
-                mask: stay,
-                reconverge,
-            });
-            paths.push(Path {
-                pc: target,
-                mask: taken,
-                reconverge,
-            });
+            paths.push(Path::new(next, stay, reconverge));
+            paths.push(Path::new(target, taken, reconverge));
+        }
+        settle(paths);
+    }
+
+    /// As [`Machine::branch`], with a target for each lane; `self.sources[0]` holds the indices.
+    fn branch_table(&mut self, warp: usize, instr: &Instr, executed: u32) {
+        self.step.effect = Effect::Branch { taken: executed };
+        let Op::BranchTable { targets, .. } = &instr.op else {
+            return;
+        };
+        let mut groups: Vec<(u32, u32)> = Vec::new();
+        let mut add = |target: u32, lanes: u32| match groups.iter_mut().find(|(known, _)| *known == target) {
+            Some((_, mask)) => *mask |= lanes,
+            None => groups.push((target, lanes)),
+        };
+        for lane in super::execute::lanes(executed) {
+            add(targets[self.sources[0][lane] as usize], 1 << lane);
+        }
+        let paths = &mut self.warps[warp].paths;
+        let Some(path) = paths.last_mut() else { return };
+        let stay = path.mask & !executed;
+        if stay != 0 {
+            add(path.pc + 1, stay);
+        }
+        if let [(target, _)] = groups[..] {
+            path.pc = target;
+        } else {
+            if path.reconverge == instr.reconverge {
+                paths.pop();
+            } else {
+                path.pc = instr.reconverge;
+            }
+            paths.extend(
+                groups
+                    .iter()
+                    .rev()
+                    .map(|&(pc, mask)| Path::new(pc, mask, instr.reconverge)),
+            );
         }
         settle(paths);
     }
@@ -500,10 +698,8 @@ impl<'p> Machine<'p> {
         }
         settle(&mut state.paths);
         self.step.exited = self.warps[warp].paths.is_empty();
-        if self.step.exited {
-            for id in 0..16 {
-                self.complete(id);
-            }
+        for id in 0..16 {
+            self.complete(id);
         }
     }
 
@@ -520,7 +716,15 @@ impl<'p> Machine<'p> {
         };
         barrier.expected = expected.or(barrier.expected);
         barrier.warps |= 1 << warp;
+        if let Some(pending) = state.reduction {
+            barrier.votes += pending.votes;
+            barrier.voters += pending.mask.count_ones();
+            barrier.undefined |= pending.undefined;
+        }
         if waits {
+            if let Some(path) = state.paths.last_mut() {
+                path.barrier = Some(id);
+            }
             state.barrier = Some(id);
         }
         self.complete(id);
@@ -535,10 +739,29 @@ impl<'p> Machine<'p> {
             return;
         }
         self.barriers[id as usize & 15] = BarrierState::default();
-        for warp in &mut self.warps {
-            if warp.barrier == Some(id) {
-                warp.barrier = None;
+        for warp in 0..self.warps.len() {
+            let state = &mut self.warps[warp];
+            let mut waited = false;
+            for path in state.paths.iter_mut().filter(|path| path.barrier == Some(id)) {
+                path.barrier = None;
+                waited = true;
             }
+            if !waited {
+                continue;
+            }
+            if state.barrier == Some(id) {
+                state.barrier = None;
+            }
+            if let Some(pending) = state.reduction.take() {
+                let value = match pending.reduction {
+                    Reduction::PopulationCount => barrier.votes,
+                    Reduction::And => u32::from(barrier.votes == barrier.voters),
+                    Reduction::Or => u32::from(barrier.votes != 0),
+                };
+                let spread = if barrier.undefined { !0 } else { 0 };
+                self.finish(warp, pending.dst, pending.mask, &[u64::from(value); 32], &[spread; 8]);
+            }
+            self.reschedule(warp);
         }
         self.step.released = Some(Release {
             id,
@@ -575,7 +798,7 @@ impl<'p> Machine<'p> {
 }
 
 /// Drops paths without lanes and those that have reached the place where they meet the path below.
-fn settle(paths: &mut Vec<Path>) {
+pub(super) fn settle(paths: &mut Vec<Path>) {
     while paths
         .last()
         .is_some_and(|path| path.mask == 0 || path.pc == path.reconverge)

@@ -9,11 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) const SHARED_WINDOW: u64 = 1 << 40;
 /// Generic addresses of local memory start here.
 pub(crate) const LOCAL_WINDOW: u64 = 2 << 40;
-/// Bytes of a shared or local window.
+/// Generic addresses of kernel parameters start here.
+pub(crate) const PARAM_WINDOW: u64 = 3 << 40;
+/// Bytes of a shared, local or parameter window.
 pub(crate) const WINDOW_BYTES: u64 = 1 << 32;
 /// Address space of one allocation of device memory.
 const SLOT_BITS: u32 = 36;
-const GLOBAL_WINDOW: u64 = 0x7000_0000_0000;
+/// Addresses of device memory start here.
+pub(crate) const GLOBAL_WINDOW: u64 = 0x7000_0000_0000;
 const OFFSET_IN_SLOT: u64 = 256;
 
 /// The address of the allocation with that number.

@@ -1,15 +1,12 @@
 //! A kernel decoded for execution: dense registers, micro-operations, control flow, memory layout.
 
-use std::fmt;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::alu::PoisonRule;
-use super::convert::Convert;
-use super::lane::WarpFn;
 use super::memory::GlobalMemory;
-use crate::ptx::{Location, Module, Space};
+pub(crate) use super::op::*;
+use crate::ptx::{Location, Module};
 
 /// A register of a warp: one value a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -112,6 +109,8 @@ pub struct Instr {
     pub location: Option<Location>,
     /// The opcode with its modifiers.
     pub opcode: Arc<str>,
+    /// Whether it names the lanes that execute it together.
+    pub(crate) converges: bool,
     /// Where lanes that a branch here separates meet again (`code.len()`: only at the end).
     pub reconverge: u32,
 }
@@ -121,6 +120,7 @@ impl Instr {
     pub fn mma_shape(&self) -> Option<(u32, u32, u32)> {
         match &self.op {
             Op::Mma { kind, .. } => Some(kind.shape()),
+            Op::Wmma { .. } => Some((16, 16, 16)),
             _ => None,
         }
     }
@@ -237,49 +237,6 @@ impl Program {
     }
 }
 
-/// A source operand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Src {
-    Reg(Reg),
-    Imm(u64),
-    Special(Special),
-}
-
-/// A special register (PTX ISA, chapter 10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Special {
-    Tid(usize),
-    Ntid(usize),
-    Ctaid(usize),
-    Nctaid(usize),
-    LaneId,
-    WarpId,
-    NWarpId,
-    LaneMaskEq,
-    LaneMaskLe,
-    LaneMaskLt,
-    LaneMaskGe,
-    LaneMaskGt,
-    DynamicSharedBytes,
-    TotalSharedBytes,
-    /// Steps that the block has made: monotone, which is all that PTX promises of a clock.
-    Clock,
-}
-
-/// `[base + offset]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Addr {
-    pub base: Src,
-    pub offset: i64,
-}
-
-/// Elements of a load: their width in memory and whether they are sign-extended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Element {
-    pub bytes: u32,
-    pub signed: bool,
-}
-
 /// Forms of `mma.sync`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MmaKind {
@@ -299,6 +256,12 @@ pub enum MmaKind {
     Tf32K8,
     /// m16n8k4, tf32 operands, f32 accumulator.
     Tf32K4,
+    /// m16n8k32, operands of 8-bit integers, s32 accumulator.
+    I8K32,
+    /// m16n8k16, operands of 8-bit integers, s32 accumulator.
+    I8K16,
+    /// m8n8k16, operands of 8-bit integers, s32 accumulator.
+    I8M8K16,
 }
 
 impl MmaKind {
@@ -308,6 +271,9 @@ impl MmaKind {
             MmaKind::F16K16 | MmaKind::F16K16AccF16 | MmaKind::Bf16K16 => (16, 8, 16),
             MmaKind::F16K8 | MmaKind::F16K8AccF16 | MmaKind::Bf16K8 | MmaKind::Tf32K8 => (16, 8, 8),
             MmaKind::Tf32K4 => (16, 8, 4),
+            MmaKind::I8K32 => (16, 8, 32),
+            MmaKind::I8K16 => (16, 8, 16),
+            MmaKind::I8M8K16 => (8, 8, 16),
         }
     }
 
@@ -318,202 +284,18 @@ impl MmaKind {
             MmaKind::F16K16AccF16 => (4, 2, 2),
             MmaKind::F16K8 | MmaKind::Bf16K8 => (2, 1, 4),
             MmaKind::F16K8AccF16 => (2, 1, 2),
-            MmaKind::Tf32K8 => (4, 2, 4),
-            MmaKind::Tf32K4 => (2, 1, 4),
+            MmaKind::Tf32K8 | MmaKind::I8K32 => (4, 2, 4),
+            MmaKind::Tf32K4 | MmaKind::I8K16 => (2, 1, 4),
+            MmaKind::I8M8K16 => (1, 1, 2),
         }
     }
-}
 
-/// How `setp` combines its comparison with a predicate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BoolOp {
-    And,
-    Or,
-    Xor,
-}
-
-/// Read-modify-write operations of `atom` and `red`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum AtomicOp {
-    Exchange,
-    CompareSwap,
-    /// Any two-operand function.
-    Apply(WarpScalar),
-}
-
-/// A scalar function of two values.
-pub(crate) type WarpScalar = fn(u64, u64) -> u64;
-
-/// Modes of `shfl.sync`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ShuffleMode {
-    Up,
-    Down,
-    Butterfly,
-    Index,
-}
-
-/// Modes of `vote.sync`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum VoteMode {
-    All,
-    Any,
-    Uniform,
-    Ballot,
-}
-
-pub(crate) type Srcs = SmallVec<[Src; 4]>;
-pub(crate) type Dsts = SmallVec<[Option<Reg>; 4]>;
-
-/// A micro-operation.
-#[derive(Clone)]
-pub(crate) enum Op {
-    Map {
-        function: WarpFn,
-        dst: Reg,
-        src: Srcs,
-        poison: PoisonRule,
-        flush: bool,
-    },
-    Convert {
-        convert: Convert,
-        dst: Reg,
-        src: Src,
-    },
-    /// Two floats to a packed pair: the first source goes to the upper half.
-    ConvertPair {
-        convert: Convert,
-        dst: Reg,
-        src: [Src; 2],
-    },
-    SetPredicate {
-        compare: WarpFn,
-        combine: Option<(BoolOp, Src, bool)>,
-        dst: Option<Reg>,
-        complement: Option<Reg>,
-        src: [Src; 2],
-        flush: bool,
-    },
-    Pack {
-        dst: Reg,
-        parts: Srcs,
-        part_bytes: u32,
-    },
-    Unpack {
-        dsts: Dsts,
-        src: Src,
-        part_bytes: u32,
-    },
-    Load {
-        space: Space,
-        addr: Addr,
-        element: Element,
-        dsts: Dsts,
-    },
-    Store {
-        space: Space,
-        addr: Addr,
-        bytes: u32,
-        src: Srcs,
-    },
-    Atomic {
-        space: Space,
-        op: AtomicOp,
-        bytes: u32,
-        addr: Addr,
-        dst: Option<Reg>,
-        src: Srcs,
-    },
-    Branch {
-        target: u32,
-    },
-    Exit,
-    /// `id`, threads expected (`None`: all), whether all lanes of the warp must arrive together, whether it waits.
-    Barrier {
-        id: Src,
-        threads: Option<Src>,
-        aligned: bool,
-        waits: bool,
-    },
-    WarpBarrier {
-        mask: Src,
-    },
-    CpAsync {
-        bytes: u32,
-        dst: Addr,
-        src: Addr,
-        src_bytes: Option<Src>,
-    },
-    Commit,
-    /// Groups that may stay in flight; `uncommitted`: `wait_all` also covers copies that no commit has closed.
-    Wait {
-        groups: u32,
-        uncommitted: bool,
-    },
-    LoadMatrix {
-        matrices: u32,
-        transposed: bool,
-        addr: Addr,
-        dsts: Dsts,
-    },
-    StoreMatrix {
-        matrices: u32,
-        transposed: bool,
-        addr: Addr,
-        src: Srcs,
-    },
-    Mma {
-        kind: MmaKind,
-        d: Dsts,
-        a: Srcs,
-        b: Srcs,
-        c: Srcs,
-    },
-    Shuffle {
-        mode: ShuffleMode,
-        dst: Reg,
-        in_range: Option<Reg>,
-        src: [Src; 3],
-    },
-    Vote {
-        mode: VoteMode,
-        dst: Reg,
-        src: Src,
-        negated: bool,
-    },
-    ActiveMask {
-        dst: Reg,
-    },
-    /// Changes no value: fences, prefetches.
-    Nothing,
-}
-
-impl fmt::Debug for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Op::Map { .. } => "Map",
-            Op::Convert { .. } => "Convert",
-            Op::ConvertPair { .. } => "ConvertPair",
-            Op::SetPredicate { .. } => "SetPredicate",
-            Op::Pack { .. } => "Pack",
-            Op::Unpack { .. } => "Unpack",
-            Op::Load { .. } => "Load",
-            Op::Store { .. } => "Store",
-            Op::Atomic { .. } => "Atomic",
-            Op::Branch { .. } => "Branch",
-            Op::Exit => "Exit",
-            Op::Barrier { .. } => "Barrier",
-            Op::WarpBarrier { .. } => "WarpBarrier",
-            Op::CpAsync { .. } => "CpAsync",
-            Op::Commit => "Commit",
-            Op::Wait { .. } => "Wait",
-            Op::LoadMatrix { .. } => "LoadMatrix",
-            Op::StoreMatrix { .. } => "StoreMatrix",
-            Op::Mma { .. } => "Mma",
-            Op::Shuffle { .. } => "Shuffle",
-            Op::Vote { .. } => "Vote",
-            Op::ActiveMask { .. } => "ActiveMask",
-            Op::Nothing => "Nothing",
-        })
+    /// Bits of an operand's element.
+    pub const fn operand_bits(self) -> u32 {
+        match self {
+            MmaKind::Tf32K8 | MmaKind::Tf32K4 => 32,
+            MmaKind::I8K32 | MmaKind::I8K16 | MmaKind::I8M8K16 => 8,
+            _ => 16,
+        }
     }
 }

@@ -1,14 +1,18 @@
 //! Runs the blocks of a launch under a policy, with observers, on all cores.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rayon::prelude::*;
 
 use super::counters::{CounterObserver, Counters};
+use super::drive::drive;
 use super::error::EmulatorError;
-use super::hazards::{Hazard, HazardObserver};
+use super::hazards::global::{Footprint, GlobalShadow};
+use super::hazards::waits::{self, Verdict};
+use super::hazards::{Hazard, HazardObserver, between_blocks, strict_waits};
 use super::machine::{Launch, Machine};
 use super::memory::GlobalMemory;
 use super::policy::Arrival;
@@ -33,6 +37,8 @@ pub struct EmulateOptions {
     pub blocks: Option<Vec<[u32; 3]>>,
     /// Look for hazards and undefined values.
     pub hazards: bool,
+    /// Notes (see [`HazardCode::is_note`](super::HazardCode::is_note)) are hazards.
+    pub strict: bool,
     /// Go on after a hazard: to the end of the block, and with the other blocks.
     pub keep_going: bool,
     /// Warp instructions that a block may make.
@@ -48,6 +54,7 @@ impl Default for EmulateOptions {
             seed: 0,
             blocks: None,
             hazards: true,
+            strict: false,
             keep_going: false,
             step_limit: 100_000_000,
             progress: None,
@@ -62,6 +69,7 @@ impl fmt::Debug for EmulateOptions {
             .field("seed", &self.seed)
             .field("blocks", &self.blocks)
             .field("hazards", &self.hazards)
+            .field("strict", &self.strict)
             .field("keep_going", &self.keep_going)
             .field("step_limit", &self.step_limit)
             .finish_non_exhaustive()
@@ -83,8 +91,9 @@ pub struct EmulationReport {
 /// What one or several blocks gave.
 struct Outcome {
     counters: Option<CounterObserver>,
+    /// Notes included.
     hazards: Vec<(u64, Hazard)>,
-    notes: Vec<(u64, String)>,
+    waits: BTreeMap<u32, Verdict>,
     error: Option<(u64, EmulatorError)>,
 }
 
@@ -93,7 +102,7 @@ impl Outcome {
         Outcome {
             counters: None,
             hazards: Vec::new(),
-            notes: Vec::new(),
+            waits: BTreeMap::new(),
             error: None,
         }
     }
@@ -107,7 +116,7 @@ impl Outcome {
             (mine, theirs) => mine.or(theirs),
         };
         self.hazards.extend(other.hazards);
-        self.notes.extend(other.notes);
+        waits::merge(&mut self.waits, &other.waits);
         self.error = match (self.error, other.error) {
             (Some(mine), Some(theirs)) => Some(if theirs.0 < mine.0 { theirs } else { mine }),
             (mine, theirs) => mine.or(theirs),
@@ -195,53 +204,153 @@ pub fn run(
         return Err(EmulatorError::BadLaunch { message });
     }
     let total = selected.map_or(launch.blocks(), |blocks| blocks.len() as u64);
-    // The first block (in order) with an error or, unless going on, a hazard: later ones need not run.
-    let stop = AtomicU64::new(u64::MAX);
-    let ended = AtomicU64::new(0);
-    let one = |index: u64| {
-        if index > stop.load(Ordering::Relaxed) {
-            return Outcome::empty();
-        }
-        let block = selected.map_or_else(|| launch.block_at(index), |blocks| blocks[index as usize]);
-        let outcome = run_block(program, launch, memory, options, index, block);
-        if outcome.error.is_some() || (!options.keep_going && !outcome.hazards.is_empty()) {
-            stop.fetch_min(index, Ordering::Relaxed);
-        }
-        let done = ended.fetch_add(1, Ordering::Relaxed) + 1;
-        if let Some(progress) = &options.progress {
-            progress(done, total);
-        }
-        outcome
+    let grid = Grid {
+        program,
+        launch,
+        memory,
+        options,
+        selected,
+        total,
+        stop: AtomicU64::new(u64::MAX),
+        ended: AtomicU64::new(0),
+        global: Arc::new(Mutex::new(GlobalShadow::new())),
     };
     let outcome = if program.global_atomics {
         // In block order, so that float sums and returned values are always the same.
-        (0..total).map(one).fold(Outcome::empty(), Outcome::merge)
-    } else {
         (0..total)
+            .map(|index| grid.block(index))
+            .fold(Outcome::empty(), Outcome::merge)
+    } else {
+        // In order too, as far as several cores go: what blocks did to global memory is compared in order.
+        let next = AtomicU64::new(0);
+        let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|index| *index < total);
+        (0..rayon::current_num_threads())
             .into_par_iter()
-            .map(one)
+            .map(|_| std::iter::from_fn(take).fold(Outcome::empty(), |all, index| all.merge(grid.block(index))))
             .reduce(Outcome::empty, Outcome::merge)
     };
     report(program, outcome, options)
 }
 
+/// The blocks of a launch while they run.
+struct Grid<'l> {
+    program: &'l Program,
+    launch: &'l Launch,
+    memory: &'l GlobalMemory,
+    options: &'l EmulateOptions,
+    selected: Option<&'l [[u32; 3]]>,
+    total: u64,
+    /// The first block (in order) with an error or, unless going on, a hazard: later ones need not run.
+    stop: AtomicU64,
+    ended: AtomicU64,
+    global: Arc<Mutex<GlobalShadow>>,
+}
+
+impl Grid<'_> {
+    fn coordinates(&self, index: u64) -> [u32; 3] {
+        self.selected
+            .map_or_else(|| self.launch.block_at(index), |blocks| blocks[index as usize])
+    }
+
+    fn block(&self, index: u64) -> Outcome {
+        if index > self.stop.load(Ordering::Relaxed) {
+            self.submit(index, None, &mut Outcome::empty());
+            return Outcome::empty();
+        }
+        let mut outcome = self.run(index);
+        let fatal = |hazard: &Hazard| self.options.strict || !hazard.code.is_note();
+        for (at, hazard) in &outcome.hazards {
+            if !self.options.keep_going && fatal(hazard) {
+                self.stop.fetch_min(*at, Ordering::Relaxed);
+            }
+        }
+        if let Some((at, _)) = outcome.error.as_mut() {
+            self.stop.fetch_min(*at, Ordering::Relaxed);
+        }
+        let done = self.ended.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some(progress) = &self.options.progress {
+            progress(done, self.total);
+        }
+        outcome
+    }
+
+    /// Compares what a block did to global memory with the blocks before it.
+    fn submit(&self, index: u64, footprint: Option<Footprint>, outcome: &mut Outcome) {
+        if !self.options.hazards || self.total < 2 {
+            return;
+        }
+        let races = match self.global.lock() {
+            Ok(mut global) => global.submit(index as u32, footprint),
+            Err(_) => return, // another worker panicked, which ends the run anyway
+        };
+        if !races.is_empty() {
+            let coordinates = |block: u32| self.coordinates(u64::from(block));
+            outcome
+                .hazards
+                .extend(between_blocks(&races, self.program, coordinates));
+        }
+    }
+
+    fn run(&self, index: u64) -> Outcome {
+        let (program, options, block) = (self.program, self.options, self.coordinates(index));
+        let mut machine = Machine::new(program, self.launch, self.memory, block, options.hazards);
+        let mut counters = CounterObserver::new(program, machine.warps());
+        let mut hazards = options.hazards.then(|| {
+            let mut observer = HazardObserver::new(block, machine.warps(), machine.shared_bytes());
+            let global = Arc::clone(&self.global);
+            observer.watch_global(global, index as u32, machine.warps(), program.global_atomics);
+            observer
+        });
+        let mut outcome = Outcome::empty();
+        let result = drive(&mut machine, options, index, |step| {
+            counters.observe(step);
+            hazards.as_mut().is_none_or(|observer| {
+                observer.observe(step);
+                options.keep_going || !observer.stops(options.strict)
+            })
+        });
+        if let Err(error) = result {
+            outcome.error = Some((index, error));
+        }
+        if let Some(mut observer) = hazards {
+            if machine.finished() {
+                observer.left_over();
+            }
+            let found = observer.hazards(program);
+            let stopped = !options.keep_going && observer.stops(options.strict);
+            outcome.hazards = found.into_iter().map(|hazard| (index, hazard)).collect();
+            outcome.waits = observer.wait_verdicts();
+            let footprint = observer.footprint().filter(|_| !stopped);
+            self.submit(index, footprint, &mut outcome);
+        }
+        outcome.counters = Some(counters);
+        outcome
+    }
+}
+
 fn report(program: &Program, outcome: Outcome, options: &EmulateOptions) -> Result<EmulationReport, EmulatorError> {
     let Outcome {
         counters,
-        mut hazards,
-        mut notes,
+        hazards: mut found,
+        waits,
         error,
     } = outcome;
-    hazards.sort_by_key(|(index, _)| *index);
-    notes.sort();
+    found.sort_by_key(|(index, _)| *index);
+    let strict = strict_waits(&waits, program).into_iter().map(|note| (u64::MAX, note));
+    found.extend(strict);
+    let (mut hazards, mut remarks): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|(_, hazard)| options.strict || !hazard.code.is_note());
     if !options.keep_going
         && let Some(first) = hazards.first().map(|(index, _)| *index)
     {
         hazards.retain(|(index, _)| *index == first);
-        notes.retain(|(index, _)| *index <= first);
+        remarks.retain(|(index, _)| *index <= first);
     }
-    let mut notes: Vec<String> = notes.into_iter().map(|(_, note)| note).collect();
-    notes.dedup();
+    // One note for each pair of instructions: blocks repeat each other.
+    let mut said = BTreeSet::new();
+    remarks.retain(|(_, note)| said.insert((note.code, note.line, note.first.as_ref().map(|first| first.line))));
+    let mut notes: Vec<String> = remarks.iter().map(|(_, note)| note.line()).collect();
     if let Some((index, error)) = error {
         let explained = hazards.iter().any(|(at, _)| *at <= index);
         if !explained {
@@ -254,80 +363,4 @@ fn report(program: &Program, outcome: Outcome, options: &EmulateOptions) -> Resu
         notes,
         counters: counters.map_or_else(Counters::default, |counters| counters.finish(program)),
     })
-}
-
-fn run_block(
-    program: &Program,
-    launch: &Launch,
-    memory: &GlobalMemory,
-    options: &EmulateOptions,
-    index: u64,
-    block: [u32; 3],
-) -> Outcome {
-    let mut machine = Machine::new(program, launch, memory, block, options.hazards);
-    let mut counters = CounterObserver::new(program, machine.warps());
-    let mut hazards = options
-        .hazards
-        .then(|| HazardObserver::new(block, machine.warps(), machine.shared_bytes()));
-    let mut policy = options.arrival.policy(options.seed, index);
-    let mut outcome = Outcome::empty();
-    loop {
-        let ready = machine.ready();
-        if ready == 0 {
-            break;
-        }
-        if machine.steps() >= options.step_limit {
-            let last = machine.last_step();
-            let at = Box::new(machine.at(last.pc, last.warp, 0));
-            let (steps, limit) = (machine.steps(), options.step_limit);
-            outcome.error = Some((
-                index,
-                EmulatorError::StepLimit {
-                    block,
-                    steps,
-                    limit,
-                    at,
-                },
-            ));
-            break;
-        }
-        let warp = policy.next_warp(ready);
-        let result = machine.step(warp).map(|step| counters.observe(step));
-        if let Some(observer) = &mut hazards {
-            observer.observe(machine.last_step());
-            if observer.any() && !options.keep_going {
-                break;
-            }
-        }
-        if let Err(error) = result {
-            outcome.error = Some((index, error));
-            break;
-        }
-        policy.after_step(&mut machine, warp);
-    }
-    if let Some(observer) = &hazards {
-        outcome.hazards = observer
-            .hazards(program)
-            .into_iter()
-            .map(|hazard| (index, hazard))
-            .collect();
-    }
-    let stopped = !options.keep_going && !outcome.hazards.is_empty();
-    if outcome.error.is_none() && !stopped && !machine.finished() {
-        outcome.error = Some((
-            index,
-            EmulatorError::Deadlock {
-                block,
-                waiting: machine.waiting(),
-            },
-        ));
-    }
-    if machine.finished() && (0..machine.warps()).any(|warp| machine.pending_copies(warp) > 0) {
-        outcome.notes.push((
-            index,
-            "cp.async copies were still in flight when their threads ended".to_owned(),
-        ));
-    }
-    outcome.counters = Some(counters);
-    outcome
 }

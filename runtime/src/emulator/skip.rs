@@ -20,12 +20,16 @@ impl Machine<'_> {
             | Op::Vote { .. }
             | Op::ActiveMask { .. }
             | Op::Mma { .. } => {}
-            Op::LoadMatrix { matrices, addr, .. } => {
-                self.matrix_rows(warp, mask, *matrices, *addr)?;
+            Op::LoadMatrix {
+                matrices, space, addr, ..
+            } => {
+                self.matrix_rows(warp, mask, *matrices, *space, *addr)?;
                 self.step.effect = Effect::MatrixLoad { matrices: *matrices };
             }
-            Op::StoreMatrix { matrices, addr, .. } => {
-                self.matrix_rows(warp, mask, *matrices, *addr)?;
+            Op::StoreMatrix {
+                matrices, space, addr, ..
+            } => {
+                self.matrix_rows(warp, mask, *matrices, *space, *addr)?;
                 self.step.effect = Effect::MatrixStore { matrices: *matrices };
             }
             Op::Load {
@@ -33,6 +37,7 @@ impl Machine<'_> {
                 addr,
                 element,
                 dsts,
+                ..
             } => {
                 let bytes = element.bytes * dsts.len() as u32;
                 let space = self.checked_addresses(warp, mask, *space, *addr, bytes)?;
@@ -43,6 +48,7 @@ impl Machine<'_> {
                 addr,
                 bytes,
                 src,
+                ..
             } => {
                 let bytes = bytes * src.len() as u32;
                 let space = self.checked_addresses(warp, mask, *space, *addr, bytes)?;
@@ -53,8 +59,9 @@ impl Machine<'_> {
                 dst,
                 src,
                 src_bytes,
+                ignore,
             } => {
-                self.async_copy(warp, mask, *bytes, *dst, *src, *src_bytes)?;
+                self.async_copy(warp, mask, *bytes, (*dst, *src), *src_bytes, *ignore)?;
                 if mask != 0 {
                     // It will not land: nobody needs what it would bring.
                     self.warps[warp].copies.pending.pop();

@@ -5,7 +5,7 @@
 //! from C. Hardware sums in another order with truncation: both lie within the bound γ(K)·Σ|a||b|.
 
 use super::lane::f16_to_f32;
-use super::program::MmaKind;
+use super::program::{MmaFlags, MmaKind, WmmaMatrix};
 use half::f16;
 
 /// Row and column of element `i` of a lane's A fragment, 16-bit operands (`k` is 8 or 16).
@@ -36,6 +36,79 @@ pub const fn a_element_tf32(lane: u32, i: u32) -> (u32, u32) {
 /// Row (k) and column (n) of register `i` of a lane's B fragment, tf32.
 pub const fn b_element_tf32(lane: u32, i: u32) -> (u32, u32) {
     (lane % 4 + 4 * i, lane / 4)
+}
+
+/// Row and column of element `i` of a lane's A fragment of 8-bit integers, four to a register.
+pub const fn a_element_i8(lane: u32, i: u32) -> (u32, u32) {
+    let row = if (i / 4).is_multiple_of(2) {
+        lane / 4
+    } else {
+        lane / 4 + 8
+    };
+    (row, (lane % 4) * 4 + i % 4 + if i >= 8 { 16 } else { 0 })
+}
+
+/// Row (k) and column (n) of element `i` of a lane's B fragment of 8-bit integers.
+pub const fn b_element_i8(lane: u32, i: u32) -> (u32, u32) {
+    ((lane % 4) * 4 + i % 4 + if i >= 4 { 16 } else { 0 }, lane / 4)
+}
+
+/// The elements (row, column) of one register of a `wmma` m16n16k16 fragment. PTX leaves the layout open; ours is that
+/// of two m16n8k16: A as it stands there, B and the sums with the left eight columns in the first half of the
+/// registers. Operands of f16 have eight registers, of which the last four repeat the first.
+pub(crate) fn wmma_elements(matrix: WmmaMatrix, lane: u32, register: u32) -> impl Iterator<Item = (u32, u32)> {
+    let r = register % 4;
+    let right = |(row, column): (u32, u32), half: u32| (row, column + 8 * half);
+    let (pair, count) = match matrix {
+        WmmaMatrix::A => ([a_element(lane, 2 * r), a_element(lane, 2 * r + 1)], 2),
+        WmmaMatrix::B => ([0, 1].map(|i| right(b_element(lane, 2 * (r % 2) + i), r / 2)), 2),
+        WmmaMatrix::Sums32 => ([right(c_element(lane, r), register / 4); 2], 1),
+        WmmaMatrix::Sums16 => ([0, 1].map(|i| right(c_element(lane, 2 * (r % 2) + i), r / 2)), 2),
+    };
+    pair.into_iter().take(count)
+}
+
+/// D = A·B + C in 32-bit integers: wrapping, or (`.satfinite`) the exact sum clamped.
+pub(crate) fn multiply_integers(
+    kind: MmaKind,
+    flags: MmaFlags,
+    a: &[[u32; 32]; 4],
+    b: &[[u32; 32]; 2],
+    c: &[[u32; 32]; 4],
+) -> [[u32; 32]; 4] {
+    let (mut left, mut right) = ([[0i32; 32]; 16], [[0i32; 8]; 32]);
+    let (_, _, k) = kind.shape();
+    let (a_registers, b_registers, c_registers) = kind.fragment_registers();
+    let byte = |word: u32, index: u32, signed: bool| {
+        let bits = (word >> (8 * index)) as u8;
+        if signed { i32::from(bits as i8) } else { i32::from(bits) }
+    };
+    for lane in 0..32u32 {
+        for i in 0..4 * a_registers as u32 {
+            let (row, column) = a_element_i8(lane, i);
+            left[row as usize][column as usize] = byte(a[i as usize / 4][lane as usize], i % 4, flags.a_signed);
+        }
+        for i in 0..4 * b_registers as u32 {
+            let (row, column) = b_element_i8(lane, i);
+            right[row as usize][column as usize] = byte(b[i as usize / 4][lane as usize], i % 4, flags.b_signed);
+        }
+    }
+    let mut d = [[0u32; 32]; 4];
+    for lane in 0..32u32 {
+        for i in 0..c_registers as u32 {
+            let (row, column) = c_element(lane, i);
+            let products = (0..k as usize)
+                .map(|l| i64::from(left[row as usize][l]) * i64::from(right[l][column as usize]))
+                .sum::<i64>();
+            let sum = products + i64::from(c[i as usize][lane as usize] as i32);
+            d[i as usize][lane as usize] = if flags.saturate {
+                sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u32
+            } else {
+                sum as u32
+            };
+        }
+    }
+    d
 }
 
 /// The two 16-bit elements (row, column) of an 8×8 matrix that `ldmatrix` gives a lane.

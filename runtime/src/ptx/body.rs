@@ -1,6 +1,6 @@
 //! The body of a function: statements, operands, and the scopes that give names their meaning.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::lexer::TokenKind;
 use super::parser::{MAX_NESTING, Parsed, Parser};
@@ -13,7 +13,8 @@ pub(super) struct Scope {
     /// Exact names and `%r<n>` ranges (prefix to count and type).
     exact: HashMap<String, RegId>,
     ranges: HashMap<String, (u64, String)>,
-    labels: Vec<String>,
+    /// Labels, and variables declared so far.
+    names: HashSet<String>,
 }
 
 /// A function while its body is read.
@@ -26,7 +27,7 @@ pub(super) struct Body {
 impl Parser<'_> {
     /// Opens a scope; `self.at` is behind its `{`.
     pub(super) fn enter(&mut self, body: &mut Body) {
-        let mut labels = Vec::new();
+        let mut labels = HashSet::new();
         let (mut depth, mut at) = (1usize, self.at);
         while let Some(token) = self.tokens.get(at) {
             match &token.kind {
@@ -39,7 +40,7 @@ impl Parser<'_> {
                             .get(at + 1)
                             .is_some_and(|next| next.kind == TokenKind::Punct(':')) =>
                 {
-                    labels.push(word.clone());
+                    labels.insert(word.clone());
                 }
                 _ => {}
             }
@@ -50,7 +51,7 @@ impl Parser<'_> {
         }
         body.scopes.push(Scope {
             id: body.next_scope,
-            labels,
+            names: labels,
             ..Scope::default()
         });
         body.next_scope += 1;
@@ -84,13 +85,12 @@ impl Parser<'_> {
         let word = self.word("an instruction")?;
         if guard.is_none() {
             if self.eat(':') {
-                if self
-                    .peek_word()
-                    .is_some_and(|w| matches!(w, ".branchtargets" | ".calltargets" | ".callprototype"))
-                {
-                    return self.skip_to_semicolon();
+                let label = body.unique(&word);
+                match self.peek_word() {
+                    Some(".branchtargets") => return self.branch_targets(body, label),
+                    Some(".calltargets" | ".callprototype") => return self.skip_to_semicolon(),
+                    _ => {}
                 }
-                let label = body.label(&word);
                 body.function.body.push(Statement::Label(label));
                 return Ok(());
             }
@@ -117,6 +117,21 @@ impl Parser<'_> {
         Ok(())
     }
 
+    /// `table: .branchtargets L1, L2;` of a `brx.idx`.
+    fn branch_targets(&mut self, body: &mut Body, table: String) -> Parsed<()> {
+        self.at += 1;
+        let mut labels = Vec::new();
+        loop {
+            let label = self.word("a label")?;
+            labels.push(body.unique(&label));
+            if !self.eat(',') {
+                break;
+            }
+        }
+        body.function.branch_targets.insert(table, labels);
+        self.expect(';')
+    }
+
     fn body_directive(&mut self, body: &mut Body, directive: &str, line: u32) -> Parsed<()> {
         let space = match directive {
             ".reg" => return self.registers(body),
@@ -135,7 +150,11 @@ impl Parser<'_> {
             other => return self.fail_at(line, format!("`{other}` is not a directive that is known in a body")),
         };
         loop {
-            let variable = self.variable(space, false)?;
+            let mut variable = self.variable(space, false)?;
+            if let Some(scope) = body.scopes.last_mut() {
+                scope.names.insert(variable.name.clone());
+            }
+            variable.name = body.unique(&variable.name);
             body.function.variables.push(variable);
             if !self.eat(',') {
                 return self.expect(';');
@@ -248,11 +267,11 @@ impl Parser<'_> {
             return Ok(Operand::Int(32));
         }
         let offset = self.offset()?;
-        Ok(Operand::Symbol(body.label(&name), offset))
+        Ok(Operand::Symbol(body.unique(&name), offset))
     }
 
     /// Any number of `+8`, `-8`, `+-8`.
-    fn offset(&mut self) -> Parsed<i64> {
+    pub(super) fn offset(&mut self) -> Parsed<i64> {
         let mut offset = 0i64;
         loop {
             // A minus sign is part of the integer, with or without a plus before it.
@@ -284,7 +303,7 @@ impl Parser<'_> {
                     None if name.starts_with('%') => {
                         return self.fail(format!("the register `{name}` is not declared"));
                     }
-                    None => AddressBase::Symbol(name),
+                    None => AddressBase::Symbol(body.unique(&name)),
                 }
             }
         };
@@ -344,14 +363,17 @@ impl Body {
         None
     }
 
-    /// A label's unique name; a name that is no label of an open scope is returned as it is.
-    fn label(&self, name: &str) -> String {
-        match self
-            .scopes
-            .iter()
-            .rev()
-            .find(|scope| scope.labels.iter().any(|label| label == name))
-        {
+    /// Registers among the parameters of a device function.
+    pub(super) fn declare_parameters(&mut self) {
+        let Some(scope) = self.scopes.last_mut() else { return };
+        for (index, register) in self.function.registers.iter().enumerate() {
+            scope.exact.insert(register.name.clone(), RegId(index as u32));
+        }
+    }
+
+    /// The unique name of a label or variable; a name that no open scope knows is returned as it is.
+    fn unique(&self, name: &str) -> String {
+        match self.scopes.iter().rev().find(|scope| scope.names.contains(name)) {
             Some(scope) if scope.id > 0 => format!("{name}#{}", scope.id),
             _ => name.to_owned(),
         }

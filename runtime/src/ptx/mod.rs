@@ -46,6 +46,8 @@ pub struct Module {
     pub variables: Vec<Variable>,
     /// Entries and device functions that have a body.
     pub functions: Vec<Function>,
+    /// `.alias`: another name of a function.
+    pub aliases: BTreeMap<String, String>,
     /// The lines of the text, for messages.
     pub lines: Arc<[String]>,
 }
@@ -56,6 +58,12 @@ impl Module {
         self.functions
             .iter()
             .find(|function| function.is_entry && function.name == name)
+    }
+
+    /// The device function of that name or alias, where it has a body.
+    pub fn device_function(&self, name: &str) -> Option<&Function> {
+        let name = self.aliases.get(name).map_or(name, String::as_str);
+        self.functions.iter().find(|function| function.name == name)
     }
 
     /// Names of all entries, in textual order.
@@ -131,8 +139,25 @@ pub struct Variable {
     pub external: bool,
     /// Bytes of the initialiser (the rest is zero).
     pub init: Vec<u8>,
+    /// Addresses within the initialiser.
+    pub relocations: Vec<Relocation>,
+    /// For a `.reg` parameter of a device function: its register.
+    pub register: Option<RegId>,
     /// Line of the PTX text.
     pub line: u32,
+}
+
+/// The address of a variable in the initialiser of another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relocation {
+    /// Byte of the initialiser at which its 8 bytes start.
+    pub at: u64,
+    /// Whose address.
+    pub symbol: String,
+    /// Bytes added.
+    pub addend: i64,
+    /// `generic(…)`: the generic address.
+    pub generic: bool,
 }
 
 impl Variable {
@@ -149,6 +174,8 @@ pub struct Function {
     pub name: String,
     /// `.entry` (callable from a host) or `.func`.
     pub is_entry: bool,
+    /// Return parameters of a device function, in order.
+    pub returns: Vec<Variable>,
     /// Parameters in order.
     pub params: Vec<Variable>,
     /// `.maxntid`, one to three extents.
@@ -161,6 +188,8 @@ pub struct Function {
     pub registers: Vec<Register>,
     /// `.shared`, `.local` and `.param` variables declared in the body.
     pub variables: Vec<Variable>,
+    /// `.branchtargets` by the label of the table.
+    pub branch_targets: BTreeMap<String, Vec<String>>,
     /// The body.
     pub body: Vec<Statement>,
     /// Line of the PTX text on which it starts.

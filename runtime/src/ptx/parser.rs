@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::body::Body;
 use super::lexer::{Token, TokenKind, line_of, tokens};
-use super::{Function, Location, Module, ParseError, Space, Variable, type_bytes};
+use super::{Function, Location, Module, ParseError, RegId, Register, Relocation, Space, Variable, type_bytes};
 
 /// Nesting of scopes, vectors and lists beyond which a text is refused rather than recursed into.
 pub(super) const MAX_NESTING: usize = 64;
@@ -31,6 +31,13 @@ pub(super) struct Parser<'t> {
     pub(super) at: usize,
     pub(super) location: Option<Location>,
     pub(super) files: BTreeMap<u32, String>,
+}
+
+/// What stands behind the `=` of a variable.
+#[derive(Default)]
+struct Initialiser {
+    bytes: Vec<u8>,
+    relocations: Vec<Relocation>,
 }
 
 pub(super) type Parsed<T> = Result<T, ParseError>;
@@ -160,6 +167,7 @@ impl Parser<'_> {
             files: BTreeMap::new(),
             variables: Vec::new(),
             functions: Vec::new(),
+            aliases: BTreeMap::new(),
             lines: self.text.lines().map(str::to_owned).collect(),
         };
         while self.peek().is_some() {
@@ -248,7 +256,13 @@ impl Parser<'_> {
                 ".extern" => external = true,
                 ".entry" => return self.function(module, true),
                 ".func" => return self.function(module, false),
-                ".alias" => return self.skip_to_semicolon(),
+                ".alias" => {
+                    let alias = self.word("the name of an alias")?;
+                    self.expect(',')?;
+                    let target = self.word("the function that it stands for")?;
+                    module.aliases.insert(alias, target);
+                    return self.expect(';');
+                }
                 ".shared" => return self.module_variable(module, Space::Shared, external),
                 ".global" => return self.module_variable(module, Space::Global, external),
                 ".const" => return self.module_variable(module, Space::Const, external),
@@ -324,9 +338,17 @@ impl Parser<'_> {
                 return self.fail_at(line, format!("`{name}` is larger than any memory"));
             }
         }
-        let mut init = Vec::new();
+        let mut init = Initialiser::default();
         if self.eat('=') {
             self.initialiser(scalar, &mut init, 0)?;
+        }
+        let Initialiser {
+            bytes: init,
+            relocations,
+        } = init;
+        if elements.is_none() && !external && !init.is_empty() {
+            // `name[] = {…}`: the initialiser gives the size (PTX ISA 9.0, 5.4.3, "Array declarations").
+            elements = Some((init.len() as u64).div_ceil(u64::from(element_bytes)));
         }
         if elements.is_some_and(|n| (init.len() as u64) > n * u64::from(element_bytes)) {
             return self.fail_at(line, format!("the initialiser of `{name}` is longer than the variable"));
@@ -340,11 +362,13 @@ impl Parser<'_> {
             align,
             external,
             init,
+            relocations,
+            register: None,
             line,
         })
     }
 
-    pub(super) fn initialiser(&mut self, scalar: u32, init: &mut Vec<u8>, depth: usize) -> Parsed<()> {
+    fn initialiser(&mut self, scalar: u32, init: &mut Initialiser, depth: usize) -> Parsed<()> {
         if depth > MAX_NESTING {
             return self.fail("braces nested too deeply");
         }
@@ -357,42 +381,85 @@ impl Parser<'_> {
             }
             return Ok(());
         }
-        let negative = self.is_punct('-');
-        let bits = match (self.peek(), negative) {
-            (Some(&TokenKind::F32(bits)), _) => {
+        if self.peek_word().is_some() {
+            return self.relocation(scalar, init);
+        }
+        let at = self.at;
+        let negative = self.eat('-');
+        let bits = match self.peek() {
+            Some(&TokenKind::F32(bits)) => {
                 self.at += 1;
-                u64::from(bits)
+                u64::from(bits ^ (u32::from(negative) << 31))
             }
-            (Some(&TokenKind::F64(bits)), _) => {
+            Some(&TokenKind::F64(bits)) => {
                 self.at += 1;
+                let value = f64::from_bits(bits ^ (u64::from(negative) << 63));
                 if scalar == 4 {
-                    u64::from((f64::from_bits(bits) as f32).to_bits())
+                    u64::from((value as f32).to_bits())
                 } else {
-                    bits
+                    value.to_bits()
                 }
             }
-            _ => self.int()?,
+            _ => {
+                self.at = at;
+                self.int()?
+            }
         };
-        init.extend_from_slice(&bits.to_le_bytes()[..(scalar as usize).min(8)]);
+        init.bytes
+            .extend_from_slice(&bits.to_le_bytes()[..(scalar as usize).min(8)]);
+        Ok(())
+    }
+
+    /// `name`, `name+8` or `generic(name)`: an address, known when variables are laid out.
+    fn relocation(&mut self, scalar: u32, init: &mut Initialiser) -> Parsed<()> {
+        let mut symbol = self.word("the name of a variable")?;
+        let generic = symbol == "generic" && self.eat('(');
+        if generic {
+            symbol = self.word("the name of a variable")?;
+        }
+        let mut addend = self.offset()?;
+        if generic {
+            self.expect(')')?;
+            addend = addend.wrapping_add(self.offset()?);
+        }
+        if scalar != 8 {
+            return self.fail(format!("the address of `{symbol}` takes 8 bytes, not {scalar}"));
+        }
+        init.relocations.push(Relocation {
+            at: init.bytes.len() as u64,
+            symbol,
+            addend,
+            generic,
+        });
+        init.bytes.extend_from_slice(&[0; 8]);
         Ok(())
     }
 
     pub(super) fn function(&mut self, module: &mut Module, is_entry: bool) -> Parsed<()> {
         let line = self.line();
-        if self.is_punct('(') {
-            self.params()?; // return parameters: the body writes them by name
-        }
+        let mut registers = Vec::new();
+        let returns = if self.is_punct('(') {
+            self.params(&mut registers)?
+        } else {
+            Vec::new()
+        };
         let name = self.word("the name of a function")?;
-        let params = if self.is_punct('(') { self.params()? } else { Vec::new() };
+        let params = if self.is_punct('(') {
+            self.params(&mut registers)?
+        } else {
+            Vec::new()
+        };
         let mut function = Function {
             name,
             is_entry,
+            returns,
             params,
             max_threads: None,
             required_threads: None,
             min_blocks_per_sm: None,
-            registers: Vec::new(),
+            registers,
             variables: Vec::new(),
+            branch_targets: BTreeMap::new(),
             body: Vec::new(),
             line,
         };
@@ -410,7 +477,7 @@ impl Parser<'_> {
                 ".maxnreg" | ".maxnctapersm" | ".maxclusterrank" => {
                     self.int()?;
                 }
-                ".explicitcluster" | ".noreturn" | ".blocksareclusters" => {}
+                ".explicitcluster" | ".noreturn" | ".blocksareclusters" | ".unique" => {}
                 ".reqnctapercluster" => {
                     self.extents()?;
                 }
@@ -429,6 +496,7 @@ impl Parser<'_> {
         };
         self.expect('{')?;
         self.enter(&mut body);
+        body.declare_parameters();
         while !body.scopes.is_empty() {
             self.statement(&mut body)?;
         }
@@ -436,12 +504,21 @@ impl Parser<'_> {
         Ok(())
     }
 
-    pub(super) fn params(&mut self) -> Parsed<Vec<Variable>> {
+    fn params(&mut self, registers: &mut Vec<Register>) -> Parsed<Vec<Variable>> {
         self.expect('(')?;
         let mut params = Vec::new();
         while !self.eat(')') {
             match self.word("`.param` or `.reg`")?.as_str() {
-                ".param" | ".reg" => params.push(self.variable(Space::Param, false)?),
+                ".param" => params.push(self.variable(Space::Param, false)?),
+                ".reg" => {
+                    let mut param = self.variable(Space::Param, false)?;
+                    param.register = Some(RegId(registers.len() as u32));
+                    registers.push(Register {
+                        name: param.name.clone(),
+                        ty: param.ty.clone(),
+                    });
+                    params.push(param);
+                }
                 other => return self.fail(format!("expected a parameter where `{other}` stands")),
             }
             if !self.eat(',') && !self.is_punct(')') {

@@ -17,7 +17,7 @@ use super::needed::needed_values;
 use super::on_grid;
 use super::registers::RegisterIndex;
 use super::report::Stall;
-use crate::emulator::{Class, Instr, MmaKind, Op, Program, Src};
+use crate::emulator::{Class, Instr, Op, Program, Src};
 use crate::ptx::Space;
 
 /// The unit that a machine instruction waits for.
@@ -99,16 +99,13 @@ pub(super) fn lower(program: &Program, liveness: &Liveness, index: &RegisterInde
 /// Interval and latency of an `mma`. The interval follows the operand bits that the tensor core consumes (tf32 runs at
 /// half the rate of f16: NVIDIA A100 whitepaper); a shorter product is ready sooner by what its interval is shorter.
 fn tensor_times(instr: &Instr, rates: &Rates) -> (f64, f64) {
-    let Op::Mma { kind, .. } = &instr.op else {
-        return (0.0, rates.mma_latency_clk);
+    let (kind, products) = match &instr.op {
+        Op::Mma { kind, .. } => (kind, 1.0),
+        Op::Wmma { kind, .. } => (kind, 2.0),
+        _ => return (0.0, rates.mma_latency_clk),
     };
     let (m, n, k) = kind.shape();
-    let operand_bytes = if matches!(kind, MmaKind::Tf32K8 | MmaKind::Tf32K4) {
-        4.0
-    } else {
-        2.0
-    };
-    let share = f64::from(m * n * k) * operand_bytes / (16.0 * 8.0 * 16.0 * 2.0);
+    let share = products * f64::from(m * n * k * kind.operand_bits()) / f64::from(16 * 8 * 16 * 16);
     let interval = rates.mma_issue_interval_clk * share;
     (
         interval,

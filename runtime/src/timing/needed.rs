@@ -8,7 +8,9 @@
 //! ```
 
 use super::registers::{BitSet, RegisterIndex};
-use crate::emulator::{Op, Program, Reg, Src};
+use smallvec::SmallVec;
+
+use crate::emulator::{Instr, Members, Op, Program, Reg, Src};
 use crate::ptx::Space;
 
 /// Memories that a needed load reads.
@@ -45,7 +47,10 @@ pub(super) fn needed_values(program: &Program, index: &RegisterIndex) -> Vec<boo
     let mut memories = Memories::default();
     let mut needed = vec![false; program.code.len()];
     for instr in &program.code {
-        for reg in steering(&instr.op).chain(instr.guard.map(|(predicate, _)| Reg::Pred(predicate))) {
+        for reg in steering(instr)
+            .into_iter()
+            .chain(instr.guard.map(|(predicate, _)| Reg::Pred(predicate)))
+        {
             registers.insert(index.flat(reg));
         }
     }
@@ -82,23 +87,41 @@ pub(super) fn needed_values(program: &Program, index: &RegisterIndex) -> Vec<boo
     }
 }
 
-/// Registers that decide where an instruction accesses memory, how much it copies, or who waits for whom.
-fn steering(op: &Op) -> impl Iterator<Item = Reg> {
-    let sources: [Option<Src>; 3] = match op {
+/// Registers that decide where an instruction accesses memory, how much it copies, or who waits for whom. Of an
+/// instruction that is not known here all that it reads.
+fn steering(instr: &Instr) -> SmallVec<[Reg; 6]> {
+    let members = || instr.op.members().map(|Members(mask)| mask);
+    let sources: [Option<Src>; 4] = match &instr.op {
+        Op::Map { .. }
+        | Op::MapCarry { .. }
+        | Op::Convert { .. }
+        | Op::ConvertPair { .. }
+        | Op::SetPredicate { .. }
+        | Op::Set { .. }
+        | Op::Pack { .. }
+        | Op::Unpack { .. }
+        | Op::Mma { .. }
+        | Op::Wmma { .. } => [None; 4],
         Op::Load { addr, .. }
         | Op::Store { addr, .. }
         | Op::Atomic { addr, .. }
         | Op::LoadMatrix { addr, .. }
-        | Op::StoreMatrix { addr, .. } => [Some(addr.base), None, None],
+        | Op::StoreMatrix { addr, .. } => [Some(addr.base), None, None, None],
         Op::CpAsync {
-            dst, src, src_bytes, ..
-        } => [Some(dst.base), Some(src.base), *src_bytes],
-        Op::Barrier { id, threads, .. } => [Some(*id), *threads, None],
-        Op::WarpBarrier { mask } => [Some(*mask), None, None],
-        _ => [None; 3],
+            dst,
+            src,
+            src_bytes,
+            ignore,
+            ..
+        } => [Some(dst.base), Some(src.base), *src_bytes, *ignore],
+        Op::Shuffle { .. } | Op::Vote { .. } | Op::Match { .. } | Op::Redux { .. } | Op::Elect { .. } => {
+            [members(), None, None, None]
+        }
+        _ => return instr.reads.clone(),
     };
-    sources.into_iter().flatten().filter_map(|source| match source {
+    let register = |source| match source {
         Src::Reg(reg) => Some(reg),
         Src::Imm(_) | Src::Special(_) => None,
-    })
+    };
+    sources.into_iter().flatten().filter_map(register).collect()
 }

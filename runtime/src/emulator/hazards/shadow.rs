@@ -1,0 +1,248 @@
+//! The history of shared memory, byte by byte: last write, and the accesses since that no other one covers.
+//!
+//! Cells are 16 bytes wide and split into single bytes only where an access covers part of one. (FastTrack, Flanagan
+//! and Freund 2009, gives the idea of one epoch in place of a clock for each cell.)
+
+use smallvec::SmallVec;
+
+use super::HazardCode;
+use super::clocks::{Clocks, Who};
+
+/// A lane number that stands for several lanes of a warp.
+pub(super) const SEVERAL: u8 = 0xff;
+/// No group: an ordinary store.
+pub(super) const NO_GROUP: u32 = u32::MAX;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    pub warp: u8,
+    pub lane: u8,
+    pub pc: u32,
+    /// Own count of the warp (for a copy: at its issue). 0: never written.
+    pub clock: u32,
+    /// Commit group of a copy.
+    pub group: u32,
+    /// Step of the warp, to recognise lanes of one instruction.
+    pub serial: u32,
+}
+
+const UNWRITTEN: Write = Write {
+    warp: 0,
+    lane: 0,
+    pc: 0,
+    clock: 0,
+    group: NO_GROUP,
+    serial: 0,
+};
+
+/// How an access meets others: strong ones (atomics, volatile, `mbarrier`) do not race with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Read,
+    StrongRead,
+    StrongWrite,
+    Write,
+}
+
+/// An access since the last ordinary write: a read, or a strong write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Since {
+    warp: u8,
+    lane: u8,
+    kind: Kind,
+    pc: u32,
+    clock: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cell {
+    write: Write,
+    since: SmallVec<[Since; 2]>,
+}
+
+#[derive(Clone, Debug)]
+enum Granule {
+    Whole(Cell),
+    Bytes(Box<[Cell; 16]>),
+}
+
+/// The later access while it is checked.
+#[derive(Clone, Copy)]
+pub(super) struct Access {
+    pub who: Who,
+    pub kind: Kind,
+    pub pc: u32,
+    pub serial: u32,
+    /// Group of a copy.
+    pub group: u32,
+}
+
+/// A place: instruction, warp, lane.
+pub(super) type Place = (u32, u8, u8);
+/// A hazard and the earlier access.
+pub(super) type Conflict = Option<(HazardCode, Place)>;
+
+/// Copied data that was read: warp and group of the copy.
+pub(super) type Touched = Option<(u8, u32)>;
+
+pub(super) struct Shadow {
+    granules: Vec<Granule>,
+}
+
+impl Shadow {
+    pub(super) fn new(bytes: usize) -> Self {
+        let cell = Cell {
+            write: UNWRITTEN,
+            since: SmallVec::new(),
+        };
+        Shadow {
+            granules: vec![Granule::Whole(cell); bytes.div_ceil(16)],
+        }
+    }
+
+    /// An access to `bytes` bytes of one granule.
+    pub(super) fn access(
+        &mut self,
+        clocks: &Clocks,
+        address: u64,
+        bytes: usize,
+        access: &Access,
+    ) -> (Conflict, Touched) {
+        let Some(granule) = self.granules.get_mut((address / 16) as usize) else {
+            return (None, None);
+        };
+        let (mut conflict, mut touched) = (None, None);
+        let mut visit = |cell: &mut Cell| {
+            let found = match access.kind {
+                Kind::Write => write_cell(clocks, cell, access),
+                _ => {
+                    if access.kind == Kind::Read && cell.write.group != NO_GROUP {
+                        touched = Some((cell.write.warp, cell.write.group));
+                    }
+                    read_cell(clocks, cell, access)
+                }
+            };
+            conflict = conflict.or(found);
+        };
+        if bytes == 16 {
+            match granule {
+                Granule::Whole(cell) => visit(cell),
+                Granule::Bytes(cells) => {
+                    cells.iter_mut().for_each(&mut visit);
+                    if access.kind == Kind::Write {
+                        *granule = Granule::Whole(cells[0].clone());
+                    }
+                }
+            }
+        } else {
+            if let Granule::Whole(cell) = granule {
+                *granule = Granule::Bytes(Box::new(std::array::from_fn(|_| cell.clone())));
+            }
+            if let Granule::Bytes(cells) = granule {
+                let first = (address % 16) as usize;
+                cells[first..first + bytes].iter_mut().for_each(visit);
+            }
+        }
+        (conflict, touched)
+    }
+}
+
+/// A read, or a strong write: neither ends the history of the cell.
+fn read_cell(clocks: &Clocks, cell: &mut Cell, access: &Access) -> Conflict {
+    let mut conflict = after_write(clocks, &cell.write, access);
+    let clock = clocks.own(access.who.warp);
+    let lane = if access.who.collective {
+        SEVERAL
+    } else {
+        access.who.lane
+    };
+    let mut known = false;
+    for earlier in &mut cell.since {
+        let races = match (earlier.kind, access.kind) {
+            (Kind::StrongWrite, Kind::Read) | (Kind::Read, Kind::StrongWrite) => true,
+            (Kind::Read | Kind::StrongRead | Kind::StrongWrite | Kind::Write, _) => false,
+        };
+        if races && !clocks.before(earlier.warp, earlier.lane, earlier.clock, &access.who) {
+            conflict = conflict.or(Some((HazardCode::Race, (earlier.pc, earlier.warp, earlier.lane))));
+        }
+        if earlier.warp == access.who.warp && earlier.kind == access.kind {
+            // The newest one of a warp stands for its older ones: whoever comes after it comes after them.
+            earlier.lane = if earlier.clock == clock && earlier.lane != lane {
+                SEVERAL
+            } else {
+                lane
+            };
+            earlier.clock = clock;
+            earlier.pc = access.pc;
+            known = true;
+        }
+    }
+    if !known {
+        // One of the same kind that happens before this one is covered by it.
+        cell.since.retain(|earlier| {
+            earlier.kind != access.kind || !clocks.before(earlier.warp, earlier.lane, earlier.clock, &access.who)
+        });
+        cell.since.push(Since {
+            warp: access.who.warp,
+            lane,
+            kind: access.kind,
+            pc: access.pc,
+            clock,
+        });
+    }
+    conflict
+}
+
+fn write_cell(clocks: &Clocks, cell: &mut Cell, access: &Access) -> Conflict {
+    let mut conflict = after_write(clocks, &cell.write, access);
+    for earlier in &cell.since {
+        if !clocks.before(earlier.warp, earlier.lane, earlier.clock, &access.who) {
+            let code = if earlier.kind == Kind::StrongWrite {
+                HazardCode::Race
+            } else {
+                HazardCode::OverwriteBeforeRead
+            };
+            conflict = conflict.or(Some((code, (earlier.pc, earlier.warp, earlier.lane))));
+        }
+    }
+    cell.since.clear();
+    cell.write = Write {
+        warp: access.who.warp,
+        lane: access.who.lane,
+        pc: access.pc,
+        clock: clocks.own(access.who.warp),
+        group: access.group,
+        serial: access.serial,
+    };
+    conflict
+}
+
+/// Whether an access may follow a write.
+fn after_write(clocks: &Clocks, write: &Write, access: &Access) -> Conflict {
+    if write.clock == 0 {
+        return None;
+    }
+    let writes = matches!(access.kind, Kind::Write | Kind::StrongWrite);
+    let place = Some((write.pc, write.warp, write.lane));
+    let report = |code| place.map(|first| (code, first));
+    let Some(done) = clocks.completed(write) else {
+        return report(if writes {
+            HazardCode::OverwriteInFlight
+        } else {
+            HazardCode::ReadBeforeWait
+        });
+    };
+    if clocks.before(write.warp, write.lane, done, &access.who) {
+        return None;
+    }
+    let same_instruction =
+        writes && write.warp == access.who.warp && write.serial == access.serial && write.pc == access.pc;
+    if same_instruction {
+        return None; // one value or another: the machine says where they differ
+    }
+    report(if write.group != NO_GROUP && !writes {
+        HazardCode::ReadWithoutBarrier
+    } else {
+        HazardCode::Race
+    })
+}

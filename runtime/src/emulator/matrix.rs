@@ -1,0 +1,267 @@
+//! Matrix instructions on the registers and memory of a warp: `ldmatrix`, `stmatrix`, `mma`, `wmma`.
+
+use super::access::lane_poison;
+use super::error::EmulatorError;
+use super::machine::{Effect, Machine};
+use super::program::{Addr, MmaFlags, MmaKind, Reg, Src, WmmaMatrix};
+use super::registers::{CLEAN, any};
+use super::tensor;
+use crate::ptx::Space;
+
+type Done = Result<(), EmulatorError>;
+
+/// Registers of D, A, B and C.
+type Fragments<'f> = (&'f [Option<Reg>], &'f [Src], &'f [Src], &'f [Src]);
+
+impl Machine<'_> {
+    /// `.aligned` instructions of a warp need all of its lanes.
+    pub(super) fn all_lanes(&self, warp: usize, mask: u32) -> Done {
+        if mask == !0 {
+            return Ok(());
+        }
+        let message = format!("a matrix instruction with only the lanes {mask:#010x}: all 32 must execute it");
+        Err(self.fault(warp, mask.trailing_zeros().min(31) as usize, message))
+    }
+
+    pub(super) fn matrix_rows(&mut self, warp: usize, mask: u32, matrices: u32, space: Space, addr: Addr) -> Done {
+        self.all_lanes(warp, mask)?;
+        let rows = 8 * matrices as usize; // the addresses of the other lanes are ignored
+        let row_mask = if rows == 32 { !0 } else { (1u32 << rows) - 1 };
+        self.addresses(warp, row_mask, addr);
+        if self.resolve(warp, row_mask, space)? != Space::Shared {
+            return Err(self.fault(warp, 0, "a matrix that is not in shared memory".to_owned()));
+        }
+        for lane in 0..rows {
+            self.check(warp, lane, Space::Shared, self.step.addresses[lane], 16)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn load_matrix(
+        &mut self,
+        warp: usize,
+        mask: u32,
+        shape: (u32, bool),
+        space: Space,
+        addr: Addr,
+        dsts: &[Option<Reg>],
+    ) -> Done {
+        let (matrices, transposed) = shape;
+        self.matrix_rows(warp, mask, matrices, space, addr)?;
+        self.step.effect = Effect::MatrixLoad { matrices };
+        for (matrix, dst) in dsts.iter().enumerate() {
+            let Some(dst) = dst else { continue };
+            let (mut out, mut undefined) = ([0; 32], CLEAN);
+            for (lane, register) in out.iter_mut().enumerate() {
+                let row_of = |row: u32| self.step.addresses[8 * matrix + row as usize];
+                let (value, poison) = if transposed {
+                    let [first, second] = tensor::matrix_elements(lane as u32, true)
+                        .map(|(row, column)| self.shared.read(row_of(row) + 2 * u64::from(column), 2));
+                    (first.0 | (second.0 << 16), first.1 | (second.1 << 2))
+                } else {
+                    let [(row, column), _] = tensor::matrix_elements(lane as u32, false);
+                    self.shared.read(row_of(row) + 2 * u64::from(column), 4)
+                };
+                *register = value;
+                if poison != 0 {
+                    for (byte, row) in undefined[..4].iter_mut().enumerate() {
+                        *row |= ((poison >> byte) & 1) << lane;
+                    }
+                }
+            }
+            self.finish(warp, *dst, mask, &out, &undefined);
+        }
+        Ok(())
+    }
+
+    pub(super) fn store_matrix(
+        &mut self,
+        warp: usize,
+        mask: u32,
+        shape: (u32, bool),
+        space: Space,
+        addr: Addr,
+        src: &[Src],
+    ) -> Done {
+        let (matrices, transposed) = shape;
+        self.matrix_rows(warp, mask, matrices, space, addr)?;
+        self.step.effect = Effect::MatrixStore { matrices };
+        for (matrix, source) in src.iter().enumerate() {
+            self.fetch(warp, *source, 0);
+            let poison = self.poison_of(warp, *source);
+            for lane in 0..32 {
+                for (half, (row, column)) in tensor::matrix_elements(lane as u32, transposed).into_iter().enumerate() {
+                    let address = self.step.addresses[8 * matrix + row as usize] + 2 * u64::from(column);
+                    let flags = (lane_poison(&poison, lane) >> (2 * half)) & 3;
+                    self.shared
+                        .write(address, 2, (self.sources[0][lane] >> (16 * half)) & 0xffff, flags);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn matrix_multiply(
+        &mut self,
+        warp: usize,
+        mask: u32,
+        (kind, flags): (MmaKind, MmaFlags),
+        fragments: Fragments<'_>,
+    ) {
+        let (d, a, b, c) = fragments;
+        let fetch = |sources: &[Src], i: usize| sources.get(i).map_or([0; 32], |source| self.row(warp, *source));
+        let (left, right) = (
+            std::array::from_fn(|i| fetch(a, i)),
+            std::array::from_fn(|i| fetch(b, i)),
+        );
+        let sums = std::array::from_fn(|i| fetch(c, i));
+        let product = if kind.operand_bits() == 8 {
+            tensor::multiply_integers(kind, flags, &left, &right, &sums)
+        } else {
+            tensor::multiply(kind, &left, &right, &sums)
+        };
+        let undefined = if self.track_poison {
+            self.product_poison(warp, kind, a, b, c)
+        } else {
+            [0; 4]
+        };
+        for ((dst, row), lanes) in d.iter().zip(&product).zip(undefined) {
+            if let Some(dst) = dst {
+                self.finish(warp, *dst, mask, &row.map(u64::from), &[lanes; 8]);
+            }
+        }
+    }
+
+    /// Lanes of each result register that are undefined: an undefined element of A spoils its row, of B its column.
+    fn product_poison(&self, warp: usize, kind: MmaKind, a: &[Src], b: &[Src], c: &[Src]) -> [u32; 4] {
+        let of = |sources: &[Src], i: usize| sources.get(i).map_or(0, |source| any(&self.poison_of(warp, *source)));
+        let mut out = std::array::from_fn(|i| of(c, i));
+        let (left, right): ([u32; 4], [u32; 2]) =
+            (std::array::from_fn(|i| of(a, i)), std::array::from_fn(|i| of(b, i)));
+        if left == [0; 4] && right == [0; 2] {
+            return out;
+        }
+        let row = |lane: u32, i: u32| match kind.operand_bits() {
+            32 => tensor::a_element_tf32(lane, i).0,
+            8 => tensor::a_element_i8(lane, 4 * i).0,
+            _ => tensor::a_element(lane, 2 * i).0,
+        };
+        let column = |lane: u32, i: u32| match kind.operand_bits() {
+            32 => tensor::b_element_tf32(lane, i).1,
+            8 => tensor::b_element_i8(lane, 4 * i).1,
+            _ => tensor::b_element(lane, 2 * i).1,
+        };
+        // Two registers of C are packed halves, or (of m8n8k16) the upper half of the rows alone.
+        let packed = c.len() == 2 && kind != MmaKind::I8M8K16;
+        let (mut rows, mut columns) = (0u32, 0u32);
+        for lane in 0..32 {
+            for (i, _) in left.iter().enumerate().filter(|(_, lanes)| (**lanes >> lane) & 1 == 1) {
+                rows |= 1 << row(lane, i as u32);
+            }
+            for (i, _) in right.iter().enumerate().filter(|(_, lanes)| (**lanes >> lane) & 1 == 1) {
+                columns |= 1 << column(lane, i as u32);
+            }
+        }
+        for lane in 0..32 {
+            for element in 0..4 {
+                let (row, column) = tensor::c_element(lane, element);
+                let register = if packed { element / 2 } else { element };
+                if register as usize >= c.len() {
+                    continue;
+                }
+                out[register as usize] |= (((rows >> row) | (columns >> column)) & 1) << lane;
+            }
+        }
+        out
+    }
+
+    #[inline(always)]
+    pub(super) fn row(&self, warp: usize, source: Src) -> [u32; 32] {
+        match source {
+            Src::Reg(Reg::R32(index)) => *self.warps[warp].registers.row32(index),
+            Src::Imm(value) => [value as u32; 32],
+            // Decoding admits nothing else here.
+            Src::Reg(_) | Src::Special(_) => [0; 32],
+        }
+    }
+
+    /// Two products of m16n8k16, one for each half of the columns.
+    pub(super) fn wide_multiply(&mut self, warp: usize, mask: u32, kind: MmaKind, fragments: Fragments<'_>) {
+        let (d, a, b, c) = fragments;
+        let half = c.len() / 2;
+        for columns in 0..2 {
+            let sums = half * columns..half * (columns + 1);
+            let part = (&d[sums.clone()], &a[..4], &b[2 * columns..2 * columns + 2], &c[sums]);
+            self.matrix_multiply(warp, mask, (kind, MmaFlags::default()), part);
+        }
+    }
+
+    /// `wmma.load` and `wmma.store`. Each lane's address is that of its 1/32 of the matrix, in memory order.
+    pub(super) fn wmma_move(
+        &mut self,
+        warp: usize,
+        (matrix, by_column): (WmmaMatrix, bool),
+        space: Space,
+        addr: Addr,
+        stride: Src,
+        (dsts, src): (&[Option<Reg>], &[Src]),
+    ) -> Done {
+        self.fetch(warp, stride, 1);
+        let stride = self.sources[1][0] & 0xffff_ffff;
+        self.addresses(warp, !0, addr);
+        let space = self.resolve(warp, !0, space)?;
+        let start = self.step.addresses[0];
+        if let Some(lane) = (0..32).find(|&lane| self.step.addresses[lane] != start) {
+            return Err(self.fault(warp, lane, "lanes give different addresses of one matrix".to_owned()));
+        }
+        let element_bytes: u64 = if matrix == WmmaMatrix::Sums32 { 4 } else { 2 };
+        // A line is a row, or a column: 16 elements side by side, in two pieces.
+        let piece_bytes = 8 * element_bytes;
+        for lane in 0..32u64 {
+            let address = start + (lane / 2) * stride * element_bytes + (lane % 2) * piece_bytes;
+            self.step.addresses[lane as usize] = address;
+            self.check(warp, lane as usize, space, address, 16)?;
+            self.check(warp, lane as usize, space, address + piece_bytes - 16, 16)?;
+        }
+        let bytes = piece_bytes as u32;
+        self.step.effect = if dsts.is_empty() {
+            Effect::Store { space, bytes }
+        } else {
+            Effect::Load { space, bytes }
+        };
+        let address = |row: u32, column: u32| {
+            let (line, at) = if by_column { (column, row) } else { (row, column) };
+            start + (u64::from(line) * stride + u64::from(at)) * element_bytes
+        };
+        let width = element_bytes as u32;
+        for (register, dst) in dsts.iter().enumerate() {
+            let Some(dst) = dst else { continue };
+            let (mut out, mut undefined) = ([0; 32], CLEAN);
+            for lane in 0..32 {
+                for (part, (row, column)) in tensor::wmma_elements(matrix, lane as u32, register as u32).enumerate() {
+                    let (value, poison) = self.read(warp, lane, space, address(row, column), width);
+                    out[lane] |= value << (16 * part);
+                    for byte in 0..width as usize {
+                        undefined[2 * part + byte] |= ((poison >> byte) & 1) << lane;
+                    }
+                }
+            }
+            self.finish(warp, *dst, !0, &out, &undefined);
+        }
+        for (register, source) in src.iter().enumerate() {
+            self.fetch(warp, *source, 0);
+            let poison = self.poison_of(warp, *source);
+            if space == Space::Global {
+                self.note_poison(any(&poison), super::machine::PoisonSink::GlobalStore);
+            }
+            for lane in 0..32 {
+                for (part, (row, column)) in tensor::wmma_elements(matrix, lane as u32, register as u32).enumerate() {
+                    let value = (self.sources[0][lane] >> (16 * part)) & (u64::MAX >> (64 - 8 * width));
+                    let flags = (lane_poison(&poison, lane) >> (2 * part)) & ((1 << width) - 1);
+                    self.write(warp, lane, space, address(row, column), width, value, flags)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
