@@ -1,5 +1,5 @@
 //! The schedule search: which schedules are legal ([`space`]), how long they should take ([`cost_model`]), which to try
-//! next ([`strategy`]), what was tried ([`journal`]), and the loop over all of it ([`mod@tune`]).
+//! next ([`strategy`], [`learned`]), what was tried ([`journal`]), and the loop over all of it ([`mod@tune`]).
 //!
 //! With the feature `compile`: from an operator to a kernel (`compile`), and one trial on the whole road (`evaluate`).
 //!
@@ -11,6 +11,7 @@ pub mod cost_model;
 #[cfg(feature = "compile")]
 pub mod evaluate;
 pub mod journal;
+pub mod learned;
 pub mod merit;
 pub mod space;
 pub mod strategy;

@@ -1,6 +1,6 @@
 //! Which schedules to try next: a pure function of the candidates and of what was tried.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -9,6 +9,9 @@ use alcop_spec::{Resources, TileSchedule};
 use serde::{Deserialize, Serialize};
 
 use crate::cost_model::Prediction;
+use crate::learned::{Ensemble, FEATURES, SplitMix, features, without_terms};
+
+mod annealing;
 
 /// A legal schedule with its resources and its prediction.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +46,27 @@ pub enum Strategy {
     },
     /// All candidates, predicted fastest first; ties in the order of the space.
     Analytic,
+    /// A walk from neighbour to neighbour that takes worse ones less and less often (Kirkpatrick, Gelatt, Vecchi, 1983):
+    /// the classic baseline.
+    Annealing {
+        /// The same seed gives the same walk on the same times.
+        seed: u64,
+    },
+    /// Boosted trees on features of the schedule alone, from random first trials.
+    Learned {
+        /// The same seed gives the same choice on the same times.
+        seed: u64,
+    },
+    /// The analytic model, corrected by boosted trees as trials come in (ALCOP, section 6).
+    #[serde(rename = "analytic+learned")]
+    AnalyticLearned {
+        /// The same seed gives the same choice on the same times.
+        seed: u64,
+    },
 }
+
+/// Names on the command line.
+const NAMES: &str = "exhaustive, random, analytic, annealing, learned, analytic+learned";
 
 impl Strategy {
     /// The name on the command line.
@@ -52,6 +75,9 @@ impl Strategy {
             Strategy::Exhaustive => "exhaustive",
             Strategy::Random { .. } => "random",
             Strategy::Analytic => "analytic",
+            Strategy::Annealing { .. } => "annealing",
+            Strategy::Learned { .. } => "learned",
+            Strategy::AnalyticLearned { .. } => "analytic+learned",
         }
     }
 
@@ -59,7 +85,10 @@ impl Strategy {
     pub const fn with_seed(self, seed: u64) -> Strategy {
         match self {
             Strategy::Random { .. } => Strategy::Random { seed },
-            other => other,
+            Strategy::Annealing { .. } => Strategy::Annealing { seed },
+            Strategy::Learned { .. } => Strategy::Learned { seed },
+            Strategy::AnalyticLearned { .. } => Strategy::AnalyticLearned { seed },
+            Strategy::Exhaustive | Strategy::Analytic => self,
         }
     }
 }
@@ -79,51 +108,124 @@ impl FromStr for Strategy {
             "exhaustive" => Ok(Strategy::Exhaustive),
             "random" => Ok(Strategy::Random { seed: 0 }),
             "analytic" => Ok(Strategy::Analytic),
+            "annealing" => Ok(Strategy::Annealing { seed: 0 }),
+            "learned" => Ok(Strategy::Learned { seed: 0 }),
+            "analytic+learned" => Ok(Strategy::AnalyticLearned { seed: 0 }),
             _ => Err(UnknownName {
                 kind: "strategy",
                 given: name.to_owned(),
-                known: "exhaustive, random, analytic",
+                known: NAMES,
             }),
         }
     }
 }
 
-/// Indices of up to `size` candidates to try next: those that come first in the strategy's order and were not tried.
+/// Indices of up to `size` candidates to try next; none was tried before. The same history gives the same answer.
 pub fn next_batch(strategy: Strategy, candidates: &[Scored], history: &[Observation], size: usize) -> Vec<usize> {
     let tried: HashSet<TileSchedule> = history.iter().map(|observation| observation.schedule).collect();
-    let mut order: Vec<usize> = (0..candidates.len()).collect();
-    match strategy {
-        Strategy::Exhaustive => {}
-        Strategy::Random { seed } => shuffle(&mut order, seed),
-        Strategy::Analytic => order.sort_by(|&a, &b| {
-            candidates[a]
-                .prediction
-                .time_us
-                .total_cmp(&candidates[b].prediction.time_us)
-        }),
-    }
-    order
-        .into_iter()
-        .filter(|&index| !tried.contains(&candidates[index].schedule))
-        .take(size)
-        .collect()
+    let untried = |index: &usize| !tried.contains(&candidates[*index].schedule);
+    let order: Vec<usize> = match strategy {
+        Strategy::Exhaustive => (0..candidates.len()).collect(),
+        Strategy::Random { seed } => shuffled(candidates.len(), seed),
+        Strategy::Analytic => ascending(candidates.len(), |index| candidates[index].prediction.time_us),
+        Strategy::Annealing { seed } => annealing::proposals(candidates, history, seed),
+        Strategy::Learned { seed } => one_of_each_tile(candidates, &learned(candidates, history, seed), untried, size),
+        Strategy::AnalyticLearned { seed } => {
+            one_of_each_tile(candidates, &corrected(candidates, history, seed), untried, size)
+        }
+    };
+    order.into_iter().filter(untried).take(size).collect()
 }
 
-/// Fisher and Yates's shuffle over a SplitMix64 stream: the same order on every platform and in every version.
-fn shuffle(order: &mut [usize], seed: u64) {
-    let mut state = seed;
-    let mut next = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = state;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    };
-    for last in (1..order.len()).rev() {
-        // The high half of the product is uniform up to a bias of len / 2^64.
-        let other = ((u128::from(next()) * (last as u128 + 1)) >> 64) as usize;
-        order.swap(last, other);
+/// Indices by ascending score; ties in the order of the space.
+fn ascending(count: usize, score: impl Fn(usize) -> f64) -> Vec<usize> {
+    let scores: Vec<f64> = (0..count).map(score).collect();
+    let mut order: Vec<usize> = (0..count).collect();
+    order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+    order
+}
+
+/// How many standard deviations a candidate is taken to be better than expected: what is little known is tried.
+const OPTIMISM: f64 = 0.5;
+
+/// Trials after which the trees of [`Strategy::Learned`] say anything.
+const FIRST_TRIALS: usize = 4;
+
+/// The analytic model's order, corrected by what was measured.
+fn corrected(candidates: &[Scored], history: &[Observation], seed: u64) -> Vec<usize> {
+    let row = |candidate: &Scored| features(&candidate.schedule, &candidate.resources, &candidate.prediction);
+    let base = |candidate: &Scored| candidate.prediction.time_us.ln();
+    fitted_order(candidates, history, seed, row, base)
+}
+
+/// The order that the trees alone give; random at first.
+fn learned(candidates: &[Scored], history: &[Observation], seed: u64) -> Vec<usize> {
+    let times: Vec<f64> = history.iter().filter_map(|observation| observation.time_us).collect();
+    if times.len() < FIRST_TRIALS {
+        return shuffled(candidates.len(), seed);
     }
+    let mean = times.iter().map(|time_us| time_us.ln()).sum::<f64>() / times.len() as f64;
+    let row = |candidate: &Scored| {
+        without_terms(features(
+            &candidate.schedule,
+            &candidate.resources,
+            &candidate.prediction,
+        ))
+    };
+    fitted_order(candidates, history, seed, row, |_| mean)
+}
+
+/// Candidates by `base` (the logarithm of a time) and its fitted correction.
+fn fitted_order(
+    candidates: &[Scored],
+    history: &[Observation],
+    seed: u64,
+    row: impl Fn(&Scored) -> [f64; FEATURES],
+    base: impl Fn(&Scored) -> f64,
+) -> Vec<usize> {
+    let by_schedule: HashMap<TileSchedule, &Scored> = candidates
+        .iter()
+        .map(|candidate| (candidate.schedule, candidate))
+        .collect();
+    let (rows, targets): (Vec<[f64; FEATURES]>, Vec<f64>) = history
+        .iter()
+        .filter_map(|observation| {
+            let candidate = by_schedule.get(&observation.schedule)?;
+            Some((row(candidate), observation.time_us?.ln() - base(candidate)))
+        })
+        .unzip();
+    let ensemble = Ensemble::fit(&rows, &targets, seed);
+    ascending(candidates.len(), |index| {
+        let candidate = &candidates[index];
+        let correction = ensemble.correction(&row(candidate));
+        base(candidate) + correction.mean - OPTIMISM * correction.spread
+    })
+}
+
+/// The order with the first of each tile in front: depths of one tile teach less than other tiles do.
+fn one_of_each_tile(
+    candidates: &[Scored],
+    order: &[usize],
+    untried: impl Fn(&usize) -> bool,
+    size: usize,
+) -> Vec<usize> {
+    let mut tiles = HashSet::new();
+    let (mut first, rest): (Vec<usize>, Vec<usize>) = order.iter().copied().filter(untried).partition(|&index| {
+        let schedule = &candidates[index].schedule;
+        tiles.len() < size && tiles.insert((schedule.block, schedule.warp))
+    });
+    first.extend(rest);
+    first
+}
+
+/// Fisher and Yates's shuffle: the same order on every platform and in every version.
+fn shuffled(count: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..count).collect();
+    let mut random = SplitMix(seed);
+    for last in (1..count).rev() {
+        order.swap(last, random.below(last + 1));
+    }
+    order
 }
 
 #[cfg(test)]
@@ -172,7 +274,14 @@ mod tests {
     #[test]
     fn every_strategy_tries_each_candidate_once() {
         let candidates = candidates();
-        for strategy in [Strategy::Exhaustive, Strategy::Random { seed: 7 }, Strategy::Analytic] {
+        for strategy in [
+            Strategy::Exhaustive,
+            Strategy::Random { seed: 7 },
+            Strategy::Analytic,
+            Strategy::Annealing { seed: 7 },
+            Strategy::Learned { seed: 7 },
+            Strategy::AnalyticLearned { seed: 7 },
+        ] {
             let mut tried = Vec::new();
             loop {
                 let batch = next_batch(strategy, &candidates, &observed(&candidates, &tried), 100);
@@ -181,8 +290,13 @@ mod tests {
                 }
                 tried.extend(batch);
             }
-            let all = next_batch(strategy, &candidates, &[], usize::MAX);
-            assert_eq!(tried, all, "{strategy}: batches continue the order");
+            if matches!(
+                strategy,
+                Strategy::Exhaustive | Strategy::Random { .. } | Strategy::Analytic
+            ) {
+                let all = next_batch(strategy, &candidates, &[], usize::MAX);
+                assert_eq!(tried, all, "{strategy}: batches continue the order");
+            }
             tried.sort_unstable();
             assert_eq!(tried, (0..candidates.len()).collect::<Vec<_>>(), "{strategy}");
         }
@@ -205,7 +319,7 @@ mod tests {
 
     #[test]
     fn names_are_read_back_and_others_refused() {
-        for name in ["exhaustive", "random", "analytic"] {
+        for name in NAMES.split(", ") {
             assert_eq!(name.parse::<Strategy>().unwrap().name(), name);
         }
         assert_eq!(
@@ -213,9 +327,55 @@ mod tests {
             Strategy::Random { seed: 3 }
         );
         let message = "greedy".parse::<Strategy>().unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "unknown strategy \"greedy\"; known: exhaustive, random, analytic"
-        );
+        assert_eq!(message, format!("unknown strategy \"greedy\"; known: {NAMES}"));
+    }
+
+    /// Times that the model gets wrong by what the trees can learn: k chunks of 64 take half as long as it says.
+    fn surprising(candidate: &Scored) -> f64 {
+        let factor = if candidate.schedule.block_k() == 64 { 0.5 } else { 1.0 };
+        candidate.prediction.time_us * factor * (1.0 + 0.1 / f64::from(candidate.schedule.warp.m))
+    }
+
+    /// The best time after so many trials, as a share of the best of all.
+    fn share(strategy: Strategy, candidates: &[Scored], trials: usize) -> f64 {
+        let mut history: Vec<Observation> = Vec::new();
+        while history.len() < trials {
+            let batch = next_batch(strategy, candidates, &history, 4.min(trials - history.len()));
+            history.extend(batch.iter().map(|&index| Observation {
+                schedule: candidates[index].schedule,
+                time_us: Some(surprising(&candidates[index])),
+            }));
+        }
+        let best = |times: &mut dyn Iterator<Item = f64>| times.fold(f64::INFINITY, f64::min);
+        best(&mut candidates.iter().map(surprising)) / best(&mut history.iter().filter_map(|one| one.time_us))
+    }
+
+    #[test]
+    fn measurements_correct_the_model_and_annealing_walks_downhill() {
+        let candidates = candidates();
+        let seeds = 0..5;
+        let mean = |strategy: Strategy| {
+            let shares: Vec<f64> = seeds
+                .clone()
+                .map(|seed| share(strategy.with_seed(seed), &candidates, 24))
+                .collect();
+            shares.iter().sum::<f64>() / shares.len() as f64
+        };
+        let random = mean(Strategy::Random { seed: 0 });
+        assert!(mean(Strategy::AnalyticLearned { seed: 0 }) > 0.99);
+        assert!(mean(Strategy::Learned { seed: 0 }) > random);
+        assert!(mean(Strategy::Annealing { seed: 0 }) > random);
+    }
+
+    #[test]
+    fn a_batch_of_the_learned_strategies_has_one_of_each_tile() {
+        let candidates = candidates();
+        let batch = next_batch(Strategy::AnalyticLearned { seed: 1 }, &candidates, &[], 8);
+        let tiles: HashSet<_> = batch
+            .iter()
+            .map(|&index| (candidates[index].schedule.block, candidates[index].schedule.warp))
+            .collect();
+        assert_eq!(tiles.len(), 8);
+        assert_eq!(batch[0], next_batch(Strategy::Analytic, &candidates, &[], 1)[0]);
     }
 }

@@ -46,7 +46,7 @@ pub struct Arguments {
     /// Start no trial after so many seconds
     #[arg(long)]
     seconds: Option<f64>,
-    /// Which schedules are tried first: analytic, random or exhaustive
+    /// Which schedules are tried first: analytic, analytic+learned, learned, annealing, random or exhaustive
     #[arg(long, default_value = "analytic")]
     strategy: Strategy,
     /// Seed of the strategy
