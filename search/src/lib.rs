@@ -3,7 +3,7 @@
 //!
 //! With the feature `compile`: from an operator to a kernel (`compile`), and one trial on the whole road (`evaluate`).
 //!
-//! [`table`] and [`merit`] judge the cost model on measured kernels.
+//! [`table`] and [`merit`] judge the cost model on measured kernels, [`replay`] the strategies on known times.
 
 #[cfg(feature = "compile")]
 pub mod compile;
@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod journal;
 pub mod learned;
 pub mod merit;
+pub mod replay;
 pub mod space;
 pub mod strategy;
 pub mod table;

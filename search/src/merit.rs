@@ -45,7 +45,10 @@ pub fn merit(rows: &[Ranked]) -> Option<Merit> {
     let correlations: Vec<f64> = problems
         .values()
         .filter(|rows| rows.len() >= 8)
-        .map(|rows| spearman(rows))
+        .map(|rows| {
+            let of = |time: fn(&Ranked) -> f64| rows.iter().map(|row| time(row)).collect::<Vec<_>>();
+            spearman(&of(|row| row.measured), &of(|row| row.predicted))
+        })
         .collect();
     let signs: Vec<bool> = problems.values().flat_map(|rows| stage_signs(rows)).collect();
     let top = |picks| mean(&problems.values().map(|rows| top(rows, picks)).collect::<Vec<_>>());
@@ -88,13 +91,12 @@ fn stage_signs(rows: &[&Ranked]) -> Vec<bool> {
     signs
 }
 
-fn spearman(rows: &[&Ranked]) -> f64 {
-    let measured = average_ranks(&rows.iter().map(|row| row.measured).collect::<Vec<_>>());
-    let predicted = average_ranks(&rows.iter().map(|row| row.predicted).collect::<Vec<_>>());
-    let centre = (rows.len() as f64 + 1.0) / 2.0;
+/// Spearman's ρ with average ranks; 0 where one of both is constant.
+pub fn spearman(measured: &[f64], predicted: &[f64]) -> f64 {
+    let (measured, predicted) = (average_ranks(measured), average_ranks(predicted));
+    let centre = (measured.len() as f64 + 1.0) / 2.0;
     let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - centre) * (b - centre)).sum::<f64>();
     let scale = (product(&measured, &measured) * product(&predicted, &predicted)).sqrt();
-    // A constant ranking says nothing.
     if scale == 0.0 {
         0.0
     } else {

@@ -1,11 +1,14 @@
 //! The `alcop` command. Exit codes: 0 success, 1 refused, 2 bad usage or input, 3 device absent or lost, 70 a bug of
 //! ours, 130 interrupted.
 
+mod bench;
 mod compile;
 mod device;
 mod explain;
+mod journal;
 mod operator;
 mod output;
+mod plot;
 mod predict;
 mod report;
 mod run;
@@ -38,6 +41,10 @@ enum Command {
     Predict(predict::Arguments),
     /// Search the fastest schedule of an operator; each trial is compiled, verified and timed.
     Tune(tune::Arguments),
+    /// Work on the record of a search: best, replay, diff, merge, validate.
+    Journal(journal::Arguments),
+    /// Benchmarks: tables and plots.
+    Bench(bench::Arguments),
 }
 
 /// Why a command ends without success.
@@ -104,6 +111,8 @@ pub fn main() -> ExitCode {
         Command::Time(arguments) => time::run(&arguments),
         Command::Predict(arguments) => predict::run(&arguments),
         Command::Tune(arguments) => tune::run(&arguments),
+        Command::Journal(arguments) => journal::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
