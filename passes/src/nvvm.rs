@@ -5,22 +5,55 @@ use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, constant_index, preord
 use crate::error::Error;
 use crate::multi_buffer::RING_ALIGNMENT_BYTES;
 
-/// MLIR's passes from `gpu`, `scf`, `vector`, `memref`, `nvgpu` to `llvm` and `nvvm`. Vectors go before the kernel's
-/// signature does: the other way round leaves casts that nothing resolves.
-const LOWERING: &str = "builtin.module(gpu.module(canonicalize,cse,loop-invariant-code-motion,convert-nvgpu-to-nvvm,\
-     convert-scf-to-cf,convert-vector-to-llvm,expand-strided-metadata,lower-affine,\
-     convert-gpu-to-nvvm{use-bare-ptr-memref-call-conv=true},canonicalize,cse,reconcile-unrealized-casts))";
-
 /// Lowers a module in place. The kernels' calling convention: static memrefs are bare pointers.
 pub fn lower(module: &mut Module<'_>) -> Result<(), Error> {
-    predicate_copies(module);
-    module.run_upstream_passes(LOWERING)?;
-    export_dynamic_shared_memory(module);
-    require_block_size(module);
-    module.verify().map_err(|diagnostics| Error::Invalid {
+    let invalid = |diagnostics| Error::Invalid {
         pass: "lower to nvvm",
         diagnostics,
-    })
+    };
+    predicate_copies(module);
+    module.verify().map_err(invalid)?;
+    module.run_upstream_passes(&passes(module))?;
+    export_dynamic_shared_memory(module);
+    require_block_size(module);
+    module.verify().map_err(invalid)
+}
+
+/// MLIR's passes from `gpu`, `scf`, `vector`, `memref`, `nvgpu` to `llvm` and `nvvm`, without `canonicalize`: LLVM
+/// simplifies anyway, in less time, and to the same PTX. Vectors go before the kernel's signature does: the other way
+/// round leaves casts that nothing resolves.
+fn passes(module: &Module<'_>) -> String {
+    let views = if has_views(module) {
+        "expand-strided-metadata,lower-affine,"
+    } else {
+        ""
+    };
+    format!(
+        "builtin.module(gpu.module(cse,loop-invariant-code-motion,convert-nvgpu-to-nvvm,convert-scf-to-cf,\
+         convert-vector-to-llvm,{views}convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv=true}},\
+         reconcile-unrealized-casts))"
+    )
+}
+
+/// Whether there is anything that becomes address arithmetic in the `affine` dialect, or may be lowered to such: all
+/// but what is known to be neither.
+fn has_views(module: &Module<'_>) -> bool {
+    let plain = |op: Op<'_>| match op.dialect() {
+        "affine" => false,
+        "memref" => matches!(
+            op.name(),
+            "memref.view"
+                | "memref.load"
+                | "memref.store"
+                | "memref.alloc"
+                | "memref.alloca"
+                | "memref.dealloc"
+                | "memref.extract_aligned_pointer_as_index"
+        ),
+        "vector" => !op.name().starts_with("vector.transfer"),
+        _ => true,
+    };
+    !preorder(module.op()).into_iter().all(plain)
 }
 
 /// `scf.if %p { copies }` becomes predicated copies, so that a loop body stays one basic block that the assembler can
