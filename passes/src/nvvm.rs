@@ -215,3 +215,59 @@ fn require_block_size(module: &Module<'_>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alcop_compiler::ir::Context;
+
+    use super::*;
+
+    fn kernel<'c>(context: &'c Context, body: &str) -> Module<'c> {
+        let source = format!(
+            "gpu.module @m {{ gpu.func @k(%a: memref<8x8xf32>, %b: memref<8x8xf32>) kernel {{
+                %i = gpu.thread_id x
+                {body}
+                gpu.return
+            }} }}"
+        );
+        context.parse(&source, "k.mlir").expect("valid")
+    }
+
+    #[test]
+    fn views_become_address_arithmetic() {
+        let context = Context::new();
+        for (body, views) in [
+            ("%v = memref.load %a[%i, %i] : memref<8x8xf32> memref.store %v, %b[%i, %i] : memref<8x8xf32>", false),
+            (
+                "%row = memref.subview %a[%i, 0] [1, 8] [1, 1] : memref<8x8xf32> to memref<8xf32, strided<[1], offset: ?>>
+                 %v = memref.load %row[%i] : memref<8xf32, strided<[1], offset: ?>>
+                 memref.store %v, %b[%i, %i] : memref<8x8xf32>",
+                true,
+            ),
+            (
+                "%next = affine.apply affine_map<(d0) -> ((d0 + 1) mod 8)>(%i)
+                 %v = memref.load %a[%next, %i] : memref<8x8xf32>
+                 memref.store %v, %b[%i, %i] : memref<8x8xf32>",
+                true,
+            ),
+            (
+                "%zero = arith.constant 0.0 : f32
+                 %v = vector.transfer_read %a[%i, %i], %zero : memref<8x8xf32>, vector<4xf32>
+                 vector.transfer_write %v, %b[%i, %i] : vector<4xf32>, memref<8x8xf32>",
+                true,
+            ),
+        ] {
+            let mut module = kernel(&context, body);
+            assert_eq!(has_views(&module), views, "{body}");
+            lower(&mut module).expect(body);
+            let left: Vec<String> = preorder(module.op())
+                .into_iter()
+                .filter(|op| !matches!(op.dialect(), "llvm" | "nvvm" | "gpu" | "builtin"))
+                .map(|op| op.name().to_owned())
+                .collect();
+            assert_eq!(left, [""; 0], "{body}");
+            let casts = preorder(module.op()).into_iter().any(|op| op.is("builtin.unrealized_conversion_cast"));
+            assert!(!casts, "{body}");
+        }
+    }
+}
