@@ -13,7 +13,7 @@ use crate::ptx::{self, Assembly};
 /// A module after the whole road.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
-    /// The pipelined module in upstream dialects, before it was lowered.
+    /// The pipelined module in upstream dialects, before it was lowered; empty where it was not asked for.
     pub pipelined: String,
     /// LLVM IR and PTX.
     pub assembly: Assembly,
@@ -23,12 +23,21 @@ pub struct Compiled {
 
 /// Pipelines a module as planned and generates code for it.
 pub fn compile(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str) -> Result<Compiled, Error> {
+    run(module, plan, architecture, true)
+}
+
+/// As [`compile`], but leaves out the texts of the steps before PTX, which take longer to print than `expand` to make.
+pub fn compile_to_ptx(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str) -> Result<Compiled, Error> {
+    run(module, plan, architecture, false)
+}
+
+fn run(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str, texts: bool) -> Result<Compiled, Error> {
     expand(module, plan)?;
     refuse_hazards(module)?;
-    let pipelined = module.to_string();
+    let pipelined = if texts { module.to_string() } else { String::new() };
     let dynamic_shared_bytes = multi_buffer::dynamic_bytes(module);
     nvvm::lower(module)?;
-    let assembly = ptx::assemble(module, architecture, true)?;
+    let assembly = ptx::assemble(module, architecture, texts)?;
     Ok(Compiled {
         pipelined,
         assembly,

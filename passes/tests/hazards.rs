@@ -1,12 +1,14 @@
 //! The judge acquits every pipeline that is built, whatever its depths and trip count, and reports every mutant whose
-//! synchronisation is wrong.
+//! synchronisation is wrong, be it in a single iteration; and skipping repetitions changes nothing but the time.
 
 mod common;
 
-use alcop_compiler::ir::{Attr, Builder, Context, Module, Op, Type, enclosing, preorder};
+use std::ops::RangeInclusive;
+
+use alcop_compiler::ir::{Attr, Builder, CmpPredicate, Context, Module, Op, Type, Value, enclosing, preorder};
 use alcop_compiler::tile_program::tile_program;
 use alcop_passes::expand;
-use alcop_passes::hazard::{self, HazardKind, Judgement};
+use alcop_passes::hazard::{self, HazardKind, Judgement, Repeats};
 use alcop_spec::{AxisTiles, Layout, TileSchedule};
 use common::{op, plan, schedule};
 
@@ -28,10 +30,19 @@ fn pipelined<'c>(context: &'c Context, layout: Layout, schedule: &TileSchedule, 
     program.module
 }
 
+/// The judgement, which must be the same when every iteration is executed.
 fn judge(module: &Module<'_>) -> Judgement {
-    let mut judgements = hazard::check(module);
-    assert_eq!(judgements.len(), 1);
-    judgements.remove(0)
+    let [skipping, executing] = [Repeats::Skip, Repeats::Execute].map(|repeats| {
+        let mut judgements = hazard::check_with(module, repeats);
+        assert_eq!(judgements.len(), 1);
+        judgements.remove(0)
+    });
+    assert_eq!(executing.repeated_accesses, 0);
+    assert_eq!(
+        (&skipping.hazards, &skipping.not_judged, skipping.accesses),
+        (&executing.hazards, &executing.not_judged, executing.accesses)
+    );
+    skipping
 }
 
 #[test]
@@ -43,7 +54,7 @@ fn every_legal_pipeline_is_acquitted() {
                 if slots == 1 && depth > 1 {
                     continue;
                 }
-                for trip in [1, 2, u64::from(slots), u64::from(slots) + 1, u64::from(2 * slots) + 1] {
+                for trip in [1, 2, slots, slots + 1, 2 * slots + 1, 5 * slots + 1].map(u64::from) {
                     let schedule = small(k_steps, slots, depth);
                     let judgement = judge(&pipelined(&context, Layout::Nt, &schedule, trip));
                     assert_eq!(judgement.not_judged, None, "{schedule}, {trip} chunks");
@@ -232,15 +243,210 @@ fn a_ring_that_wraps_early_is_reported() {
     }
 }
 
+/// Chunks of the kernels below: more than the judge executes before a pipeline of four slots repeats itself.
+const LONG: u64 = 96;
+
+/// Applies an edit to long pipelines of every depth. The judge must report each, and must have skipped repetitions.
+fn expect_reported_late(what: &str, slots: RangeInclusive<u32>, kinds: &[HazardKind], edit: impl Fn(&Module<'_>, u32)) {
+    let context = Context::new();
+    for depth in 1..=3 {
+        for slots in slots.clone() {
+            let schedule = small(2, slots, depth);
+            let module = pipelined(&context, Layout::Nn, &schedule, LONG);
+            let sound = judge(&module);
+            assert_eq!((sound.hazards, sound.not_judged), (vec![], None), "{schedule}");
+            edit(&module, slots);
+            module
+                .verify()
+                .unwrap_or_else(|errors| panic!("{what}, {schedule}: {errors:?}"));
+            let judgement = judge(&module);
+            assert_eq!(judgement.not_judged, None, "{what}, {schedule}");
+            assert!(
+                judgement.hazards.iter().any(|hazard| kinds.contains(&hazard.kind)),
+                "{what}, {schedule}: not reported; found {:?}",
+                judgement.hazards
+            );
+            assert!(
+                judgement.repeated_accesses > judgement.accesses / 2,
+                "{what}, {schedule}: {} of {} skipped",
+                judgement.repeated_accesses,
+                judgement.accesses
+            );
+        }
+    }
+}
+
+/// Whether this is iteration `number` of the pipelined loop, or is not, as `predicate` says.
+fn compare_iteration<'ir>(place: &Builder<'ir>, inside: Op<'ir>, predicate: CmpPredicate, number: u64) -> Value<'ir> {
+    let loop_op = enclosing(inside, "scf.for").expect("in the loop");
+    let body = loop_op.body().expect("a block");
+    let step = loop_op.operand(2).def_op().and_then(|op| op.attr("value")?.as_int());
+    let at = place.index(number as i64 * step.expect("a constant step"));
+    place.cmp(predicate, body.argument(0), at)
+}
+
+/// The block of copies that the last iterations skip.
+fn first_copy<'ir>(module: &'ir Module<'_>) -> Op<'ir> {
+    let guard = one(module, "scf.if", true);
+    let copies = guard.region(0).blocks().next().expect("a block");
+    copies.first().expect("a copy")
+}
+
+// The three that follow are wrong in the last iterations only, where nothing is left to copy.
+
+#[test]
+fn a_commit_that_goes_with_the_copies_is_reported() {
+    // With two slots each wait is for all groups, whatever their number.
+    expect_reported_late("commit in the guard", 3..=4, &[ReadBeforeWait], |module, _| {
+        let end = first_copy(module).block().and_then(|block| block.terminator());
+        one(module, "nvvm.cp.async.commit.group", true).move_before(end.expect("a yield"));
+    });
+}
+
+#[test]
+fn a_wait_that_goes_with_the_copies_is_reported() {
+    expect_reported_late("wait in the guard", 2..=4, &[ReadBeforeWait], |module, _| {
+        one(module, "nvvm.cp.async.wait.group", true).move_before(first_copy(module));
+    });
+}
+
+#[test]
+fn a_barrier_that_goes_with_the_copies_is_reported() {
+    expect_reported_late("barrier in the guard", 2..=4, &[ReadWithoutBarrier], |module, _| {
+        one(module, "gpu.barrier", true).move_before(first_copy(module));
+    });
+}
+
+// And these in one iteration in the middle.
+
+#[test]
+fn a_barrier_that_one_iteration_lacks_is_reported() {
+    for number in [40, 57] {
+        let kinds = [ReadWithoutBarrier, WriteBeforeLastRead];
+        expect_reported_late("one barrier less", 2..=4, &kinds, |module, _| {
+            let barrier = one(module, "gpu.barrier", true);
+            let place = Builder::before(module.context(), barrier.next().expect("a yield at least"));
+            let others = compare_iteration(&place, barrier, CmpPredicate::Ne, number);
+            place.if_then(others, |inside| inside.take(barrier));
+        });
+    }
+}
+
+#[test]
+fn a_copy_to_a_wrong_slot_in_one_iteration_is_reported() {
+    let kinds = [OverwriteInFlight, WriteBeforeLastRead, WriteWrite, ReadBeforeWait];
+    expect_reported_late("one copy astray", 2..=4, &kinds, |module, slots| {
+        let copy = named(module, "nvgpu.device_async_copy", true)[0];
+        let place = Builder::before(module.context(), copy);
+        let this_one = compare_iteration(&place, copy, CmpPredicate::Eq, 40);
+        let slot = copy.operand(1);
+        let next = place.rem(place.add(slot, place.index(1)), place.index(i64::from(slots)));
+        copy.set_operand(1, place.select(this_one, next, slot));
+    });
+}
+
+#[test]
+fn a_slot_counter_that_wraps_once_too_early_is_reported() {
+    // With two slots each wait is for all groups: chunks are swapped, but nothing is unordered.
+    let kinds = [OverwriteInFlight, WriteBeforeLastRead, WriteWrite, ReadBeforeWait];
+    expect_reported_late("one wrap too early", 3..=4, &kinds, |module, _| {
+        let compare = named(module, "arith.cmpi", true)
+            .into_iter()
+            .find(|op| op.attr("predicate").and_then(Attr::as_int) == Some(0))
+            .expect("the slot counter compares for equality");
+        let wrap = compare.result(0).uses()[0];
+        let place = Builder::before(module.context(), wrap.op);
+        // Neither three nor four slots wrap in this iteration anyway.
+        let this_one = compare_iteration(&place, compare, CmpPredicate::Eq, 37);
+        let early = place.select(this_one, place.bool(true), compare.result(0));
+        wrap.op.set_operand(wrap.operand, early);
+    });
+}
+
+#[test]
+fn what_is_executed_does_not_grow_with_the_trip_count() {
+    let context = Context::new();
+    for (slots, depth) in [(2, 1), (3, 2), (4, 2), (5, 3)] {
+        let executed = |trip| {
+            let judgement = judge(&pipelined(&context, Layout::Nt, &small(2, slots, depth), trip));
+            judgement.accesses - judgement.repeated_accesses
+        };
+        // Trip counts that leave the same rest, so that the last iterations are in the same slots.
+        let short = u64::from(6 * slots) + 1;
+        assert_eq!(
+            executed(short),
+            executed(short + u64::from(20 * slots)),
+            "{slots} slots, depth {depth}"
+        );
+    }
+}
+
 #[test]
 fn what_cannot_be_judged_is_said() {
     let context = Context::new();
-    let source =
-        "gpu.module @m { gpu.func @k(%n: memref<8xindex>) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
-        %c0 = arith.constant 0 : index
-        %c1 = arith.constant 1 : index
-        %upper = memref.load %n[%c0] : memref<8xindex>
-        scf.for %i = %c0 to %upper step %c1 { gpu.barrier }
+    let shared = "memref<64xf16, #gpu.address_space<workgroup>>";
+    for (body, reason) in [
+        (
+            "%upper = memref.load %n[%c0] : memref<8xindex>
+             scf.for %i = %c0 to %upper step %c1 { gpu.barrier }",
+            "a loop bound depends on data",
+        ),
+        (
+            "%i = memref.load %n[%c0] : memref<8xindex>
+             %v = memref.load %s[%i] : SHARED",
+            "an index depends on data",
+        ),
+        (
+            "%v = vector.transfer_read %s[%c0], %zero {in_bounds = [true]} : SHARED, vector<8xf16>",
+            "does not know this access to shared memory",
+        ),
+        (
+            "%t = scf.for %i = %c0 to %c8 step %c1 iter_args(%a = %s) -> (SHARED) {
+                 %v = memref.load %a[%c0] : SHARED
+                 scf.yield %a : SHARED }",
+            "a view of shared memory that the judge does not follow",
+        ),
+        (
+            "scf.for %i = %c0 to %c8 step %c1 {
+                 %none = arith.subi %i, %i : index
+                 %at = arith.divui %c8, %none : index
+                 %v = memref.load %s[%at] : SHARED }",
+            "an integer operation without a value",
+        ),
+        (
+            "%far = arith.constant 4611686018427387904 : index
+             %v = memref.load %s[%far] : SHARED",
+            "bytes",
+        ),
+        ("scf.for %i = %c0 to %c8 step %c0 { gpu.barrier }", "a loop with step 0"),
+    ] {
+        let source = format!(
+            "gpu.module @m {{ gpu.func @k(%n: memref<8xindex>) workgroup(%s: SHARED)
+                kernel attributes {{known_block_size = array<i32: 32, 1, 1>}} {{
+            %c0 = arith.constant 0 : index
+            %c1 = arith.constant 1 : index
+            %c8 = arith.constant 8 : index
+            %zero = arith.constant 0.0 : f16
+            {body}
+            gpu.return
+        }} }}"
+        );
+        let module = context
+            .parse(&source.replace("SHARED", shared), "k.mlir")
+            .expect(reason);
+        let judgement = judge(&module);
+        let said = judgement.not_judged.as_deref();
+        assert!(
+            said.is_some_and(|said| said.contains(reason)),
+            "{reason}: {judgement:?}"
+        );
+    }
+}
+
+#[test]
+fn a_block_of_too_many_threads_is_not_judged() {
+    let context = Context::new();
+    let source = "gpu.module @m { gpu.func @k() kernel attributes {known_block_size = array<i32: 1024, 1024, 64>} {
         gpu.return
     } }";
     let module = context.parse(source, "k.mlir").expect("valid");
@@ -248,8 +454,6 @@ fn what_cannot_be_judged_is_said() {
     assert!(
         judgement
             .not_judged
-            .as_deref()
-            .is_some_and(|reason| reason.contains("depends on data")),
-        "{judgement:?}"
+            .is_some_and(|reason| reason.contains("1024 threads"))
     );
 }

@@ -4,7 +4,7 @@ use alcop_compiler::detect::{DetectOptions, detect};
 use alcop_compiler::ir::Context;
 use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::decide::{Depths, decide};
-use alcop_passes::pipeline::compile;
+use alcop_passes::pipeline::compile_to_ptx;
 use alcop_passes::plan::SharedLayout;
 use alcop_spec::{GpuTarget, Kernel, OpSpec, Rejection, Swizzle, TileSchedule, occupancy};
 
@@ -39,7 +39,7 @@ pub fn compile_operator(op: &OpSpec, schedule: &TileSchedule, target: &GpuTarget
     let detection = detect(&program.module, &detect_options(target));
     let plan = decide(&program.module, &detection, target.arch.name(), &depths(schedule))?;
     check_budgets(op, schedule, target)?;
-    let compiled = compile(&mut program.module, &plan, target.arch.name())?;
+    let compiled = compile_to_ptx(&mut program.module, &plan, target.arch.name())?;
     Ok(Kernel {
         ptx: compiled.assembly.ptx,
         entry: program.entry,

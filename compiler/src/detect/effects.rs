@@ -203,15 +203,20 @@ impl<'ir> Memory<'ir> {
         let Some(entry) = self.kernel.regions().next().and_then(|region| region.blocks().next()) else {
             return false;
         };
-        let count = |name| self.kernel.attr(name).and_then(Attr::as_int).unwrap_or(0).max(0) as usize;
-        let shared: Vec<usize> = (0..entry.num_arguments())
-            .filter(|&at| {
-                let space = entry.argument(at).ty().memory_space();
-                space.is_some_and(Attr::is_workgroup)
-            })
-            .collect();
-        let from = shared.len().saturating_sub(count("workgroup_attributions"));
-        shared[from..].contains(&position)
+        let is_shared = |at| entry.argument(at).ty().memory_space().is_some_and(Attr::is_workgroup);
+        // First the cheap question: most arguments are global memory.
+        if position >= entry.num_arguments() || !is_shared(position) {
+            return false;
+        }
+        let count = self
+            .kernel
+            .attr("workgroup_attributions")
+            .and_then(Attr::as_int)
+            .unwrap_or(0);
+        let behind = (position + 1..entry.num_arguments())
+            .filter(|&at| is_shared(at))
+            .count();
+        (behind as i64) < count
     }
 
     /// The memory behind a memref, through views.

@@ -232,7 +232,9 @@ impl<'c> Module<'c> {
         Err(self.context.take_diagnostics())
     }
 
-    /// Runs a textual pipeline of upstream passes, e.g. `builtin.module(gpu.module(canonicalize,cse))`.
+    /// Runs a textual pipeline of upstream passes, e.g. `builtin.module(gpu.module(canonicalize,cse))`, on a module
+    /// that verifies. Neither what the passes hand each other is verified, which would take as long as they do, nor the
+    /// result: see [`Module::verify`].
     pub fn run_upstream_passes(&mut self, pipeline: &str) -> Result<(), PipelineError> {
         self.context.take_diagnostics();
         let fail = |message: String| PipelineError {
@@ -244,7 +246,10 @@ impl<'c> Module<'c> {
         melior::utility::parse_pass_pipeline(manager.as_operation_pass_manager(), pipeline)
             .map_err(|error| fail(error.to_string()))?;
         // SAFETY: manager and module live; run mutates the module that we hold mutably.
-        let result = unsafe { mlirPassManagerRunOnOp(manager.to_raw(), self.op().raw()) };
+        let result = unsafe {
+            mlirPassManagerEnableVerifier(manager.to_raw(), false);
+            mlirPassManagerRunOnOp(manager.to_raw(), self.op().raw())
+        };
         if result.value == 0 {
             return Err(fail("a pass reported failure".to_owned()));
         }
