@@ -72,6 +72,7 @@ impl<P> Pages<P> {
         }
     }
 
+    #[inline(always)]
     fn get(&mut self, number: u64, make: impl FnOnce() -> P) -> &mut P {
         let cached = &mut self.cache[(number ^ (number >> 20)) as usize & 255];
         if cached.0 != number {
@@ -126,8 +127,30 @@ impl Footprint {
         }
     }
 
+    /// Notes that a copy reads an aligned cell of 16 bytes.
+    #[inline(always)]
+    fn copied_cell(&mut self, access: &GlobalAccess, group: u32) {
+        let (index, epoch, known) = (access.address / 16, self.epoch, self.known.len() as u32 - 1);
+        let page = self
+            .pages
+            .get(index / PAGE as u64, || Box::new([Cell::default(); PAGE]));
+        let cell = &mut page[(index % PAGE as u64) as usize];
+        let first = cell.weak[READ].mask == 0;
+        cell.weak[READ] = Bytes {
+            mask: 0xffff,
+            thread: access.thread,
+            pc: access.pc,
+            epoch,
+            known: if first { known } else { cell.weak[READ].known },
+        };
+        cell.copy = (access.thread, group + 1, access.pc);
+    }
+
     /// Notes an access. For a write: the copies that read those bytes, as (thread, group, instruction).
     pub(super) fn access(&mut self, access: &GlobalAccess, mut copied: impl FnMut(u16, u32, u32)) {
+        if let (Some(group), 16, 4, 0) = (access.group, access.bytes, self.shift, access.address % 16) {
+            return self.copied_cell(access, group);
+        }
         let (epoch, known, width) = (self.epoch, self.known.len() as u32 - 1, 1u64 << self.shift);
         let (mut at, end) = (access.address, access.address + u64::from(access.bytes));
         while at < end {
@@ -227,6 +250,28 @@ impl Footprint {
         self.pages.pages.sort_unstable_by_key(|(number, _)| *number);
         for (number, page) in &self.pages.pages {
             let theirs = all.pages.get(*number, || Box::new([Merged::default(); PAGE]));
+            if self.strong.is_empty()
+                && all.strong.is_empty()
+                && !page_writes(page)
+                && !theirs.iter().any(Merged::written)
+            {
+                // Most pages are only read, by many blocks: no race, and nothing but the reads to remember.
+                for (cell, merged) in page
+                    .iter()
+                    .zip(theirs.iter_mut())
+                    .filter(|(cell, _)| cell.weak[READ].mask != 0)
+                {
+                    let mask = merged.weak[READ].bytes.mask | cell.weak[READ].mask;
+                    merged.weak[READ] = MergedBytes {
+                        bytes: Bytes {
+                            mask,
+                            ..cell.weak[READ]
+                        },
+                        block,
+                    };
+                }
+                continue;
+            }
             for (offset, (cell, merged)) in page.iter().zip(theirs.iter_mut()).enumerate() {
                 let index = number * PAGE as u64 + offset as u64;
                 let mut kinds = [cell.weak[0], cell.weak[1], Bytes::default(), Bytes::default()];
@@ -314,6 +359,16 @@ struct MergedBytes {
 struct Merged {
     weak: [MergedBytes; 2],
     print: u32,
+}
+
+impl Merged {
+    fn written(&self) -> bool {
+        self.weak[WRITE].bytes.mask != 0
+    }
+}
+
+fn page_writes(page: &Page) -> bool {
+    page.iter().any(|cell| cell.weak[WRITE].mask != 0)
 }
 
 struct Merging {

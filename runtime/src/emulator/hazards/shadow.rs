@@ -111,6 +111,16 @@ impl Shadow {
         let Some(granule) = self.granules.get_mut((address / 16) as usize) else {
             return (None, None);
         };
+        if let (16, Granule::Whole(cell)) = (bytes, &mut *granule) {
+            // Nearly every access of a pipelined kernel.
+            return if access.kind == Kind::Write {
+                (write_cell(clocks, cell, access), None)
+            } else {
+                let copied = access.kind == Kind::Read && cell.write.group != NO_GROUP;
+                let touched = copied.then_some((cell.write.warp, cell.write.group));
+                (read_cell(clocks, cell, access), touched)
+            };
+        }
         let (mut conflict, mut touched) = (None, None);
         let mut visit = |cell: &mut Cell| {
             let found = match access.kind {
@@ -218,6 +228,7 @@ fn write_cell(clocks: &Clocks, cell: &mut Cell, access: &Access) -> Conflict {
 }
 
 /// Whether an access may follow a write.
+#[inline(always)]
 fn after_write(clocks: &Clocks, write: &Write, access: &Access) -> Conflict {
     if write.clock == 0 {
         return None;
