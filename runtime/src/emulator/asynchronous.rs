@@ -150,8 +150,8 @@ impl WarpCopies {
         }
         for copy in &mut self.pending {
             let mut covered = 0u32;
-            for lane in 0..32 {
-                covered |= u32::from(copy.group[lane] < bound[lane]) << lane;
+            for (lane, (group, bound)) in copy.group.iter().zip(&bound).enumerate() {
+                covered |= u32::from(group < bound) << lane;
             }
             copy.land_whole(covered & lanes, shared, memory);
         }

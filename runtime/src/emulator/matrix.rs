@@ -254,10 +254,10 @@ impl Machine<'_> {
         for (register, dst) in dsts.iter().enumerate() {
             let Some(dst) = dst else { continue };
             let (mut out, mut undefined) = ([0; 32], CLEAN);
-            for lane in 0..32 {
+            for (lane, bits) in out.iter_mut().enumerate() {
                 for (part, (row, column)) in tensor::wmma_elements(matrix, lane as u32, register as u32).enumerate() {
                     let (value, poison) = self.read(warp, lane, space, address(row, column), width);
-                    out[lane] |= value << (16 * part);
+                    *bits |= value << (16 * part);
                     for byte in 0..width as usize {
                         undefined[2 * part + byte] |= ((poison >> byte) & 1) << lane;
                     }

@@ -44,14 +44,16 @@ const RACES: [(usize, usize); 9] = [
     (STRONG_READ, WRITE),
 ];
 
+/// A copy that reads a cell: thread, bytes, group + 1 (0: none) and instruction.
+type Copying = (u16, u16, u32, u32);
+
 /// A cell of a block. Strong accesses are rare and stand apart.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     weak: [Bytes; 2],
     /// Fingerprint of what was written.
     print: u32,
-    /// A copy that reads it: thread, group + 1 (0: none) and instruction.
-    copy: (u16, u32, u32),
+    copy: Copying,
 }
 
 type Page = Box<[Cell; PAGE]>;
@@ -143,11 +145,11 @@ impl Footprint {
             epoch,
             known: if first { known } else { cell.weak[READ].known },
         };
-        cell.copy = (access.thread, group + 1, access.pc);
+        cell.copy = (access.thread, 0xffff, group + 1, access.pc);
     }
 
-    /// Notes an access. For a write: the copies that read those bytes, as (thread, group, instruction).
-    pub(super) fn access(&mut self, access: &GlobalAccess, mut copied: impl FnMut(u16, u32, u32)) {
+    /// Notes an access. For a write: the copies that read those bytes.
+    pub(super) fn access(&mut self, access: &GlobalAccess, mut copied: impl FnMut(Copying)) {
         if let (Some(group), 16, 4, 0) = (access.group, access.bytes, self.shift, access.address % 16) {
             return self.copied_cell(access, group);
         }
@@ -178,8 +180,8 @@ impl Footprint {
                     old if old & mask == 0 => cell.print.wrapping_add(print),
                     _ => cell.print.wrapping_mul(31).wrapping_add(print),
                 };
-                if cell.copy.1 != 0 {
-                    copied(cell.copy.0, cell.copy.1 - 1, cell.copy.2);
+                if cell.copy.1 & mask != 0 {
+                    copied(cell.copy);
                 }
             }
             if bytes.mask == 0 {
@@ -190,7 +192,7 @@ impl Footprint {
             bytes.pc = access.pc;
             bytes.epoch = epoch;
             if let Some(group) = access.group {
-                cell.copy = (access.thread, group + 1, access.pc);
+                cell.copy = (access.thread, mask, group + 1, access.pc);
             }
             at = stop;
         }
