@@ -324,7 +324,9 @@ impl Footprint {
             let (own, earlier) = (&kinds[mine], &others[other]);
             let overlap = own.mask & earlier.bytes.mask;
             let known = self.known[own.known as usize].get(&earlier.block);
-            if overlap == 0 || known.is_some_and(|count| *count > earlier.bytes.epoch) {
+            // A strong access is part of the release that it makes; an ordinary one must come before it.
+            let least = earlier.bytes.epoch + u32::from(other < STRONG_READ);
+            if overlap == 0 || known.is_some_and(|count| *count >= least) {
                 return None;
             }
             Some(GlobalRace {

@@ -327,7 +327,8 @@ impl HazardObserver {
         match event.kind {
             MbarrierKind::Init => self.each(step, step.executed, 8, Kind::Write, false),
             MbarrierKind::Invalidate => {
-                self.each(step, step.executed, 8, Kind::Write, false);
+                // Who uses it afterwards is told so by the object itself.
+                self.each(step, step.executed, 8, Kind::StrongWrite, false);
                 self.clocks.mbarrier_gone(event.address);
             }
             MbarrierKind::Arrive { completed } => {
