@@ -67,6 +67,7 @@ mod policy;
 mod program;
 mod registers;
 mod run;
+mod step;
 pub mod tensor;
 #[cfg(test)]
 mod tests;

@@ -72,9 +72,9 @@ pub(crate) fn wmma_elements(matrix: WmmaMatrix, lane: u32, register: u32) -> imp
 pub(crate) fn multiply_integers(
     kind: MmaKind,
     flags: MmaFlags,
-    a: &[&[u32; 32]; 4],
-    b: &[&[u32; 32]; 2],
-    c: &[&[u32; 32]; 4],
+    a: Rows<'_, 4>,
+    b: Rows<'_, 2>,
+    c: Rows<'_, 4>,
 ) -> [[u32; 32]; 4] {
     let (mut left, mut right) = ([[0i32; 32]; 16], [[0i32; 8]; 32]);
     let (_, _, k) = kind.shape();
@@ -121,8 +121,28 @@ pub const fn matrix_elements(lane: u32, transposed: bool) -> [(u32, u32); 2] {
     }
 }
 
-/// D = A·B + C for a warp. Fragments are rows of lanes as in the registers; `d` gets as many rows as `c` has.
-pub(crate) fn multiply(kind: MmaKind, a: &[&[u32; 32]; 4], b: &[&[u32; 32]; 2], c: &[&[u32; 32]; 4]) -> [[u32; 32]; 4] {
+/// Fragments: registers of a warp, as rows of lanes.
+type Rows<'r, const N: usize> = &'r [&'r [u32; 32]; N];
+
+/// D = A·B + C for a warp; D gets as many rows as C has.
+pub(crate) fn multiply(kind: MmaKind, a: Rows<'_, 4>, b: Rows<'_, 2>, c: Rows<'_, 4>) -> [[u32; 32]; 4] {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") {
+        // SAFETY: the feature that it is compiled for is there.
+        return unsafe { multiply_wide(kind, a, b, c) };
+    }
+    multiply_plain(kind, a, b, c)
+}
+
+/// The same with wider vectors. Without fused multiply-adds, so that every machine computes the same bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn multiply_wide(kind: MmaKind, a: Rows<'_, 4>, b: Rows<'_, 2>, c: Rows<'_, 4>) -> [[u32; 32]; 4] {
+    multiply_plain(kind, a, b, c)
+}
+
+#[inline(always)]
+fn multiply_plain(kind: MmaKind, a: Rows<'_, 4>, b: Rows<'_, 2>, c: Rows<'_, 4>) -> [[u32; 32]; 4] {
     let mut left = [[0f32; 16]; 16];
     let mut right = [[0f32; 8]; 16];
     let (_, _, k) = kind.shape();
@@ -155,7 +175,8 @@ fn add_products(sums: &mut [f32; 8], scales: &[f32; 16], terms: &[[f32; 8]]) {
 }
 
 /// Sums in f32: lanes 4g to 4g+3 of registers 0 and 1 hold row g, of 2 and 3 row g + 8.
-fn sum_singles(left: &[[f32; 16]; 16], terms: &[[f32; 8]], c: &[&[u32; 32]; 4]) -> [[u32; 32]; 4] {
+#[inline(always)]
+fn sum_singles(left: &[[f32; 16]; 16], terms: &[[f32; 8]], c: Rows<'_, 4>) -> [[u32; 32]; 4] {
     let mut d = [[0u32; 32]; 4];
     for (row, scales) in left.iter().enumerate() {
         let (at, first) = (4 * (row % 8), 2 * (row / 8));
@@ -175,7 +196,8 @@ fn sum_singles(left: &[[f32; 16]; 16], terms: &[[f32; 8]], c: &[&[u32; 32]; 4]) 
 }
 
 /// Sums in packed f16: rounded once, at the end.
-fn sum_halves(left: &[[f32; 16]; 16], terms: &[[f32; 8]], c: &[&[u32; 32]; 4]) -> [[u32; 32]; 4] {
+#[inline(always)]
+fn sum_halves(left: &[[f32; 16]; 16], terms: &[[f32; 8]], c: Rows<'_, 4>) -> [[u32; 32]; 4] {
     let mut d = [[0u32; 32]; 4];
     for (row, scales) in left.iter().enumerate() {
         let (at, register) = (4 * (row % 8), row / 8);
