@@ -11,7 +11,7 @@ pub struct Step {
     pub block: [u32; 3],
     /// Warp of the block.
     pub warp: u32,
-    /// Index of the instruction in [`Program::code`].
+    /// Index of the instruction in [`Program::code`](super::Program::code).
     pub pc: u32,
     /// Lanes on this path, before the guard.
     pub active: u32,
