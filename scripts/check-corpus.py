@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Runs kernels that Triton compiles in the emulator, and compares their results with NumPy's.
 
-    check-corpus.py EMULATE [--work DIR] [--only WORD] [--arrivals earliest,latest,random]
+    check-corpus.py EMULATE [--work DIR] [--only WORD] [--arrivals earliest,latest,random] [--mutants]
 
 EMULATE is the example `emulate` of alcop-runtime. Needs `triton` and `numpy` (scripts/check-corpus.sh makes an
-environment with them); no GPU: the kernels are compiled for sm_80 and run from launch files.
+environment with them); no GPU: the kernels are compiled for sm_80 and run from launch files. With --mutants every wait,
+commit and barrier of the kernels is dropped or weakened in turn: a mutant that gives a wrong result must be reported,
+and a kernel with another barrier or a stricter wait must not.
 """
 
 import argparse
@@ -341,12 +343,64 @@ def cases():
                [close(y, 1e-5 * (np.abs(y) + 1))])
 
 
+def edits(ptx):
+    """Edits of one line each: (what, text, whether it is harmless)."""
+    lines = ptx.splitlines()
+    for at, line in enumerate(lines):
+        word = line.strip()
+
+        def edit(*new):
+            return "\n".join(lines[:at] + list(new) + lines[at + 1:]) + "\n"
+
+        if word.startswith("cp.async.wait_group"):
+            count = int(re.search(r"wait_group\s+(\d+)", word)[1])
+            yield f"line {at + 1}: no wait", edit(), False
+            yield f"line {at + 1}: wait for one fewer", edit(f"cp.async.wait_group {count + 1};"), False
+            yield f"line {at + 1}: wait for all", edit("cp.async.wait_all;"), True
+        if word.startswith("bar.sync"):
+            yield f"line {at + 1}: no barrier", edit(), False
+            yield f"line {at + 1}: two barriers", edit(line, line), True
+        if word.startswith("cp.async.commit_group"):
+            yield f"line {at + 1}: no commit", edit(), False
+
+
+def execute(emulate, folder, arrival, *flags):
+    """Return code, the report if there is one, and the last line of the errors."""
+    command = [emulate, folder / "launch.json", arrival, "7", *flags]
+    run = subprocess.run(command, capture_output=True, text=True)
+    report = json.loads(run.stdout[:run.stdout.rindex("}") + 1]) if run.returncode == 0 else None
+    return run.returncode, report, (run.stderr.strip().splitlines() or [""])[-1]
+
+
+def check_mutants(case, folder, emulate, arrivals):
+    """Prints what is wrong, and a line of counts. Returns the number of failures."""
+    original = (folder / "k.ptx").read_text()
+    failed, reported, harmless = 0, 0, 0
+    for what, text, clean in edits(original):
+        (folder / "k.ptx").write_text(text)
+        found, wrong = False, False
+        for arrival in arrivals:
+            code, report, _ = execute(emulate, folder, arrival)
+            found |= code != 0 or bool(report["hazards"])
+            code, _, _ = execute(emulate, folder, arrival, "--no-hazards")
+            wrong |= code != 0 or not case.verify(folder)[0]
+        reported += found
+        harmless += not found and not wrong
+        if (clean and (found or wrong)) or (wrong and not found):
+            failed += 1
+            print(f"FAIL {case.name}, {what}: {'reported' if found else 'silent'}, {'wrong' if wrong else 'right'}", flush=True)
+    (folder / "k.ptx").write_text(original)
+    print(f"{'FAIL' if failed else 'ok  '} {case.name}: {reported} edits reported, {harmless} harmless", flush=True)
+    return failed
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("emulate", type=pathlib.Path)
     parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("target/corpus"))
     parser.add_argument("--only", default="")
     parser.add_argument("--arrivals", default="earliest,latest,random")
+    parser.add_argument("--mutants", action="store_true")
     options = parser.parse_args()
     failed = 0
     for case in cases():
@@ -355,18 +409,19 @@ def main():
         folder = options.work / case.name
         folder.mkdir(parents=True, exist_ok=True)
         case.write(folder)
-        for arrival in options.arrivals.split(","):
+        arrivals = options.arrivals.split(",")
+        if options.mutants:
+            failed += check_mutants(case, folder, options.emulate, arrivals)
+            continue
+        for arrival in arrivals:
             start = time.monotonic()
-            command = [options.emulate, folder / "launch.json", arrival, "7"]
-            run = subprocess.run(command, capture_output=True, text=True)
-            good, remark = run.returncode == 0, (run.stderr.strip().splitlines() or [""])[-1]
-            if good:
-                report = json.loads(run.stdout[:run.stdout.rindex("}") + 1])
-                hazards = report["hazards"]
-                good, remark = (not hazards, "; ".join(str(h) for h in hazards[:2]))
-                if good:
-                    good, remark = case.verify(folder)
-                    remark += "".join(f"; note: {note}" for note in report["notes"])
+            code, report, remark = execute(options.emulate, folder, arrival)
+            good = code == 0
+            if good and report["hazards"]:
+                good, remark = False, "; ".join(str(hazard) for hazard in report["hazards"][:2])
+            elif good:
+                good, remark = case.verify(folder)
+                remark += "".join(f"; note: {note}" for note in report["notes"])
             failed += not good
             print(f"{'ok  ' if good else 'FAIL'} {case.name} {arrival}: {remark} ({time.monotonic() - start:.1f} s)",
                   flush=True)

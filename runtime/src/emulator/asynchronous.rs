@@ -55,6 +55,26 @@ impl Copy {
         }
     }
 
+    /// Lets all that is left of some lanes land. Whole copies of 16 bytes, the most common ones, go at once.
+    fn land_whole(&mut self, lanes: u32, shared: &mut Scratch, memory: &GlobalMemory) {
+        let mut whole = self.remaining.iter().fold(lanes, |all, piece| all & piece);
+        let mut moved = 0;
+        while whole != 0 {
+            let lane = whole.trailing_zeros() as usize;
+            whole &= whole - 1;
+            if self.source_bytes[lane] == 16
+                && let Some(words) = memory.read_16(self.source[lane])
+            {
+                shared.write_16(u64::from(self.destination[lane]), words);
+                moved |= 1 << lane;
+            }
+        }
+        for piece in 0..4 {
+            self.remaining[piece] &= !moved;
+            self.land(piece, lanes, shared, memory);
+        }
+    }
+
     fn landed(&self) -> bool {
         self.remaining == [0; 4]
     }
@@ -121,23 +141,26 @@ impl WarpCopies {
         shared: &mut Scratch,
         memory: &GlobalMemory,
     ) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let mut bound = [0; 32];
+        for (bound, committed) in bound.iter_mut().zip(&self.committed) {
+            *bound = committed.saturating_sub(allowed) + u32::from(uncommitted);
+        }
         for copy in &mut self.pending {
-            let covered = (0..32).fold(0u32, |covered, lane| {
-                let bound = self.committed[lane].saturating_sub(allowed) + u32::from(uncommitted);
-                covered | (u32::from(copy.group[lane] < bound) << lane)
-            });
-            for piece in 0..4 {
-                copy.land(piece, covered & lanes, shared, memory);
+            let mut covered = 0u32;
+            for (lane, (group, bound)) in copy.group.iter().zip(&bound).enumerate() {
+                covered |= u32::from(group < bound) << lane;
             }
+            copy.land_whole(covered & lanes, shared, memory);
         }
         self.pending.retain(|copy| !copy.landed());
     }
 
     pub(crate) fn land_all(&mut self, shared: &mut Scratch, memory: &GlobalMemory) {
         for mut copy in self.pending.drain(..) {
-            for piece in 0..4 {
-                copy.land(piece, !0, shared, memory);
-            }
+            copy.land_whole(!0, shared, memory);
         }
     }
 

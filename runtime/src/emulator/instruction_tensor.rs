@@ -80,7 +80,8 @@ pub(super) fn mma(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&st
         b_signed: signed(b),
         saturate: words == ["satfinite"],
     };
-    if !words.is_empty() && !(integers && flags.saturate) {
+    let plain = words.is_empty() || (integers && flags.saturate);
+    if !plain {
         return unknown();
     }
     let kind = match (*shape, *d, *a, *b, *c) {

@@ -10,6 +10,8 @@ use crate::ptx::Space;
 
 type Done = Result<(), EmulatorError>;
 
+const ZEROS: [u32; 32] = [0; 32];
+
 /// Registers of D, A, B and C.
 type Fragments<'f> = (&'f [Option<Reg>], &'f [Src], &'f [Src], &'f [Src]);
 
@@ -55,8 +57,9 @@ impl Machine<'_> {
             for (lane, register) in out.iter_mut().enumerate() {
                 let row_of = |row: u32| self.step.addresses[8 * matrix + row as usize];
                 let (value, poison) = if transposed {
-                    let [first, second] = tensor::matrix_elements(lane as u32, true)
-                        .map(|(row, column)| self.shared.read(row_of(row) + 2 * u64::from(column), 2));
+                    let [(row, column), (next, _)] = tensor::matrix_elements(lane as u32, true);
+                    let first = self.shared.read(row_of(row) + 2 * u64::from(column), 2);
+                    let second = self.shared.read(row_of(next) + 2 * u64::from(column), 2);
                     (first.0 | (second.0 << 16), first.1 | (second.1 << 2))
                 } else {
                     let [(row, column), _] = tensor::matrix_elements(lane as u32, false);
@@ -109,25 +112,49 @@ impl Machine<'_> {
         fragments: Fragments<'_>,
     ) {
         let (d, a, b, c) = fragments;
-        let fetch = |sources: &[Src], i: usize| sources.get(i).map_or([0; 32], |source| self.row(warp, *source));
-        let (left, right) = (
-            std::array::from_fn(|i| fetch(a, i)),
-            std::array::from_fn(|i| fetch(b, i)),
-        );
-        let sums = std::array::from_fn(|i| fetch(c, i));
-        let product = if kind.operand_bits() == 8 {
-            tensor::multiply_integers(kind, flags, &left, &right, &sums)
-        } else {
-            tensor::multiply(kind, &left, &right, &sums)
-        };
         let undefined = if self.track_poison {
             self.product_poison(warp, kind, a, b, c)
         } else {
             [0; 4]
         };
+        let registers = &self.warps[warp].registers;
+        // Constants (zero sums, as a rule) need rows of their own.
+        let constants: [[u32; 32]; 4] = std::array::from_fn(|i| match c.get(i) {
+            Some(Src::Imm(value)) => [*value as u32; 32],
+            _ => [0; 32],
+        });
+        let mut loose = Vec::new();
+        for source in a.iter().chain(b) {
+            if let Src::Imm(value) = source {
+                loose.push((*source, [*value as u32; 32]));
+            }
+        }
+        let row = |source: Option<&Src>| match source {
+            Some(Src::Reg(Reg::R32(index))) => registers.row32(*index),
+            Some(source) => loose
+                .iter()
+                .find(|(constant, _)| constant == source)
+                .map_or(&ZEROS, |(_, row)| row),
+            None => &ZEROS,
+        };
+        let left = std::array::from_fn(|i| row(a.get(i)));
+        let right = std::array::from_fn(|i| row(b.get(i)));
+        let sums = std::array::from_fn(|i| match c.get(i) {
+            Some(Src::Reg(Reg::R32(index))) => registers.row32(*index),
+            _ => &constants[i],
+        });
+        let product = if kind.operand_bits() == 8 {
+            tensor::multiply_integers(kind, flags, &left, &right, &sums)
+        } else {
+            tensor::multiply(kind, &left, &right, &sums)
+        };
+        let registers = &mut self.warps[warp].registers;
         for ((dst, row), lanes) in d.iter().zip(&product).zip(undefined) {
-            if let Some(dst) = dst {
-                self.finish(warp, *dst, mask, &row.map(u64::from), &[lanes; 8]);
+            if let Some(Reg::R32(index)) = dst {
+                registers.write32(*index, mask, row);
+                if self.track_poison {
+                    registers.set_poison(Reg::R32(*index), mask, &[lanes; 8]);
+                }
             }
         }
     }
@@ -173,16 +200,6 @@ impl Machine<'_> {
             }
         }
         out
-    }
-
-    #[inline(always)]
-    pub(super) fn row(&self, warp: usize, source: Src) -> [u32; 32] {
-        match source {
-            Src::Reg(Reg::R32(index)) => *self.warps[warp].registers.row32(index),
-            Src::Imm(value) => [value as u32; 32],
-            // Decoding admits nothing else here.
-            Src::Reg(_) | Src::Special(_) => [0; 32],
-        }
     }
 
     /// Two products of m16n8k16, one for each half of the columns.
@@ -237,10 +254,10 @@ impl Machine<'_> {
         for (register, dst) in dsts.iter().enumerate() {
             let Some(dst) = dst else { continue };
             let (mut out, mut undefined) = ([0; 32], CLEAN);
-            for lane in 0..32 {
+            for (lane, bits) in out.iter_mut().enumerate() {
                 for (part, (row, column)) in tensor::wmma_elements(matrix, lane as u32, register as u32).enumerate() {
                     let (value, poison) = self.read(warp, lane, space, address(row, column), width);
-                    out[lane] |= value << (16 * part);
+                    *bits |= value << (16 * part);
                     for byte in 0..width as usize {
                         undefined[2 * part + byte] |= ((poison >> byte) & 1) << lane;
                     }

@@ -121,6 +121,14 @@ impl GlobalMemory {
         })
     }
 
+    /// Reads 16 aligned bytes.
+    #[inline(always)]
+    pub(crate) fn read_16(&self, address: u64) -> Option<[u32; 4]> {
+        let (allocation, offset) = self.at(address, 16)?;
+        let words = allocation.words.get(offset / 4..offset / 4 + 4)?;
+        Some(std::array::from_fn(|i| words[i].load(Ordering::Relaxed)))
+    }
+
     /// Whether so many bytes lie inside one allocation.
     pub(crate) fn contains(&self, address: u64, bytes: u32) -> bool {
         self.at(address, bytes).is_some()
@@ -193,6 +201,11 @@ impl Scratch {
                 let flags = u32::from_le_bytes([poison[0], poison[1], poison[2], poison[3]]);
                 (u64::from(value), if flags == 0 { 0 } else { gather(poison) })
             }
+            2 => {
+                let value = u16::from_le_bytes([self.data[at], self.data[at + 1]]);
+                let flags = u32::from(self.poison[at]) | (u32::from(self.poison[at + 1]) << 1);
+                (u64::from(value), flags)
+            }
             _ => {
                 let mut value = [0u8; 8];
                 value[..bytes as usize].copy_from_slice(&self.data[at..at + bytes as usize]);
@@ -209,6 +222,18 @@ impl Scratch {
         for (i, flag) in self.poison[at..at + bytes as usize].iter_mut().enumerate() {
             *flag = ((poison >> i) & 1) as u8;
         }
+    }
+}
+
+impl Scratch {
+    /// Writes 16 defined bytes. The caller has checked the bounds.
+    #[inline(always)]
+    pub(crate) fn write_16(&mut self, address: u64, words: [u32; 4]) {
+        let at = address as usize;
+        for (bytes, word) in self.data[at..at + 16].chunks_exact_mut(4).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        self.poison[at..at + 16].fill(0);
     }
 }
 

@@ -69,6 +69,7 @@ mod program;
 mod registers;
 mod run;
 mod skip;
+mod step;
 pub mod tensor;
 #[cfg(test)]
 mod tests;

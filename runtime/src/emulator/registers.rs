@@ -66,6 +66,21 @@ impl Registers {
         &self.r32[index as usize]
     }
 
+    /// As [`Registers::write`], of a 32-bit register.
+    #[inline(always)]
+    pub(crate) fn write32(&mut self, index: u32, mask: u32, values: &[u32; 32]) {
+        let row = &mut self.r32[index as usize];
+        if mask == !0 {
+            *row = *values;
+        } else {
+            for lane in 0..32 {
+                if (mask >> lane) & 1 == 1 {
+                    row[lane] = values[lane];
+                }
+            }
+        }
+    }
+
     #[inline(always)]
     pub(crate) fn poison(&self, reg: Reg) -> Poison {
         match reg {

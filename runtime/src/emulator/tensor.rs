@@ -72,9 +72,9 @@ pub(crate) fn wmma_elements(matrix: WmmaMatrix, lane: u32, register: u32) -> imp
 pub(crate) fn multiply_integers(
     kind: MmaKind,
     flags: MmaFlags,
-    a: &[[u32; 32]; 4],
-    b: &[[u32; 32]; 2],
-    c: &[[u32; 32]; 4],
+    a: Rows<'_, 4>,
+    b: Rows<'_, 2>,
+    c: Rows<'_, 4>,
 ) -> [[u32; 32]; 4] {
     let (mut left, mut right) = ([[0i32; 32]; 16], [[0i32; 8]; 32]);
     let (_, _, k) = kind.shape();
@@ -121,8 +121,28 @@ pub const fn matrix_elements(lane: u32, transposed: bool) -> [(u32, u32); 2] {
     }
 }
 
-/// D = A·B + C for a warp. Fragments are rows of lanes as in the registers; `d` gets as many rows as `c` has.
-pub(crate) fn multiply(kind: MmaKind, a: &[[u32; 32]; 4], b: &[[u32; 32]; 2], c: &[[u32; 32]; 4]) -> [[u32; 32]; 4] {
+/// Fragments: registers of a warp, as rows of lanes.
+type Rows<'r, const N: usize> = &'r [&'r [u32; 32]; N];
+
+/// D = A·B + C for a warp; D gets as many rows as C has.
+pub(crate) fn multiply(kind: MmaKind, a: Rows<'_, 4>, b: Rows<'_, 2>, c: Rows<'_, 4>) -> [[u32; 32]; 4] {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") {
+        // SAFETY: the feature that it is compiled for is there.
+        return unsafe { multiply_wide(kind, a, b, c) };
+    }
+    multiply_plain(kind, a, b, c)
+}
+
+/// The same with wider vectors. Without fused multiply-adds, so that every machine computes the same bits.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn multiply_wide(kind: MmaKind, a: Rows<'_, 4>, b: Rows<'_, 2>, c: Rows<'_, 4>) -> [[u32; 32]; 4] {
+    multiply_plain(kind, a, b, c)
+}
+
+#[inline(always)]
+fn multiply_plain(kind: MmaKind, a: Rows<'_, 4>, b: Rows<'_, 2>, c: Rows<'_, 4>) -> [[u32; 32]; 4] {
     let mut left = [[0f32; 16]; 16];
     let mut right = [[0f32; 8]; 16];
     let (_, _, k) = kind.shape();
@@ -136,68 +156,89 @@ pub(crate) fn multiply(kind: MmaKind, a: &[[u32; 32]; 4], b: &[[u32; 32]; 2], c:
         }
         _ => unpack(&a[..a_registers], &b[..b_registers], &mut left, &mut right, f16_to_f32),
     }
-    let half_sums = matches!(kind, MmaKind::F16K16AccF16 | MmaKind::F16K8AccF16);
-    let mut sums = if half_sums { half_accumulator(c) } else { accumulator(c) };
-    for (row, sum) in left.iter().zip(&mut sums) {
-        let mut accumulator = *sum;
-        for (scale, terms) in row.iter().zip(&right).take(k as usize) {
-            for (total, term) in accumulator.iter_mut().zip(terms) {
-                *total += scale * term;
-            }
-        }
-        *sum = accumulator;
+    let terms = &right[..k as usize];
+    if matches!(kind, MmaKind::F16K16AccF16 | MmaKind::F16K8AccF16) {
+        sum_halves(&left, terms, c)
+    } else {
+        sum_singles(&left, terms, c)
     }
+}
+
+/// One row of products added to a row of sums.
+#[inline(always)]
+fn add_products(sums: &mut [f32; 8], scales: &[f32; 16], terms: &[[f32; 8]]) {
+    for (scale, terms) in scales.iter().zip(terms) {
+        for (total, term) in sums.iter_mut().zip(terms) {
+            *total += scale * term;
+        }
+    }
+}
+
+/// Sums in f32: lanes 4g to 4g+3 of registers 0 and 1 hold row g, of 2 and 3 row g + 8.
+#[inline(always)]
+fn sum_singles(left: &[[f32; 16]; 16], terms: &[[f32; 8]], c: Rows<'_, 4>) -> [[u32; 32]; 4] {
     let mut d = [[0u32; 32]; 4];
-    for (row, sum) in sums.iter().enumerate() {
-        for (column, &value) in sum.iter().enumerate() {
-            // Inverse of `c_element`.
-            let (lane, i) = (4 * (row % 8) + column / 2, 2 * (row / 8) + column % 2);
-            if half_sums {
-                let bits = if value.is_nan() {
-                    0x7fff
-                } else {
-                    u32::from(f16::from_f32_const(value).to_bits())
-                };
-                d[i / 2][lane] |= bits << (16 * (i & 1));
-            } else {
-                d[i][lane] = if value.is_nan() { 0x7fff_ffff } else { value.to_bits() };
-            }
+    for (row, scales) in left.iter().enumerate() {
+        let (at, first) = (4 * (row % 8), 2 * (row / 8));
+        let mut sums = [0.0; 8];
+        for i in 0..4 {
+            sums[2 * i] = f32::from_bits(c[first][at + i]);
+            sums[2 * i + 1] = f32::from_bits(c[first + 1][at + i]);
+        }
+        add_products(&mut sums, scales, terms);
+        let bits = |value: f32| if value.is_nan() { 0x7fff_ffff } else { value.to_bits() };
+        for i in 0..4 {
+            d[first][at + i] = bits(sums[2 * i]);
+            d[first + 1][at + i] = bits(sums[2 * i + 1]);
         }
     }
     d
 }
 
-/// C in f32 registers to a matrix.
-fn accumulator(c: &[[u32; 32]; 4]) -> [[f32; 8]; 16] {
-    std::array::from_fn(|row| {
-        let (group, first) = (row % 8, 2 * (row / 8));
-        std::array::from_fn(|column| f32::from_bits(c[first + column % 2][4 * group + column / 2]))
-    })
-}
-
-/// C in packed f16 registers to a matrix.
-fn half_accumulator(c: &[[u32; 32]; 4]) -> [[f32; 8]; 16] {
-    std::array::from_fn(|row| {
-        let (group, register) = (row % 8, row / 8);
-        std::array::from_fn(|column| f16_to_f32((c[register][4 * group + column / 2] >> (16 * (column % 2))) as u16))
-    })
+/// Sums in packed f16: rounded once, at the end.
+#[inline(always)]
+fn sum_halves(left: &[[f32; 16]; 16], terms: &[[f32; 8]], c: Rows<'_, 4>) -> [[u32; 32]; 4] {
+    let mut d = [[0u32; 32]; 4];
+    for (row, scales) in left.iter().enumerate() {
+        let (at, register) = (4 * (row % 8), row / 8);
+        let mut sums = [0.0; 8];
+        for i in 0..4 {
+            sums[2 * i] = f16_to_f32(c[register][at + i] as u16);
+            sums[2 * i + 1] = f16_to_f32((c[register][at + i] >> 16) as u16);
+        }
+        add_products(&mut sums, scales, terms);
+        let bits = |value: f32| {
+            if value.is_nan() {
+                0x7fff
+            } else {
+                u32::from(f16::from_f32_const(value).to_bits())
+            }
+        };
+        for i in 0..4 {
+            d[register][at + i] = bits(sums[2 * i]) | (bits(sums[2 * i + 1]) << 16);
+        }
+    }
+    d
 }
 
 /// 16-bit fragments to matrices. Lanes 4g to 4g+3 of a register hold eight consecutive elements along k: of row g (A)
 /// or column g (B). A's registers are the quadrants rows 0–7, rows 8–15, then the same for k from 8.
 #[inline(always)]
 fn unpack(
-    a: &[[u32; 32]],
-    b: &[[u32; 32]],
+    a: &[&[u32; 32]],
+    b: &[&[u32; 32]],
     left: &mut [[f32; 16]; 16],
     right: &mut [[f32; 8]; 16],
     wide: impl Fn(u16) -> f32,
 ) {
+    // Plain loops: `array::map` is not always inlined, and this is the innermost work of a matrix product.
     let widen = |row: &[u32; 32]| -> ([f32; 32], [f32; 32]) {
-        (
-            row.map(|pair| wide(pair as u16)),
-            row.map(|pair| wide((pair >> 16) as u16)),
-        )
+        let (mut even, mut odd) = ([0.0; 32], [0.0; 32]);
+        for lane in 0..32 {
+            even[lane] = wide(row[lane] as u16);
+            odd[lane] = wide((row[lane] >> 16) as u16);
+        }
+        (even, odd)
     };
     for (register, row) in a.iter().enumerate() {
         let (even, odd) = widen(row);
@@ -222,7 +263,7 @@ fn unpack(
 }
 
 /// tf32 fragments to matrices; the 13 low bits of an operand are ignored, as hardware does.
-fn unpack_tf32(a: &[[u32; 32]], b: &[[u32; 32]], left: &mut [[f32; 16]; 16], right: &mut [[f32; 8]; 16]) {
+fn unpack_tf32(a: &[&[u32; 32]], b: &[&[u32; 32]], left: &mut [[f32; 16]; 16], right: &mut [[f32; 8]; 16]) {
     let cut = |bits: u32| f32::from_bits(bits & !0x1fff);
     for (register, row) in a.iter().enumerate() {
         for (lane, &bits) in row.iter().enumerate() {
@@ -383,7 +424,7 @@ mod tests {
                     }
                 }
             }
-            let d = multiply(kind, &a, &b, &c);
+            let d = multiply(kind, &a.each_ref(), &b.each_ref(), &c.each_ref());
             for lane in 0..32u32 {
                 for i in 0..4u32 {
                     let (row, column) = c_element(lane, i);

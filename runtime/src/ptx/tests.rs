@@ -188,6 +188,88 @@ fn truncated_text_is_refused() {
     }
 }
 
+/// What a module with device functions looks like.
+const FUNCTIONS: &str = r#"
+.version 8.0
+.target sm_80
+.address_size 64
+.global .align 8 .u64 table[2] = {generic(data)+8, data-4};
+.global .align 4 .b8 data[16] = {1, 2};
+.extern .func (.param .b32 r) vprintf (.param .b64 a, .param .b64 b);
+.func (.reg .b32 rv) add1(.reg .b32 a) { add.s32 rv, a, 1; ret; }
+.func (.param .align 8 .b8 out[16]) pair(.param .align 8 .b8 in[16], .param .b32 n)
+{
+	.local .align 8 .b8 depot[32];
+	.reg .b32 %r<4>;
+	.reg .pred %p<2>;
+	ld.param.u32 %r1, [n];
+	{ // callseq 0, 0
+	.param .b64 param0;
+	st.param.b64 [param0+0], 5;
+	}
+	{ // callseq 1, 0
+	.param .b32 param0;
+	st.param.b32 [param0+0], %r1;
+	}
+	ts: .branchtargets L0, L1;
+	brx.idx %r1, ts;
+L0:
+	call (%r2), add1, (%r1);
+	@%p1 ret;
+L1:
+	st.param.v2.b32 [out+8], {%r1, %r2};
+	ret;
+}
+.alias twin, pair;
+.visible .entry k(.param .u64 p)
+{
+	.reg .b32 %r<4>;
+	.reg .b64 %rd<4>;
+	{
+	.param .align 8 .b8 a[16];
+	.param .b32 b;
+	.param .align 8 .b8 r[16];
+	st.param.b64 [a], 1;
+	st.param.b32 [b], 2;
+	call.uni (r), twin, (a, b);
+	ld.param.b32 %r1, [r+8];
+	}
+	mov.u64 %rd1, table;
+	ret;
+}
+"#;
+
+#[test]
+fn device_functions_with_their_scopes_and_tables() {
+    let module = parsed(FUNCTIONS);
+    assert_eq!(module.functions.len(), 3, "declarations without a body are left out");
+    let pair = module.device_function("twin").expect("by its alias");
+    assert_eq!(
+        (pair.name.as_str(), pair.returns.len(), pair.params.len()),
+        ("pair", 1, 2)
+    );
+    let names: Vec<&str> = pair.variables.iter().map(|v| v.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["depot", "param0#1", "param0#2"],
+        "each call sequence has its own param0"
+    );
+    assert_eq!(pair.branch_targets["ts"], ["L0", "L1"]);
+    let add1 = module.device_function("add1").expect("add1");
+    assert_eq!(
+        (add1.returns[0].register, add1.params[0].register),
+        (Some(RegId(0)), Some(RegId(1)))
+    );
+    let table = &module.variables[0];
+    let relocations: Vec<_> = table
+        .relocations
+        .iter()
+        .map(|r| (r.at, r.symbol.as_str(), r.addend, r.generic))
+        .collect();
+    assert_eq!(relocations, [(0, "data", 8, true), (8, "data", -4, false)]);
+    assert!(crate::emulator::Program::from_text(FUNCTIONS, "k").is_ok());
+}
+
 fn never_panics(text: &str) {
     if let Ok(module) = parse(text) {
         for entry in module.entry_names() {
@@ -202,8 +284,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn mutated_text_never_panics(edits in prop::collection::vec((any::<prop::sample::Index>(), 0u8..5, any::<u8>()), 1..12)) {
-        let mut bytes = SAMPLE.as_bytes().to_vec();
+    fn mutated_text_never_panics(
+        functions in any::<bool>(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0u8..5, any::<u8>()), 1..12),
+    ) {
+        let mut bytes = if functions { FUNCTIONS } else { SAMPLE }.as_bytes().to_vec();
         for (index, kind, byte) in edits {
             let at = index.index(bytes.len());
             match kind {
@@ -230,7 +315,9 @@ proptest! {
     fn shuffled_tokens_never_panic(words in prop::collection::vec(prop::sample::select(vec![
         ".entry", "k", "(", ")", "{", "}", "[", "]", ";", ",", ".reg", ".b32", "%r<5>", "%r1", "%r", "mov.b32", "ld.shared.v4.b32",
         "@", "!", "|", "5", "0f3F800000", "-", "+", ".param", ".shared", "=", "bra", "L", ":", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32",
-        "cp.async.cg.shared.global", "bar.sync", "ret", ".align", "16", ".pred", "setp.eq.s32", "shf.l.wrap.b32", "cvt", "cvt.rn.f16", "mov", "vote.sync",
+        "cp.async.cg.shared.global", "bar.sync", "ret", ".align", "16", ".pred", "setp.eq.s32", "shf.l.wrap.b32", "cvt", "cvt.rn.f16", "mov", "vote.sync", "call", "call.uni", ".func", ".branchtargets", "brx.idx",
+        "mbarrier.init.shared.b64", "mbarrier.arrive.shared.b64", "wmma.load.a.sync.aligned.row.m16n16k16.f16", "bar.red.popc.u32",
+        "addc.cc.u32", "set.eq.f32.s32", "slct.b32.s32", "isspacep.shared", "match.any.sync.b32", "atom.add.u32", "prmt.b32.f4e",
     ]), 0..60)) {
         never_panics(&format!(".version 7.0\n{}", words.join(" ")));
         never_panics(&format!(".version 7.0\n.entry k() {{ .reg .b32 %r<9>; .reg .pred %p<3>; {} }}", words.join(" ")));

@@ -86,8 +86,8 @@ pub(crate) fn select_by_sign(parts: &[&str]) -> Option<Alu> {
         // −0 is not below zero; a denormal flushed by .ftz becomes one.
         |s, out| {
             for i in 0..32 {
-                let negative = !(f32::from_bits(s[2][i] as u32) >= 0.0);
-                out[i] = if negative { s[1][i] } else { s[0][i] };
+                let c = f32::from_bits(s[2][i] as u32);
+                out[i] = if c >= 0.0 { s[0][i] } else { s[1][i] };
             }
         }
     };

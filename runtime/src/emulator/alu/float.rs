@@ -84,10 +84,10 @@ pub(super) fn float(base: &str, modifiers: &[&str], ty: &str) -> Option<Alu> {
     let half = !matches!(ty, "f32" | "f64");
     let (rest, [flush, saturate, relu]) = without(modifiers, ["ftz", "sat", "relu"]);
     let clamped = matches!(base, "add" | "sub" | "mul" | "fma" | "mad");
-    // Of f64 only the approximations flush, and do so themselves.
-    let double_flush = flush && ty == "f64";
-    if double_flush && !(matches!(base, "rcp" | "rsqrt") && matches!(rest[..], ["approx"])) {
-        return None;
+    if flush && ty == "f64" {
+        // Of f64 only these flush, and do so themselves.
+        let known = matches!(base, "rcp" | "rsqrt") && matches!(rest[..], ["approx"]);
+        return known.then(|| Alu::float(upper_half(base), 1, ty).map(Alu::slow))?;
     }
     if ((saturate || relu) && !clamped) || (relu && (base != "fma" || !half)) {
         return None;
@@ -101,7 +101,7 @@ pub(super) fn float(base: &str, modifiers: &[&str], ty: &str) -> Option<Alu> {
         "testp" => test_property(&rest, ty)?,
         _ => special(base, &rest, ty)?,
     };
-    if flush && !double_flush {
+    if flush {
         alu.modify.flush = Some(Flush::of(ty)?);
     }
     if saturate {
@@ -208,7 +208,7 @@ fn special(base: &str, modifiers: &[&str], ty: &str) -> Option<Alu> {
     let wide = matches!(ty, "f32" | "f64");
     let function = match (base, modifiers) {
         ("div", ["full" | "approx"]) if ty == "f32" => floats!(ty, |a, b| a / b),
-        ("rcp" | "rsqrt", ["approx"]) if ty == "f64" => approximate_double(base),
+        ("rsqrt", ["approx"]) if ty == "f64" => floats!(ty, |a, b| 1.0 / a.sqrt()),
         ("div" | "rcp" | "sqrt", _) if wide && !approximate => {
             let rounding = rounding(modifiers)?;
             match (base, rounding) {
@@ -233,9 +233,9 @@ fn special(base: &str, modifiers: &[&str], ty: &str) -> Option<Alu> {
     Some(Alu::float(function?, sources, ty)?.slow())
 }
 
-/// `rcp.approx.ftz.f64` and `rsqrt.approx{.ftz}.f64` give the upper 32 bits of a result and zeros below (PTX ISA 9.0,
+/// `rcp.approx.ftz.f64` and `rsqrt.approx.ftz.f64` give the upper 32 bits of a result and zeros below (PTX ISA 9.0,
 /// 9.7.3.14 and 9.7.3.18).
-fn approximate_double(base: &str) -> Option<WarpFn> {
+fn upper_half(base: &str) -> WarpFn {
     fn flushed(value: f64) -> f64 {
         if value.is_subnormal() {
             0f64.copysign(value)
@@ -243,11 +243,11 @@ fn approximate_double(base: &str) -> Option<WarpFn> {
             value
         }
     }
-    Some(if base == "rcp" {
+    if base == "rcp" {
         lanes!(f64, |a, b, c, d| canonical(flushed(1.0 / flushed(a))) & !0xffff_ffff)
     } else {
         lanes!(f64, |a, b, c, d| canonical(1.0 / flushed(a).sqrt()) & !0xffff_ffff)
-    })
+    }
 }
 
 fn negate(ty: &str) -> Option<WarpFn> {

@@ -5,6 +5,7 @@
 //! know each other's past, and a table of pairs exists while barriers of some lanes have said more.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::super::execute::lanes;
 use super::super::machine::Order;
@@ -122,37 +123,39 @@ impl Clocks {
         one(access.lane, access.collective).all(|b| one(lane, lane == SEVERAL).all(|a| a == b || pairs[b][a] >= clock))
     }
 
-    /// `cp.async.wait_group`: returns the youngest group that it newly covers, of the lowest lane that has one.
-    pub(super) fn wait(&mut self, warp: usize, executed: u32, groups: u32, uncommitted: bool) -> Option<u32> {
+    /// `cp.async.wait_group`: returns the groups that it newly covers, of the lowest lane that has any.
+    pub(super) fn wait(&mut self, warp: usize, executed: u32, groups: u32, uncommitted: bool) -> Range<u32> {
         let own = self.clock[warp][warp];
-        let mut youngest = None;
+        let mut covered = 0..0;
         for lane in lanes(executed) {
             let committed = self.committed[warp][lane];
             let bound = committed.saturating_sub(groups) + u32::from(uncommitted);
             let new = self.complete(warp, lane, bound, own);
-            youngest = youngest.or(new.then(|| bound - 1));
+            if covered.is_empty() {
+                covered = bound - new..bound;
+            }
             if uncommitted {
                 // What is copied from here on must not count as covered: it belongs to a group of its own.
                 self.committed[warp][lane] = bound;
             }
         }
-        youngest
+        covered
     }
 
-    /// Marks the groups below `bound` of a lane as complete. Returns whether any was not.
-    fn complete(&mut self, warp: usize, lane: usize, bound: u32, count: u32) -> bool {
+    /// Marks the groups below `bound` of a lane as complete. Returns how many were not.
+    fn complete(&mut self, warp: usize, lane: usize, bound: u32, count: u32) -> u32 {
         let done = &mut self.done[warp];
         if done.len() < bound as usize {
             done.resize(bound as usize, [0; 32]);
         }
-        let mut new = false;
+        let mut new = 0;
         // Groups complete in order: stop at the first that an earlier wait has covered.
         for group in (0..bound as usize).rev() {
             if done[group][lane] != 0 {
                 break;
             }
             done[group][lane] = count;
-            new = true;
+            new += 1;
         }
         new
     }
@@ -178,6 +181,20 @@ impl Clocks {
             }
         }
         self.tick(warp);
+    }
+
+    /// Some lanes of a warp learn what the warp had published at a count.
+    fn learn_own(&mut self, warp: usize, members: u32, count: u32) {
+        if count <= self.synced[warp] {
+            return;
+        }
+        let synced = self.synced[warp];
+        let pairs = self.pairs[warp].get_or_insert_with(|| Box::new([[synced; 32]; 32]));
+        for lane in lanes(members) {
+            for known in &mut pairs[lane] {
+                *known = (*known).max(count);
+            }
+        }
     }
 
     /// Arrival at a block barrier. One that does not wait publishes what came before it and learns nothing.
@@ -208,12 +225,20 @@ impl Clocks {
 
     /// Strong accesses and fences (PTX ISA 9.0, 8.8): a release, or a strong write behind a fence, publishes; whoever
     /// acquires, or reads and then fences, learns. Whole warps stand for their threads here.
-    pub(super) fn order(&mut self, warp: usize, order: Order, global: bool, addresses: impl Iterator<Item = u64>) {
+    pub(super) fn order(
+        &mut self,
+        warp: usize,
+        executed: u32,
+        order: Order,
+        global: bool,
+        addresses: impl Iterator<Item = u64>,
+    ) {
         let (acquire, release, writes) = match order {
             Order::None => return,
             Order::Fence { .. } => {
                 let learned = std::mem::take(&mut self.read_from[warp]);
                 join(&mut self.clock[warp], &learned);
+                self.learn_own(warp, executed, learned[warp]);
                 self.read_from[warp] = vec![0; learned.len()];
                 self.fenced[warp] = Some(self.clock[warp].clone());
                 return self.tick(warp);
@@ -229,7 +254,7 @@ impl Clocks {
         } else {
             self.fenced[warp].clone()
         };
-        let mut last = None;
+        let (mut last, mut own) = (None, 0);
         for address in addresses {
             if last.replace(address) == Some(address) {
                 continue;
@@ -237,6 +262,7 @@ impl Clocks {
             let location = self.locations.entry((global, address)).or_default();
             if acquire {
                 join(&mut self.clock[warp], location);
+                own = own.max(location.get(warp).copied().unwrap_or(0));
             } else {
                 join(&mut self.read_from[warp], location);
             }
@@ -244,6 +270,7 @@ impl Clocks {
                 join(location, published);
             }
         }
+        self.learn_own(warp, executed, own);
         if release {
             self.tick(warp);
         }
@@ -269,7 +296,7 @@ impl Clocks {
     }
 
     /// Lanes of a warp saw a phase of an `mbarrier` complete.
-    pub(super) fn mbarrier_pass(&mut self, warp: usize, address: u64) {
+    pub(super) fn mbarrier_pass(&mut self, warp: usize, passed: u32, address: u64) {
         let Some(object) = self.mbarriers.get_mut(&address) else {
             return;
         };
@@ -280,6 +307,8 @@ impl Clocks {
             join(&mut object.complete, &pending);
         }
         join(&mut self.clock[warp], &object.complete);
+        let own = object.complete.get(warp).copied().unwrap_or(0);
+        self.learn_own(warp, passed, own);
         for (copier, lane, group, count) in copies {
             self.complete(copier as usize, lane as usize, group + 1, count);
         }

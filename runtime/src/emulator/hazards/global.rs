@@ -44,14 +44,16 @@ const RACES: [(usize, usize); 9] = [
     (STRONG_READ, WRITE),
 ];
 
+/// A copy that reads a cell: thread, bytes, group + 1 (0: none) and instruction.
+type Copying = (u16, u16, u32, u32);
+
 /// A cell of a block. Strong accesses are rare and stand apart.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cell {
     weak: [Bytes; 2],
     /// Fingerprint of what was written.
     print: u32,
-    /// A copy that reads it: thread, group + 1 (0: none) and instruction.
-    copy: (u16, u32, u32),
+    copy: Copying,
 }
 
 type Page = Box<[Cell; PAGE]>;
@@ -72,6 +74,7 @@ impl<P> Pages<P> {
         }
     }
 
+    #[inline(always)]
     fn get(&mut self, number: u64, make: impl FnOnce() -> P) -> &mut P {
         let cached = &mut self.cache[(number ^ (number >> 20)) as usize & 255];
         if cached.0 != number {
@@ -126,8 +129,30 @@ impl Footprint {
         }
     }
 
-    /// Notes an access. For a write: the copies that read those bytes, as (thread, group, instruction).
-    pub(super) fn access(&mut self, access: &GlobalAccess, mut copied: impl FnMut(u16, u32, u32)) {
+    /// Notes that a copy reads an aligned cell of 16 bytes.
+    #[inline(always)]
+    fn copied_cell(&mut self, access: &GlobalAccess, group: u32) {
+        let (index, epoch, known) = (access.address / 16, self.epoch, self.known.len() as u32 - 1);
+        let page = self
+            .pages
+            .get(index / PAGE as u64, || Box::new([Cell::default(); PAGE]));
+        let cell = &mut page[(index % PAGE as u64) as usize];
+        let first = cell.weak[READ].mask == 0;
+        cell.weak[READ] = Bytes {
+            mask: 0xffff,
+            thread: access.thread,
+            pc: access.pc,
+            epoch,
+            known: if first { known } else { cell.weak[READ].known },
+        };
+        cell.copy = (access.thread, 0xffff, group + 1, access.pc);
+    }
+
+    /// Notes an access. For a write: the copies that read those bytes.
+    pub(super) fn access(&mut self, access: &GlobalAccess, mut copied: impl FnMut(Copying)) {
+        if let (Some(group), 16, 4, 0) = (access.group, access.bytes, self.shift, access.address % 16) {
+            return self.copied_cell(access, group);
+        }
         let (epoch, known, width) = (self.epoch, self.known.len() as u32 - 1, 1u64 << self.shift);
         let (mut at, end) = (access.address, access.address + u64::from(access.bytes));
         while at < end {
@@ -155,8 +180,8 @@ impl Footprint {
                     old if old & mask == 0 => cell.print.wrapping_add(print),
                     _ => cell.print.wrapping_mul(31).wrapping_add(print),
                 };
-                if cell.copy.1 != 0 {
-                    copied(cell.copy.0, cell.copy.1 - 1, cell.copy.2);
+                if cell.copy.1 & mask != 0 {
+                    copied(cell.copy);
                 }
             }
             if bytes.mask == 0 {
@@ -167,7 +192,7 @@ impl Footprint {
             bytes.pc = access.pc;
             bytes.epoch = epoch;
             if let Some(group) = access.group {
-                cell.copy = (access.thread, group + 1, access.pc);
+                cell.copy = (access.thread, mask, group + 1, access.pc);
             }
             at = stop;
         }
@@ -227,6 +252,28 @@ impl Footprint {
         self.pages.pages.sort_unstable_by_key(|(number, _)| *number);
         for (number, page) in &self.pages.pages {
             let theirs = all.pages.get(*number, || Box::new([Merged::default(); PAGE]));
+            if self.strong.is_empty()
+                && all.strong.is_empty()
+                && !page_writes(page)
+                && !theirs.iter().any(Merged::written)
+            {
+                // Most pages are only read, by many blocks: no race, and nothing but the reads to remember.
+                for (cell, merged) in page
+                    .iter()
+                    .zip(theirs.iter_mut())
+                    .filter(|(cell, _)| cell.weak[READ].mask != 0)
+                {
+                    let mask = merged.weak[READ].bytes.mask | cell.weak[READ].mask;
+                    merged.weak[READ] = MergedBytes {
+                        bytes: Bytes {
+                            mask,
+                            ..cell.weak[READ]
+                        },
+                        block,
+                    };
+                }
+                continue;
+            }
             for (offset, (cell, merged)) in page.iter().zip(theirs.iter_mut()).enumerate() {
                 let index = number * PAGE as u64 + offset as u64;
                 let mut kinds = [cell.weak[0], cell.weak[1], Bytes::default(), Bytes::default()];
@@ -277,7 +324,9 @@ impl Footprint {
             let (own, earlier) = (&kinds[mine], &others[other]);
             let overlap = own.mask & earlier.bytes.mask;
             let known = self.known[own.known as usize].get(&earlier.block);
-            if overlap == 0 || known.is_some_and(|count| *count > earlier.bytes.epoch) {
+            // A strong access is part of the release that it makes; an ordinary one must come before it.
+            let least = earlier.bytes.epoch + u32::from(other < STRONG_READ);
+            if overlap == 0 || known.is_some_and(|count| *count >= least) {
                 return None;
             }
             Some(GlobalRace {
@@ -314,6 +363,16 @@ struct MergedBytes {
 struct Merged {
     weak: [MergedBytes; 2],
     print: u32,
+}
+
+impl Merged {
+    fn written(&self) -> bool {
+        self.weak[WRITE].bytes.mask != 0
+    }
+}
+
+fn page_writes(page: &Page) -> bool {
+    page.iter().any(|cell| cell.weak[WRITE].mask != 0)
 }
 
 struct Merging {

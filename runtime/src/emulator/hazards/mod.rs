@@ -279,8 +279,8 @@ impl HazardObserver {
                 }
             }
             Effect::Wait { groups, uncommitted } => {
-                let youngest = self.clocks.wait(warp, step.executed, groups, uncommitted);
-                self.waits.waited(warp, step.pc, youngest);
+                let covered = self.clocks.wait(warp, step.executed, groups, uncommitted);
+                self.waits.waited(warp, step.pc, covered);
             }
             Effect::Barrier { id, waits, divergent } => {
                 self.clocks.barrier(warp, id, waits);
@@ -312,7 +312,7 @@ impl HazardObserver {
         };
         let addresses = || lanes(step.executed).map(|lane| step.addresses[lane]);
         let global = space == Space::Global;
-        self.clocks.order(warp, step.order, global, addresses());
+        self.clocks.order(warp, step.executed, step.order, global, addresses());
         if let Some((footprint, shared)) = &mut self.global
             && (global || matches!(step.order, Order::Fence { .. }))
         {
@@ -327,7 +327,8 @@ impl HazardObserver {
         match event.kind {
             MbarrierKind::Init => self.each(step, step.executed, 8, Kind::Write, false),
             MbarrierKind::Invalidate => {
-                self.each(step, step.executed, 8, Kind::Write, false);
+                // Who uses it afterwards is told so by the object itself.
+                self.each(step, step.executed, 8, Kind::StrongWrite, false);
                 self.clocks.mbarrier_gone(event.address);
             }
             MbarrierKind::Arrive { completed } => {
@@ -343,7 +344,7 @@ impl HazardObserver {
             MbarrierKind::Wait { passed } => {
                 self.each(step, step.executed, 8, Kind::StrongRead, false);
                 if passed != 0 {
-                    self.clocks.mbarrier_pass(warp, event.address);
+                    self.clocks.mbarrier_pass(warp, passed, event.address);
                 }
             }
             MbarrierKind::Misuse(misuse) => {
@@ -419,7 +420,8 @@ impl HazardObserver {
                 group: copy.then(|| self.clocks.committed[warp][lane]),
             };
             let clocks = &self.clocks;
-            footprint.access(&access, |thread, group, pc| {
+            footprint.access(&access, |(thread, _, group, pc)| {
+                let group = group - 1;
                 let (copier, copying) = ((thread / 32) as u8, (thread % 32) as u8);
                 let who = Who {
                     warp: warp as u8,

@@ -17,6 +17,8 @@ pub(super) const NO_GROUP: u32 = u32::MAX;
 pub(super) struct Write {
     pub warp: u8,
     pub lane: u8,
+    /// All lanes that wrote it in that instruction.
+    pub lanes: u32,
     pub pc: u32,
     /// Own count of the warp (for a copy: at its issue). 0: never written.
     pub clock: u32,
@@ -29,6 +31,7 @@ pub(super) struct Write {
 const UNWRITTEN: Write = Write {
     warp: 0,
     lane: 0,
+    lanes: 0,
     pc: 0,
     clock: 0,
     group: NO_GROUP,
@@ -111,6 +114,16 @@ impl Shadow {
         let Some(granule) = self.granules.get_mut((address / 16) as usize) else {
             return (None, None);
         };
+        if let (16, Granule::Whole(cell)) = (bytes, &mut *granule) {
+            // Nearly every access of a pipelined kernel.
+            return if access.kind == Kind::Write {
+                (write_cell(clocks, cell, access), None)
+            } else {
+                let copied = access.kind == Kind::Read && cell.write.group != NO_GROUP;
+                let touched = copied.then_some((cell.write.warp, cell.write.group));
+                (read_cell(clocks, cell, access), touched)
+            };
+        }
         let (mut conflict, mut touched) = (None, None);
         let mut visit = |cell: &mut Cell| {
             let found = match access.kind {
@@ -196,19 +209,23 @@ fn read_cell(clocks: &Clocks, cell: &mut Cell, access: &Access) -> Conflict {
 fn write_cell(clocks: &Clocks, cell: &mut Cell, access: &Access) -> Conflict {
     let mut conflict = after_write(clocks, &cell.write, access);
     for earlier in &cell.since {
-        if !clocks.before(earlier.warp, earlier.lane, earlier.clock, &access.who) {
+        if conflict.is_none_or(|(code, _)| code == HazardCode::Race)
+            && !clocks.before(earlier.warp, earlier.lane, earlier.clock, &access.who)
+        {
             let code = if earlier.kind == Kind::StrongWrite {
                 HazardCode::Race
             } else {
                 HazardCode::OverwriteBeforeRead
             };
-            conflict = conflict.or(Some((code, (earlier.pc, earlier.warp, earlier.lane))));
+            conflict = Some((code, (earlier.pc, earlier.warp, earlier.lane)));
         }
     }
     cell.since.clear();
+    let together = is_same_instruction(&cell.write, access);
     cell.write = Write {
         warp: access.who.warp,
         lane: access.who.lane,
+        lanes: (1 << access.who.lane) | if together { cell.write.lanes } else { 0 },
         pc: access.pc,
         clock: clocks.own(access.who.warp),
         group: access.group,
@@ -218,6 +235,7 @@ fn write_cell(clocks: &Clocks, cell: &mut Cell, access: &Access) -> Conflict {
 }
 
 /// Whether an access may follow a write.
+#[inline(always)]
 fn after_write(clocks: &Clocks, write: &Write, access: &Access) -> Conflict {
     if write.clock == 0 {
         return None;
@@ -235,9 +253,8 @@ fn after_write(clocks: &Clocks, write: &Write, access: &Access) -> Conflict {
     if clocks.before(write.warp, write.lane, done, &access.who) {
         return None;
     }
-    let same_instruction =
-        writes && write.warp == access.who.warp && write.serial == access.serial && write.pc == access.pc;
-    if same_instruction {
+    let own = write.warp == access.who.warp && (write.lanes >> access.who.lane) & 1 == 1 && !access.who.collective;
+    if own || (writes && is_same_instruction(write, access)) {
         return None; // one value or another: the machine says where they differ
     }
     report(if write.group != NO_GROUP && !writes {
@@ -245,4 +262,8 @@ fn after_write(clocks: &Clocks, write: &Write, access: &Access) -> Conflict {
     } else {
         HazardCode::Race
     })
+}
+
+fn is_same_instruction(write: &Write, access: &Access) -> bool {
+    write.warp == access.who.warp && write.serial == access.serial && write.pc == access.pc
 }

@@ -4,6 +4,7 @@
 //! loop that never is, in any execution that covered something, could let one more group stay in flight.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::super::program::Program;
 
@@ -57,10 +58,10 @@ impl Waits {
         self.last.len()
     }
 
-    pub(super) fn waited(&mut self, warp: usize, pc: u32, youngest: Option<u32>) {
+    pub(super) fn waited(&mut self, warp: usize, pc: u32, covered: Range<u32>) {
         self.close(warp, false);
         let filled = |group: &u32| self.filled[warp].get(*group as usize).is_some_and(Option::is_some);
-        if let Some(group) = youngest.filter(filled) {
+        if let Some(group) = covered.rev().find(filled) {
             self.last[warp] = Last {
                 pc,
                 group,

@@ -1,5 +1,12 @@
 //! Hand-written kernels: arithmetic and control flow, the asynchronous ring with its mutants, matrix fragments.
 
+mod blocks;
+mod calls;
+mod mbarrier;
+mod notes;
+mod tensor;
+mod warp;
+
 use alcop_spec::kernel::{ArrayDType, Kernel};
 
 use super::*;
