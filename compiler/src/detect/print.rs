@@ -12,6 +12,12 @@ pub fn detection_json(detection: &Detection) -> Value {
     json!({ "schema": 1, "kernels": detection.kernels })
 }
 
+/// The JSON of several files: the kernels of each, in order.
+pub fn detections_json(detections: &[Detection]) -> Value {
+    let kernels: Vec<_> = detections.iter().flat_map(|detection| &detection.kernels).collect();
+    json!({ "schema": 1, "kernels": kernels })
+}
+
 fn name(buffer: &BufferVerdict) -> String {
     match &buffer.id {
         BufferId::WorkgroupAttribution { position } => format!("workgroup attribution {position}"),
