@@ -158,7 +158,7 @@ impl<'ir> Case<'_, 'ir> {
                 bytes: 0,
             });
         }
-        if matches!(value.def(), Def::Argument(block, 1..) if block.parent() == Some(scope)) {
+        if carries_load(value, scope) {
             let message = "it stores what an earlier iteration loaded: the loop already runs ahead by itself";
             self.refuse(ReasonCode::AlreadyPipelined, store.op, message);
             return None;
@@ -540,8 +540,10 @@ impl<'ir> Case<'_, 'ir> {
                 let divides = op.name().contains("div") || op.name().contains("rem");
                 let safe = !divides || op.operands().nth(1).and_then(constant_index).is_some_and(|by| by > 0);
                 let memory = is_view(op) || matches!(op.name(), "memref.get_global" | "gpu.dynamic_shared_memory");
+                // A buffer that is allocated in the loop has a reason of its own.
+                let own = Some(op) == self.buffer.value.def_op();
                 let gathers = matches!(op.name(), "memref.load" | "vector.load") && self.only_read(op, graph);
-                if !(plain && safe || mask || is_id(op) || memory || gathers) {
+                if !(plain && safe || mask || is_id(op) || memory || gathers || own) {
                     let message = match op.name() {
                         "scf.yield" => {
                             "its address or mask depends on what the loop carries, which cannot run ahead".to_owned()
@@ -563,6 +565,15 @@ impl<'ir> Case<'_, 'ir> {
             .any(|(_, edge, outgoing)| edge.kind == EdgeKind::Raw && !outgoing);
         self.scene.memory.is_global(&place) && !written
     }
+}
+
+/// Whether a value is what the iteration before loaded.
+fn carries_load<'ir>(value: Value<'ir>, scope: Op<'ir>) -> bool {
+    let Def::Argument(block, number @ 1..) = value.def() else {
+        return false;
+    };
+    let yielded = block.terminator().and_then(|end| end.operands().nth(number - 1));
+    block.parent() == Some(scope) && yielded.is_some_and(loaded_directly)
 }
 
 /// Index operands of an access, and of a whole-memref access its memref.

@@ -47,6 +47,8 @@ pub struct Edge {
     pub alias: Alias,
     /// Whether one thread may depend on another.
     pub across: bool,
+    /// Whether the memory is shared memory.
+    pub shared: bool,
 }
 
 /// The dependences of the operations inside a loop.
@@ -87,6 +89,7 @@ impl<'ir> LoopGraph<'ir> {
                     distance,
                     alias: Alias::Never,
                     across: false,
+                    shared: false,
                 };
                 self.graph.add_edge(from, to, edge);
             }
@@ -210,12 +213,13 @@ impl<'ir> LoopGraph<'ir> {
             distance,
             alias,
             across,
+            shared: from.place.space == Space::Workgroup && to.place.space == Space::Workgroup,
         };
         self.graph.add_edge(self.nodes[&from.op], self.nodes[&to.op], edge);
     }
 
-    /// Every operation that `op` shares memory with, one of the two writing it, and the dependences; `true` where it
-    /// leads from `op` to the other.
+    /// Every operation that `op` meets in memory other than shared memory, one of the two writing it, and the
+    /// dependences; `true` where it leads from `op` to the other.
     pub fn conflicts(&self, op: Op<'ir>) -> Vec<(Op<'ir>, Edge, bool)> {
         let Some(&node) = self.nodes.get(&op) else {
             return Vec::new();
@@ -225,7 +229,7 @@ impl<'ir> LoopGraph<'ir> {
             for edge in self.graph.edges_directed(node, direction) {
                 let outgoing = direction == Direction::Outgoing;
                 let far = if outgoing { edge.target() } else { edge.source() };
-                if edge.weight().kind != EdgeKind::Def {
+                if edge.weight().kind != EdgeKind::Def && !edge.weight().shared {
                     found.push((self.graph[far], *edge.weight(), outgoing));
                 }
             }

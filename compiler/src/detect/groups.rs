@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::MAX_DEPTH;
-use super::kernel::Scene;
+use super::kernel::{Scene, first_in};
 use super::order::unfenced;
 use super::shared::{Entry, SharedBuffer};
 use super::verdict::{Reason, ReasonCode, Verdict};
@@ -106,11 +106,7 @@ fn is_constant<'ir>(scene: &Scene<'_, 'ir>, buffer: &SharedBuffer<'ir>, scope: O
     let (mut ranges, after) = unfenced(scene, scope);
     ranges.extend(after);
     ranges.push(scene.inside(scope));
-    buffer.problems.is_empty()
-        && !ranges.iter().any(|range| {
-            let first = buffer.stores.partition_point(|store| store.at < range.start);
-            buffer.stores.get(first).is_some_and(|store| store.at < range.end)
-        })
+    buffer.problems.is_empty() && !ranges.iter().any(|range| first_in(&buffer.stores, range).is_some())
 }
 
 /// Numbers the groups, one a loop, and gives each buffer the depth that fits with its whole group.

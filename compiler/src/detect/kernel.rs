@@ -65,6 +65,12 @@ pub enum Class<'ir> {
     Unknown(Space),
 }
 
+/// The first of some accesses, sorted by position, that stands in a range.
+pub fn first_in<'a, 'ir>(touches: &'a [Touch<'ir>], range: &std::ops::Range<usize>) -> Option<&'a Touch<'ir>> {
+    let first = touches.partition_point(|touch| touch.at < range.start);
+    touches.get(first).filter(|touch| touch.at < range.end)
+}
+
 /// The kernels of a module in textual order.
 pub fn kernels(ops: &[Op<'_>]) -> Vec<usize> {
     (0..ops.len())

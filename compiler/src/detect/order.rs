@@ -13,7 +13,7 @@ use super::effects::{Effect, effect};
 use super::evaluate::static_trip;
 use super::footprint::{Meeting, footprint};
 use super::graph::LoopGraph;
-use super::kernel::{Scene, Touch};
+use super::kernel::{Scene, Touch, first_in};
 use super::memory::{Alias, Place, Root, Space};
 use super::shared::Case;
 use super::verdict::{Reason, ReasonCode};
@@ -136,9 +136,9 @@ impl<'ir> Case<'_, 'ir> {
                 continue;
             }
             let inside = self.scene.inside(op);
-            let touched = [&self.loads, &self.stores]
+            let touched = [self.loads, self.stores]
                 .iter()
-                .any(|list| list.iter().any(|touch| inside.contains(&touch.at)));
+                .any(|list| first_in(list, &inside).is_some());
             let barrier = self.scene.barriers_in(&inside);
             if !touched && !barrier {
                 continue;
@@ -253,7 +253,11 @@ impl<'ir> Case<'_, 'ir> {
         let own: Vec<Op<'ir>> = sources.iter().map(|touch| touch.op).collect();
         let mut listed = 0;
         for touch in scene.touches_in(scene.inside(scope)) {
-            if is_shared_or_private(scene, &touch.place) || own.contains(&touch.op) || listed == MAX_REASONS {
+            if self.owned.contains(&touch.at) && touch.place.space == Space::Workgroup
+                || scene.memory.is_private(&touch.place)
+                || own.contains(&touch.op)
+                || listed == MAX_REASONS
+            {
                 continue;
             }
             if let Some(op) = after
@@ -293,6 +297,13 @@ pub fn effects<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> Vec<Reason> {
             Effect::Asynchronous => (ReasonCode::AlreadyPipelined, format!("{name} stands in the loop")),
             Effect::Visible => (ReasonCode::SideEffectBetween, format!("{name} stands in the loop")),
             Effect::Unknown => (ReasonCode::UnknownOp, format!("{name} is not understood")),
+            Effect::Allocates
+                if op
+                    .results()
+                    .any(|result| scene.memory.space(result.ty()) == Space::Workgroup) =>
+            {
+                continue;
+            }
             Effect::Allocates => (ReasonCode::UnknownOp, format!("{name} stands in the loop")),
             Effect::None
                 if matches!(
@@ -347,7 +358,11 @@ pub fn other_memory<'ir>(
         if touch.place.space == Space::Workgroup && !owned.contains(&touch.at) && barriers {
             refuse("shared memory that belongs to no known buffer, which the loop's barriers may order".to_owned());
         }
-        if copies.contains(&op) || is_shared_or_private(scene, &touch.place) || !barriers {
+        if copies.contains(&op)
+            || touch.place.space == Space::Workgroup
+            || scene.memory.is_private(&touch.place)
+            || !barriers
+        {
             continue;
         }
         // One store meets itself only across iterations, and a pipelined loop keeps one barrier in each.
@@ -365,11 +380,6 @@ pub fn other_memory<'ir>(
         }
     }
     reasons
-}
-
-/// Memory that has verdicts of its own, or that no other thread sees.
-fn is_shared_or_private<'ir>(scene: &Scene<'_, 'ir>, place: &Place<'ir>) -> bool {
-    place.space == Space::Workgroup && place.root != Root::Unknown || scene.memory.is_private(place)
 }
 
 /// Positions that may run before a loop, or behind it, without a barrier of all threads between.

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use super::MAX_DEPTH;
 use super::effects::{Effect, effect, indices, is_id};
 use super::evaluate::static_trip;
-use super::kernel::{Scene, Touch};
+use super::kernel::{Scene, Touch, first_in};
 use super::memory::{Alias, Space, is_view};
 use super::order::unfenced;
 use super::shared::{Entry, SharedBuffer};
@@ -28,6 +28,11 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], entries: 
     for (number, buffer) in found.iter().enumerate() {
         of_touch.extend(buffer.loads.iter().map(|load| (load.at, number)));
     }
+    let owned: HashSet<usize> = found
+        .iter()
+        .flat_map(|buffer| &buffer.stores)
+        .map(|store| store.at)
+        .collect();
     let mut of_buffer: HashMap<usize, Vec<&Entry<'ir>>> = HashMap::new();
     for entry in entries {
         of_buffer.entry(entry.buffer).or_default().push(entry);
@@ -75,7 +80,7 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], entries: 
                     verdict.reject(reason.clone());
                 }
                 let entries = of_buffer.get(&number).map_or(&[][..], Vec::as_slice);
-                judge_load(scene, touch, scope, &found[number], entries, &mut verdict);
+                judge_load(scene, (touch, scope), (&found[number], &owned), entries, &mut verdict);
             }
         }
         verdicts.push(verdict);
@@ -103,9 +108,8 @@ fn loop_reasons<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> Vec<Reason> {
 
 fn judge_load<'ir>(
     scene: &Scene<'_, 'ir>,
-    load: &Touch<'ir>,
-    scope: Op<'ir>,
-    buffer: &SharedBuffer<'ir>,
+    (load, scope): (&Touch<'ir>, Op<'ir>),
+    (buffer, owned): (&SharedBuffer<'ir>, &HashSet<usize>),
     entries: &[&Entry<'ir>],
     verdict: &mut BufferVerdict,
 ) {
@@ -116,7 +120,7 @@ fn judge_load<'ir>(
     }
     let trip = static_trip(scope);
     let filled_in = |scope: Op<'ir>| entries.iter().find(|entry| entry.scope == Some(scope));
-    let written = buffer.stores.iter().any(|store| scene.is_inside(store.op, scope));
+    let written = first_in(&buffer.stores, &scene.inside(scope)).is_some();
     let parent = scene
         .loop_around(scope)
         .filter(|parent| scope.parent() == Some(*parent));
@@ -153,20 +157,24 @@ fn judge_load<'ir>(
     if chunk.is_none() && !written {
         // Without a ring the loads of the first steps move before the loop.
         let range = unfenced(scene, scope).0;
-        let early = buffer
-            .stores
-            .iter()
-            .find(|store| range.iter().any(|range| range.contains(&store.at)));
+        let early = range.iter().find_map(|range| first_in(&buffer.stores, range));
         if let Some(store) = early.filter(|_| scene.barriers_in(&scene.inside(scope))) {
             let message =
                 "only the loop's own barriers stand between this store and the loads that would move before it";
             refuse(ReasonCode::BarrierOrdersOtherMemory, message, store.op);
         }
     }
+    for problem in buffer
+        .problems
+        .iter()
+        .filter(|problem| problem.code == ReasonCode::MayAlias)
+    {
+        verdict.reject(problem.clone());
+    }
+    let mut refuse = |code, message: &str, at: Op<'ir>| verdict.reject(Reason::new(code, message, at.location()));
     let stranger = scene.touches_in(scene.inside(scope)).iter().find(|touch| {
-        let own = buffer.stores.iter().any(|store| store.at == touch.at);
         touch.writes
-            && !own
+            && !owned.contains(&touch.at)
             && touch.place.space == Space::Workgroup
             && scene.memory.alias(&touch.place, &load.place) != Alias::Never
     });

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use super::effects::is_loop;
 use super::graph::LoopGraph;
-use super::kernel::{Scene, Touch};
+use super::kernel::{Scene, Touch, first_in};
 use super::linear::Linear;
 use super::memory::{Place, Root, Space, is_view};
 use super::order::{effects, other_memory};
@@ -55,6 +55,8 @@ pub struct Case<'a, 'ir> {
     pub origin: Linear<'ir>,
     pub stores: &'a [Touch<'ir>],
     pub loads: &'a [Touch<'ir>],
+    /// Positions of the accesses to all buffers that have verdicts of their own.
+    pub owned: &'a HashSet<usize>,
     pub reasons: Vec<Reason>,
 }
 
@@ -345,7 +347,7 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>]) -> Vec<En
                     .entry(*scope)
                     .or_insert_with(|| loop_facts(scene, *scope, found, &scopes, &owned));
             }
-            let verdict = judge_in(scene, buffer, *scope, &scopes[number], facts.get(scope));
+            let verdict = judge_in(scene, buffer, (*scope, &scopes[number]), facts.get(scope), &owned);
             entries.push(Entry {
                 buffer: number,
                 scope: Some(*scope),
@@ -427,11 +429,7 @@ fn scopes<'ir>(scene: &Scene<'_, 'ir>, buffer: &SharedBuffer<'ir>) -> Vec<Op<'ir
             continue;
         };
         let mut scope = Some(innermost);
-        let reads = |scope: Op<'ir>| {
-            let inside = scene.inside(scope);
-            let first = buffer.loads.partition_point(|load| load.at < inside.start);
-            buffer.loads.get(first).is_some_and(|load| load.at < inside.end)
-        };
+        let reads = |scope: Op<'ir>| first_in(&buffer.loads, &scene.inside(scope)).is_some();
         while let Some(candidate) = scope.filter(|scope| !reads(*scope)) {
             scope = scene.loop_around(candidate);
         }
@@ -493,9 +491,9 @@ fn without_loop(buffer: &SharedBuffer<'_>) -> BufferVerdict {
 fn judge_in<'ir>(
     scene: &Scene<'_, 'ir>,
     buffer: &SharedBuffer<'ir>,
-    scope: Op<'ir>,
-    all: &[Op<'ir>],
+    (scope, all): (Op<'ir>, &[Op<'ir>]),
     facts: Option<&LoopFacts<'ir>>,
+    owned: &HashSet<usize>,
 ) -> BufferVerdict {
     let mut verdict = verdict_of(buffer);
     verdict.loop_index = scene.loop_index(scope);
@@ -522,6 +520,7 @@ fn judge_in<'ir>(
         origin: buffer.place.origin.clone(),
         stores: &buffer.stores,
         loads: &buffer.loads,
+        owned,
         reasons: std::mem::take(&mut verdict.reasons),
     };
     let others: Vec<Op<'ir>> = all
