@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::copies::Site;
-use super::effects::{contiguous_bytes, indices, transfer};
+use super::effects::{contiguous_bytes, indices, is_id, transfer};
 use super::evaluate::{Ids, Program, Thread, threads};
 use super::footprint::{MAX_THREADS, is_uniform, iterations, loops_between};
 use super::shared::Case;
@@ -103,7 +103,7 @@ impl<'ir> Case<'_, 'ir> {
         let shared = |op: Op<'ir>| {
             let mut block = op.block();
             while let Some(parent) = block.and_then(|block| block.parent()) {
-                if parent.is("scf.if") && parent.operand(0) == value {
+                if parent.is("scf.if") && same_value(parent.operand(0), value) {
                     let first = parent.regions().next().and_then(|region| region.blocks().next());
                     return (first == block) != filled_second;
                 }
@@ -316,6 +316,33 @@ fn place<'a>(
         .zip(conditions)
         .all(|(value, (_, first))| (*value != 0) == *first);
     Some(holds.then_some(values))
+}
+
+/// Whether two values are the same: one value, or equal arithmetic on the same.
+fn same_value<'ir>(a: Value<'ir>, b: Value<'ir>) -> bool {
+    let mut open = vec![(a, b)];
+    // A bound for expressions that share parts.
+    for _ in 0..100 {
+        let Some((a, b)) = open.pop() else { return true };
+        if a == b {
+            continue;
+        }
+        let (Some(one), Some(other)) = (a.def_op(), b.def_op()) else {
+            return false;
+        };
+        let pure = matches!(one.dialect(), "arith" | "index") && one.num_regions() == 0 || is_id(one);
+        let attributes = ["value", "predicate", "dimension"];
+        let alike = one.name() == other.name()
+            && one.num_results() == 1
+            && one.num_operands() == other.num_operands()
+            && a.ty() == b.ty()
+            && attributes.iter().all(|name| one.attr(name) == other.attr(name));
+        if !pure || !alike {
+            return false;
+        }
+        open.extend(one.operands().zip(other.operands()));
+    }
+    false
 }
 
 fn mark(side: &Side, written: &mut [u8]) {

@@ -33,6 +33,8 @@ pub struct Footprint<'ir> {
     symbols: Vec<(Value<'ir>, i64)>,
     /// Bytes that an iteration adds.
     step: i64,
+    /// Bytes that the loop's lower bound adds, where it is constant.
+    lower: Option<i64>,
     /// Sorted by start.
     spans: Vec<Span>,
     widest: i64,
@@ -49,7 +51,8 @@ pub enum Meeting {
     Unknown,
 }
 
-/// The bytes of an access in a loop; `None` where they cannot be told.
+/// The bytes of an access in a loop, or beside one where it stands in the function `scope` itself; `None` where they
+/// cannot be told.
 pub fn footprint<'ir>(scene: &Scene<'_, 'ir>, touch: &Touch<'ir>, scope: Op<'ir>) -> Option<Footprint<'ir>> {
     let ids = scene.ids.as_ref()?;
     let count: u64 = ids.block.iter().map(|extent| u64::from(*extent)).product();
@@ -67,12 +70,17 @@ pub fn footprint<'ir>(scene: &Scene<'_, 'ir>, touch: &Touch<'ir>, scope: Op<'ir>
     if !address.is_exact() {
         return None;
     }
-    let (mut step, mut symbols, mut atoms) = (0_i64, Vec::new(), Vec::new());
+    let (mut step, mut lower) = (0_i64, Some(0));
+    let (mut symbols, mut atoms) = (Vec::new(), Vec::new());
     for (value, factor) in address.terms {
         if Some(value) == counter {
             let stride = constant_index(scope.operand(2))?;
             step = factor.checked_mul(stride)?;
-        } else if is_uniform(scene, value) && !counters.contains(&value) && is_outside(value, scope) {
+            lower = constant_index(scope.operand(0)).and_then(|bound| bound.checked_mul(factor));
+        } else if is_uniform(scene, value)
+            && !counters.contains(&value)
+            && (scope == scene.kernel || is_outside(value, scope))
+        {
             symbols.push((value, factor));
         } else {
             atoms.push((value, factor));
@@ -106,6 +114,7 @@ pub fn footprint<'ir>(scene: &Scene<'_, 'ir>, touch: &Touch<'ir>, scope: Op<'ir>
     Some(Footprint {
         symbols,
         step,
+        lower,
         spans,
         widest: width,
     })
@@ -167,6 +176,25 @@ impl Footprint<'_> {
             }
         }
         Meeting::Never
+    }
+
+    /// Whether an access beside a loop never touches a byte that another thread touches by this access of the loop, from
+    /// its iteration `first` on, for `count` iterations or as many as there are.
+    pub fn is_apart_from(&self, beside: &Footprint<'_>, first: u64, count: Option<u64>) -> bool {
+        let (Some(lower), true) = (self.lower, self.symbols == beside.symbols && beside.step == 0) else {
+            return false;
+        };
+        let Some(count) = count.or((self.step == 0).then_some(1)) else {
+            return false;
+        };
+        let shift = |number: u64| {
+            i64::try_from(first + number)
+                .ok()?
+                .checked_mul(self.step)?
+                .checked_add(lower)
+        };
+        count.saturating_mul(self.spans.len() as u64) <= MAX_STEPS
+            && (0..count).all(|number| shift(number).is_some_and(|shift| !beside.overlaps(self, shift, true)))
     }
 
     fn overlaps(&self, later: &Footprint<'_>, shift: i64, across: bool) -> bool {

@@ -9,10 +9,11 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use super::MAX_DEPTH;
 use super::effects::{Effect, effect};
 use super::evaluate::static_trip;
 use super::footprint::{Meeting, footprint};
-use super::graph::LoopGraph;
+use super::graph::{EdgeKind, LoopGraph};
 use super::kernel::{Scene, Touch, first_in};
 use super::memory::{Alias, Place, Root, Space};
 use super::shared::Case;
@@ -204,12 +205,17 @@ impl<'ir> Case<'_, 'ir> {
         }
     }
 
-    /// Nothing in the loop may write what the copies read, in whatever iteration.
+    /// Nothing in the loop may write what the copies read, in whatever iteration; but what is read more iterations behind
+    /// its writing than any copy runs ahead is there in time.
     pub fn sources(&mut self, graph: &LoopGraph<'ir>, loads: &[Op<'ir>]) {
         let mut listed = 0;
         let mut seen: HashSet<Op<'ir>> = HashSet::new();
         for load in loads {
-            for (writer, edge, _) in graph.conflicts(*load) {
+            for (writer, edge, outgoing) in graph.conflicts(*load) {
+                let in_time = edge.kind == EdgeKind::Raw && !outgoing && u64::from(edge.distance) >= MAX_DEPTH;
+                if in_time && edge.alias == Alias::Same {
+                    continue;
+                }
                 // The copy itself writes the buffer, not its source; a conflict with itself would be one of both.
                 if listed == MAX_REASONS || !seen.insert(writer) {
                     continue;
@@ -236,12 +242,25 @@ impl<'ir> Case<'_, 'ir> {
 
     /// What stands around the loop may rely on its barriers too: the first copies run before all of them, and the last
     /// of them stands before the end of the last iteration.
-    pub fn around(&mut self, scope: Op<'ir>, sources: &[Touch<'ir>]) {
+    pub fn around(&mut self, scope: Op<'ir>, sources: &[Touch<'ir>], copies: &HashSet<Op<'ir>>) {
         let scene = self.scene;
         let (before, after) = unfenced(scene, scope);
-        let places: Vec<&Place<'ir>> = sources.iter().map(|touch| &*touch.place).collect();
-        for place in &places {
-            if let Some(op) = before.iter().find_map(|range| meeting(scene, place, range, false)) {
+        // Threads that meet only themselves need no barrier. In a loop around this one the same place has many values.
+        let alone = scene.loop_around(scope).is_none();
+        let bytes = |touch: &Touch<'ir>, of: Op<'ir>| footprint(scene, touch, of).filter(|_| alone);
+        let trip = static_trip(scope);
+        for load in sources {
+            let own = bytes(load, scope);
+            // However many iterations there are, no copy of the prologue is further ahead.
+            let apart = |beside: &Touch<'ir>| {
+                let pair = own.as_ref().zip(bytes(beside, scene.kernel));
+                let most = trip.unwrap_or(MAX_DEPTH).min(MAX_DEPTH);
+                pair.is_some_and(|(own, beside)| own.is_apart_from(&beside, 0, Some(most)))
+            };
+            if let Some(op) = before
+                .iter()
+                .find_map(|range| meeting(scene, &load.place, range, false, &apart))
+            {
                 let message = format!(
                     "{} may write what the first copies read, and only the loop's barriers stand between; put a \
                      gpu.barrier before the loop",
@@ -250,20 +269,26 @@ impl<'ir> Case<'_, 'ir> {
                 self.refuse(ReasonCode::BarrierOrdersOtherMemory, op, message);
             }
         }
-        let own: Vec<Op<'ir>> = sources.iter().map(|touch| touch.op).collect();
         let mut listed = 0;
         for touch in scene.touches_in(scene.inside(scope)) {
             if self.owned.contains(&touch.at) && touch.place.space == Space::Workgroup
                 || scene.memory.is_private(&touch.place)
-                || own.contains(&touch.op)
+                || copies.contains(&touch.op)
                 || listed == MAX_REASONS
             {
                 continue;
             }
-            if let Some(op) = after
+            let own = bytes(touch, scope);
+            let apart = |beside: &Touch<'ir>| {
+                let pair = own.as_ref().zip(bytes(beside, scene.kernel));
+                let last = trip.map(|trip| trip.saturating_sub(1));
+                let count = last.map(|_| 1);
+                pair.is_some_and(|(own, beside)| own.is_apart_from(&beside, last.unwrap_or(0), count))
+            };
+            let found = after
                 .iter()
-                .find_map(|range| meeting(scene, &touch.place, range, touch.writes))
-            {
+                .find_map(|range| meeting(scene, &touch.place, range, touch.writes, &apart));
+            if let Some(op) = found {
                 let message = format!(
                     "{} may meet {} of the loop's last iteration, and only the loop's barriers stand between; put a \
                      gpu.barrier behind the loop",
@@ -385,7 +410,8 @@ pub fn other_memory<'ir>(
 /// Positions that may run before a loop, or behind it, without a barrier of all threads between.
 type Ranges = Vec<Range<usize>>;
 
-/// Barriers count in the blocks around the loop, where every thread that runs the loop passes them.
+/// Barriers count in the blocks around the loop, where every thread that runs the loop passes them. The loop itself does
+/// not count where a loop around it leads back: a pipeline ends in a barrier where its slots are used again.
 pub fn unfenced<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> (Ranges, Ranges) {
     let (mut before, mut after) = (Ranges::new(), Ranges::new());
     let (mut back, mut forth) = (true, true);
@@ -429,9 +455,6 @@ pub fn unfenced<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> (Ranges, Ranges)
                 let fence = here(first..at).find(direct);
                 after.push(first..fence.unwrap_or(at));
             }
-            if back && forth {
-                before.push(scene.inside(scope));
-            }
             if back {
                 let fence = here(behind..end).filter(direct).last();
                 before.push(fence.map_or(behind, |fence| fence + 1)..end);
@@ -446,15 +469,28 @@ pub fn unfenced<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> (Ranges, Ranges)
 }
 
 /// The first operation of a range that may touch a place, one of the two writing.
-fn meeting<'ir>(scene: &Scene<'_, 'ir>, place: &Place<'ir>, range: &Range<usize>, writes: bool) -> Option<Op<'ir>> {
+fn meeting<'ir>(
+    scene: &Scene<'_, 'ir>,
+    place: &Place<'ir>,
+    range: &Range<usize>,
+    writes: bool,
+    apart: &dyn Fn(&Touch<'ir>) -> bool,
+) -> Option<Op<'ir>> {
     let wild = scene.wild.partition_point(|at| *at < range.start);
     let wild = scene.wild.get(wild).filter(|at| range.contains(at)).copied();
     let known = scene.meeting(place).into_iter().filter_map(|list| {
         let first = list.partition_point(|touch| scene.touches[*touch].at < range.start);
         let touches = list[first..].iter().map(|touch| &scene.touches[*touch]);
         let mut near = touches.take_while(|touch| range.contains(&touch.at));
-        near.find(|touch| (writes || touch.writes) && scene.memory.alias(&touch.place, place) != Alias::Never)
-            .map(|touch| touch.at)
+        let mut tries = 0;
+        near.find(|touch| {
+            let alias = scene.memory.alias(&touch.place, place);
+            let conflict = (writes || touch.writes) && alias != Alias::Never;
+            tries += u32::from(conflict);
+            // A few are looked at byte by byte.
+            conflict && !(alias == Alias::Same && tries <= 8 && apart(touch))
+        })
+        .map(|touch| touch.at)
     });
     known.chain(wild).min().map(|at| scene.ops[at])
 }

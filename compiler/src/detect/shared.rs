@@ -42,6 +42,8 @@ pub struct Entry<'ir> {
 /// What all buffers of one loop share.
 struct LoopFacts<'ir> {
     graph: LoopGraph<'ir>,
+    /// The operations that copy: loads and stores.
+    copies: HashSet<Op<'ir>>,
     reasons: Vec<Reason>,
 }
 
@@ -417,7 +419,7 @@ fn loop_facts<'ir>(
     }
     let mut reasons = effects(scene, scope);
     reasons.extend(other_memory(scene, scope, &graph, &copies, owned));
-    LoopFacts { graph, reasons }
+    LoopFacts { graph, copies, reasons }
 }
 
 /// The loops that fill a buffer: of each store the innermost loop in which the buffer is read too, otherwise the
@@ -540,7 +542,7 @@ fn judge_in<'ir>(
     let sources: Vec<Touch<'ir>> = sites.iter().filter_map(|site| site.load.clone()).collect();
     let loads: Vec<Op<'ir>> = sources.iter().map(|touch| touch.op).collect();
     case.sources(&facts.graph, &loads);
-    case.around(scope, &sources);
+    case.around(scope, &sources, &facts.copies);
     for reason in &facts.reasons {
         if !case.reasons.contains(reason) {
             case.reasons.push(reason.clone());
