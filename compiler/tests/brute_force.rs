@@ -944,7 +944,7 @@ struct Counts {
 
 #[test]
 fn what_is_accepted_computes_the_same_when_it_runs_ahead() {
-    let cases = 3000;
+    let cases = 1500;
     let config = Config {
         cases,
         failure_persistence: None,

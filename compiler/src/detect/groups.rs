@@ -51,8 +51,12 @@ pub fn share_barriers<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], 
         })
         .collect();
     let mut by_buffer: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut by_scope: HashMap<Op<'ir>, Vec<usize>> = HashMap::new();
     for (number, entry) in entries.iter().enumerate() {
         by_buffer.entry(entry.buffer).or_default().push(number);
+        if let Some(scope) = entry.scope {
+            by_scope.entry(scope).or_default().push(number);
+        }
     }
     // Each turn rejects or defers at least one entry, or is the last.
     loop {
@@ -78,10 +82,11 @@ pub fn share_barriers<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], 
                     stays = stays.or(Some(*buffer));
                 }
             }
-            let mine = entries
-                .iter_mut()
-                .filter(|entry| entry.scope == Some(*scope) && entry.verdict.verdict != Verdict::Rejected);
-            for entry in mine {
+            for number in by_scope.get(scope).into_iter().flatten() {
+                let entry = &mut entries[*number];
+                if entry.verdict.verdict == Verdict::Rejected {
+                    continue;
+                }
                 if let Some(stays) = stays {
                     let message = "the loop's barriers also order a shared buffer that is not pipelined with it";
                     let place = found[stays].value.location();

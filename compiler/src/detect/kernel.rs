@@ -50,6 +50,10 @@ pub struct Scene<'a, 'ir> {
     pub wild: Vec<usize>,
     /// Positions of barriers.
     pub barriers: Vec<usize>,
+    /// Those directly in a block.
+    pub fences: HashMap<Block<'ir>, Vec<usize>>,
+    /// The writes of each alias class.
+    writers: HashMap<Class<'ir>, Vec<usize>>,
     /// The accesses of each alias class: roots that may be the same memory.
     pub classes: HashMap<Class<'ir>, Vec<usize>>,
 }
@@ -152,6 +156,8 @@ impl<'a, 'ir> Scene<'a, 'ir> {
             touches: Vec::new(),
             wild: Vec::new(),
             barriers: Vec::new(),
+            fences: HashMap::new(),
+            writers: HashMap::new(),
             classes: HashMap::new(),
         };
         for (at, op) in scene.ops.clone().into_iter().enumerate() {
@@ -167,11 +173,19 @@ impl<'a, 'ir> Scene<'a, 'ir> {
                         };
                         let class = scene.class(&touch.place);
                         scene.classes.entry(class).or_default().push(scene.touches.len());
+                        if access.writes {
+                            scene.writers.entry(class).or_default().push(scene.touches.len());
+                        }
                         scene.touches.push(touch);
                     }
                 }
                 Effect::Unknown | Effect::Visible | Effect::Asynchronous => scene.wild.push(at),
-                Effect::Barrier => scene.barriers.push(at),
+                Effect::Barrier => {
+                    scene.barriers.push(at);
+                    if let Some(block) = op.block() {
+                        scene.fences.entry(block).or_default().push(at);
+                    }
+                }
                 Effect::None | Effect::Allocates => {}
             }
         }
@@ -234,20 +248,21 @@ impl<'a, 'ir> Scene<'a, 'ir> {
         }
     }
 
-    /// The accesses that may meet those of a place, one of each list sorted by position.
-    pub fn meeting(&self, place: &Place<'ir>) -> Vec<&[usize]> {
+    /// The accesses that may meet those of a place, of which one of two writes; lists sorted by position.
+    pub fn meeting(&self, place: &Place<'ir>, writes: bool) -> Vec<&[usize]> {
+        let classes = if writes { &self.classes } else { &self.writers };
         let own = self.class(place);
-        let mut lists: Vec<&[usize]> = self.classes.get(&own).map(Vec::as_slice).into_iter().collect();
+        let mut lists: Vec<&[usize]> = classes.get(&own).map(Vec::as_slice).into_iter().collect();
         if matches!(own, Class::Unknown(_)) {
-            let mut others: Vec<_> = self.classes.iter().filter(|(class, _)| **class != own).collect();
+            let mut others: Vec<_> = classes.iter().filter(|(class, _)| **class != own).collect();
             others.sort_by_key(|(_, list)| list.first().copied());
             lists.extend(others.into_iter().map(|(_, list)| list.as_slice()));
         } else {
             for space in [Space::Global, Space::Workgroup, Space::Private, Space::Other] {
-                lists.extend(self.classes.get(&Class::Unknown(space)).map(Vec::as_slice));
+                lists.extend(classes.get(&Class::Unknown(space)).map(Vec::as_slice));
                 let other = Class::Shuffled(space);
                 if other != own {
-                    lists.extend(self.classes.get(&other).map(Vec::as_slice));
+                    lists.extend(classes.get(&other).map(Vec::as_slice));
                 }
             }
         }

@@ -31,7 +31,7 @@ mod verdict;
 pub use print::{detection_json, detection_table, detections_json, remarks};
 pub use verdict::{BufferVerdict, CopyOps, Detection, KernelVerdicts, Level, LoopVerdict, Reason, ReasonCode, Verdict};
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use effects::is_loop;
 use kernel::Scene;
@@ -108,9 +108,10 @@ fn loop_verdicts<'ir>(scene: &Scene<'_, 'ir>, buffers: &[BufferVerdict]) -> Vec<
             .find(|verdict| mine.iter().any(|buffer| buffer.verdict == *verdict))
             .unwrap_or(Verdict::Rejected);
         let mut reasons: Vec<Reason> = Vec::new();
+        let mut seen = HashSet::new();
         if best == Verdict::Rejected {
             for reason in mine.iter().flat_map(|buffer| &buffer.reasons) {
-                if !reasons.contains(reason) {
+                if seen.insert((&reason.location, &reason.message)) {
                     reasons.push(reason.clone());
                 }
             }

@@ -6,16 +6,17 @@
 //! store %log; gpu.barrier; load %log               the barrier orders other memory too
 //! ```
 
-use std::collections::HashSet;
+use std::cell::OnceCell;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::MAX_DEPTH;
 use super::effects::{Effect, effect};
 use super::evaluate::static_trip;
-use super::footprint::{Meeting, footprint};
+use super::footprint::{Footprint, Meeting, footprint};
 use super::graph::{EdgeKind, LoopGraph};
 use super::kernel::{Scene, Touch, first_in};
-use super::memory::{Alias, Place, Root, Space};
+use super::memory::{Alias, Place, Space};
 use super::shared::Case;
 use super::verdict::{Reason, ReasonCode};
 use crate::ir::{Block, Op};
@@ -50,12 +51,12 @@ impl<'ir> Case<'_, 'ir> {
     /// Reads stand in the loop, behind the writes of the iteration.
     pub fn readers(&mut self, scope: Op<'ir>, others: &[Op<'ir>]) {
         let scene = self.scene;
-        let stores: Vec<usize> = self
-            .stores
-            .iter()
-            .filter(|store| scene.is_inside(store.op, scope))
+        let inside = scene.inside(scope);
+        let end = self.stores.partition_point(|store| store.at < inside.end);
+        let last_store = self.stores[..end]
+            .last()
             .map(|store| store.at)
-            .collect();
+            .filter(|at| inside.contains(at));
         let mut found = 0;
         for load in self.loads {
             if !scene.is_inside(load.op, scope) {
@@ -67,7 +68,7 @@ impl<'ir> Case<'_, 'ir> {
                 continue;
             }
             found += 1;
-            if stores.iter().any(|store| load.at < *store) {
+            if last_store.is_some_and(|store| load.at < store) {
                 let message = "the buffer is read before it is wholly written in the same iteration";
                 self.refuse(ReasonCode::ReadBeforeWrite, load.op, message);
             }
@@ -106,14 +107,14 @@ impl<'ir> Case<'_, 'ir> {
         let (Some(stores), Some(loads)) = (of(self.stores), of(self.loads)) else {
             return false;
         };
-        let apart = |a: &_, b: &super::footprint::Footprint<'ir>| b.meets(a, 0, None, true) == Meeting::Never;
+        let apart = |a: &_, b: &Footprint<'ir>| b.meets(a, 0, None, true) == Meeting::Never;
         stores
             .iter()
             .all(|store| loads.iter().all(|load| apart(load, store) && apart(store, load)))
     }
 
     fn flow(&self, block: Block<'ir>, mut pending: Pending<'ir>, races: &mut Races<'ir>) -> Pending<'ir> {
-        for op in block.ops() {
+        for op in self.relevant(block) {
             if effect(op) == Effect::Barrier {
                 pending = Pending::default();
                 continue;
@@ -168,40 +169,56 @@ impl<'ir> Case<'_, 'ir> {
         pending
     }
 
-    /// One commit position serves the loop: copies stand before the first read of any buffer that the loop fills.
-    pub fn positions(&mut self, scope: Op<'ir>) {
+    /// The operations of a block that are, or hold, barriers or accesses to the buffer.
+    fn relevant(&self, block: Block<'ir>) -> Vec<Op<'ir>> {
         let scene = self.scene;
-        let Some(last) = self
-            .stores
-            .iter()
-            .filter(|store| scene.is_inside(store.op, scope))
-            .map(|store| store.at)
-            .max()
-        else {
+        let Some(first) = block.first().and_then(|op| scene.at(op)) else {
+            return Vec::new();
+        };
+        let end = match block.parent() {
+            Some(parent) if parent != scene.kernel => scene.inside(parent).end,
+            _ => scene.ops.len(),
+        };
+        let between = |at: &usize| (first..end).contains(at);
+        let mut places: Vec<usize> = Vec::new();
+        for list in [self.loads, self.stores] {
+            let from = list.partition_point(|touch| touch.at < first);
+            places.extend(list[from..].iter().map(|touch| touch.at).take_while(between));
+        }
+        let from = scene.barriers.partition_point(|at| *at < first);
+        places.extend(scene.barriers[from..].iter().copied().take_while(between));
+        places.sort_unstable();
+        let mut ops: Vec<Op<'ir>> = Vec::new();
+        for at in places {
+            let mut op = Some(scene.ops[at]);
+            while let Some(current) = op.filter(|op| op.block() != Some(block)) {
+                op = current.parent().filter(|parent| *parent != scene.kernel);
+            }
+            // What stands in another region of the same operation belongs to another block.
+            ops.extend(op.filter(|op| ops.last() != Some(op)));
+        }
+        ops
+    }
+
+    /// One commit position serves the loop: copies stand before the first read of any buffer that the loop fills.
+    pub fn positions(&mut self, scope: Op<'ir>, reads: &[(usize, Op<'ir>)]) {
+        let inside = self.scene.inside(scope);
+        let end = self.stores.partition_point(|store| store.at < inside.end);
+        let Some(last) = self.stores[..end].last().filter(|store| inside.contains(&store.at)) else {
             return;
         };
-        let Some(start) = scene.at(scope) else { return };
-        let shared = |touch: &&Touch<'ir>| touch.place.space == Space::Workgroup;
-        let filled: HashSet<Root<'ir>> = scene
-            .touches_in(scene.inside(scope))
+        let own = |at: usize| self.loads.binary_search_by_key(&at, |load| load.at).is_ok();
+        let early = reads
             .iter()
-            .filter(|touch| touch.writes)
-            .filter(shared)
-            .map(|touch| touch.place.root)
-            .collect();
-        let own: HashSet<usize> = self.loads.iter().map(|load| load.at).collect();
-        let reads = scene.touches_in(start + 1..last).iter().filter(shared);
-        let early = reads.into_iter().find(|touch| {
-            let root = touch.place.root;
-            !touch.writes && !own.contains(&touch.at) && (root == Root::Unknown || filled.contains(&root))
-        });
-        if let Some(touch) = early {
+            .take_while(|(at, _)| *at < last.at)
+            .find(|(at, _)| !own(*at));
+        if let Some((_, op)) = early {
             let message = format!(
                 "{} reads another shared buffer that the loop fills, before these copies; copy into all buffers first, \
                  so that one order of commit groups serves both",
-                touch.op.name()
+                op.name()
             );
-            self.refuse(ReasonCode::SyncPositionsDiffer, touch.op, message);
+            self.refuse(ReasonCode::SyncPositionsDiffer, *op, message);
         }
     }
 
@@ -240,27 +257,24 @@ impl<'ir> Case<'_, 'ir> {
         }
     }
 
-    /// What stands around the loop may rely on its barriers too: the first copies run before all of them, and the last
-    /// of them stands before the end of the last iteration.
-    pub fn around(&mut self, scope: Op<'ir>, sources: &[Touch<'ir>], copies: &HashSet<Op<'ir>>) {
+    /// What stands before the loop may rely on its barriers too: the first copies run before all of them.
+    pub fn before(&mut self, scope: Op<'ir>, sources: &[Touch<'ir>]) {
         let scene = self.scene;
-        let (before, after) = unfenced(scene, scope);
-        // Threads that meet only themselves need no barrier. In a loop around this one the same place has many values.
-        let alone = scene.loop_around(scope).is_none();
-        let bytes = |touch: &Touch<'ir>, of: Op<'ir>| footprint(scene, touch, of).filter(|_| alone);
+        let (before, _) = unfenced(scene, scope);
         let trip = static_trip(scope);
         for load in sources {
-            let own = bytes(load, scope);
+            let own = OnceCell::new();
             // However many iterations there are, no copy of the prologue is further ahead.
             let apart = |beside: &Touch<'ir>| {
-                let pair = own.as_ref().zip(bytes(beside, scene.kernel));
+                let own = own.get_or_init(|| bytes_alone(scene, load, scope, scope));
+                let pair = own.as_ref().zip(bytes_alone(scene, beside, scene.kernel, scope));
                 let most = trip.unwrap_or(MAX_DEPTH).min(MAX_DEPTH);
                 pair.is_some_and(|(own, beside)| own.is_apart_from(&beside, 0, Some(most)))
             };
-            if let Some(op) = before
+            let found = before
                 .iter()
-                .find_map(|range| meeting(scene, &load.place, range, false, &apart))
-            {
+                .find_map(|range| meeting(scene, &load.place, range, false, &apart));
+            if let Some(op) = found {
                 let message = format!(
                     "{} may write what the first copies read, and only the loop's barriers stand between; put a \
                      gpu.barrier before the loop",
@@ -269,37 +283,64 @@ impl<'ir> Case<'_, 'ir> {
                 self.refuse(ReasonCode::BarrierOrdersOtherMemory, op, message);
             }
         }
-        let mut listed = 0;
-        for touch in scene.touches_in(scene.inside(scope)) {
-            if self.owned.contains(&touch.at) && touch.place.space == Space::Workgroup
-                || scene.memory.is_private(&touch.place)
-                || copies.contains(&touch.op)
-                || listed == MAX_REASONS
-            {
-                continue;
-            }
-            let own = bytes(touch, scope);
-            let apart = |beside: &Touch<'ir>| {
-                let pair = own.as_ref().zip(bytes(beside, scene.kernel));
-                let last = trip.map(|trip| trip.saturating_sub(1));
-                let count = last.map(|_| 1);
-                pair.is_some_and(|(own, beside)| own.is_apart_from(&beside, last.unwrap_or(0), count))
-            };
-            let found = after
-                .iter()
-                .find_map(|range| meeting(scene, &touch.place, range, touch.writes, &apart));
-            if let Some(op) = found {
-                let message = format!(
-                    "{} may meet {} of the loop's last iteration, and only the loop's barriers stand between; put a \
-                     gpu.barrier behind the loop",
-                    op.name(),
-                    touch.op.name()
-                );
-                self.refuse(ReasonCode::BarrierOrdersOtherMemory, op, message);
-                listed += 1;
-            }
+    }
+}
+
+/// The bytes of an access, if no loop stands around `scope`: in a loop the same place has many values. Threads that meet
+/// only themselves need no barrier.
+fn bytes_alone<'ir>(scene: &Scene<'_, 'ir>, touch: &Touch<'ir>, of: Op<'ir>, scope: Op<'ir>) -> Option<Footprint<'ir>> {
+    match scene.loop_around(scope) {
+        None => footprint(scene, touch, of),
+        Some(_) => None,
+    }
+}
+
+/// What stands behind the loop may rely on its barriers too: the last of them stands before the end of the last
+/// iteration.
+pub fn behind<'ir>(
+    scene: &Scene<'_, 'ir>,
+    scope: Op<'ir>,
+    copies: &HashSet<Op<'ir>>,
+    owners: &HashMap<usize, usize>,
+) -> Vec<Reason> {
+    let (_, after) = unfenced(scene, scope);
+    let trip = static_trip(scope);
+    let mut reasons: Vec<Reason> = Vec::new();
+    for touch in scene.touches_in(scene.inside(scope)) {
+        if owners.contains_key(&touch.at) && touch.place.space == Space::Workgroup
+            || scene.memory.is_private(&touch.place)
+            || copies.contains(&touch.op)
+        {
+            continue;
+        }
+        let own = OnceCell::new();
+        let apart = |beside: &Touch<'ir>| {
+            let own = own.get_or_init(|| bytes_alone(scene, touch, scope, scope));
+            let pair = own.as_ref().zip(bytes_alone(scene, beside, scene.kernel, scope));
+            let last = trip.map(|trip| trip.saturating_sub(1));
+            let count = last.map(|_| 1);
+            pair.is_some_and(|(own, beside)| own.is_apart_from(&beside, last.unwrap_or(0), count))
+        };
+        let found = after
+            .iter()
+            .find_map(|range| meeting(scene, &touch.place, range, touch.writes, &apart));
+        let Some(op) = found else { continue };
+        let message = format!(
+            "{} may meet {} of the loop's last iteration, and only the loop's barriers stand between; put a gpu.barrier \
+             behind the loop",
+            op.name(),
+            touch.op.name()
+        );
+        reasons.push(Reason::new(
+            ReasonCode::BarrierOrdersOtherMemory,
+            message,
+            op.location(),
+        ));
+        if reasons.len() == MAX_REASONS {
+            break;
         }
     }
+    reasons
 }
 
 /// What of a loop is a reason for every buffer that it fills: effects that are not understood or not ordered by plain
@@ -368,7 +409,7 @@ pub fn other_memory<'ir>(
     scope: Op<'ir>,
     graph: &LoopGraph<'ir>,
     copies: &HashSet<Op<'ir>>,
-    owned: &HashSet<usize>,
+    owners: &HashMap<usize, usize>,
 ) -> Vec<Reason> {
     let mut reasons: Vec<Reason> = Vec::new();
     let barriers = scene.barriers_in(&scene.inside(scope));
@@ -380,7 +421,7 @@ pub fn other_memory<'ir>(
                 reasons.push(reason);
             }
         };
-        if touch.place.space == Space::Workgroup && !owned.contains(&touch.at) && barriers {
+        if touch.place.space == Space::Workgroup && !owners.contains_key(&touch.at) && barriers {
             refuse("shared memory that belongs to no known buffer, which the loop's barriers may order".to_owned());
         }
         if copies.contains(&op)
@@ -419,20 +460,13 @@ pub fn unfenced<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> (Ranges, Ranges)
     while let Some(at) = scene.at(current) {
         let Some(block) = current.block() else { break };
         let parent = current.parent().filter(|parent| *parent != scene.kernel);
-        let ops = block.ops();
-        let first = ops.first().and_then(|op| scene.at(*op)).unwrap_or(at);
-        let end = ops.last().map_or(at, |op| scene.inside(*op).end);
-        let here = |range: Range<usize>| {
-            let fences = scene.barriers.partition_point(|barrier| *barrier < range.start);
-            scene.barriers[fences..]
-                .iter()
-                .copied()
-                .take_while(move |barrier| *barrier < range.end)
-        };
-        let direct = |barrier: &usize| scene.ops[*barrier].block() == Some(block);
+        let first = block.first().and_then(|op| scene.at(op)).unwrap_or(at);
+        let end = block.terminator().map_or(at, |op| scene.inside(op).end);
+        let fences = scene.fences.get(&block).map_or(&[][..], Vec::as_slice);
         let behind = scene.inside(current).end;
-        let last_fence = here(first..at).filter(direct).last();
-        let next_fence = here(behind..end).find(direct);
+        let here = fences.partition_point(|fence| *fence < at);
+        let last_fence = fences[..here].last().copied();
+        let next_fence = fences[here..].first().copied();
         // In a function of several blocks everything may come before and behind.
         let branches = parent.is_none() && scene.kernel.body().is_none();
         if branches {
@@ -452,11 +486,11 @@ pub fn unfenced<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> (Ranges, Ranges)
         if super::effects::is_loop(parent) {
             // The next iteration comes behind this one.
             if forth {
-                let fence = here(first..at).find(direct);
+                let fence = fences[..here].first().copied();
                 after.push(first..fence.unwrap_or(at));
             }
             if back {
-                let fence = here(behind..end).filter(direct).last();
+                let fence = fences[here..].last();
                 before.push(fence.map_or(behind, |fence| fence + 1)..end);
             }
         }
@@ -478,7 +512,7 @@ fn meeting<'ir>(
 ) -> Option<Op<'ir>> {
     let wild = scene.wild.partition_point(|at| *at < range.start);
     let wild = scene.wild.get(wild).filter(|at| range.contains(at)).copied();
-    let known = scene.meeting(place).into_iter().filter_map(|list| {
+    let known = scene.meeting(place, writes).into_iter().filter_map(|list| {
         let first = list.partition_point(|touch| scene.touches[*touch].at < range.start);
         let touches = list[first..].iter().map(|touch| &scene.touches[*touch]);
         let mut near = touches.take_while(|touch| range.contains(&touch.at));

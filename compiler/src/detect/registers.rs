@@ -37,7 +37,7 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], entries: 
     for entry in entries {
         of_buffer.entry(entry.buffer).or_default().push(entry);
     }
-    let mut loops: HashMap<Op<'ir>, Vec<Reason>> = HashMap::new();
+    let mut loops: HashMap<Op<'ir>, (Vec<Reason>, Vec<&Touch<'ir>>)> = HashMap::new();
     let mut verdicts = Vec::new();
     for touch in &scene.touches {
         let op = touch.op;
@@ -75,12 +75,20 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], entries: 
             }
             (Some(scope), Some(number)) => {
                 verdict.loop_index = scene.loop_index(scope);
-                let reasons = loops.entry(scope).or_insert_with(|| loop_reasons(scene, scope));
-                for reason in reasons {
+                let (reasons, strangers) = loops
+                    .entry(scope)
+                    .or_insert_with(|| (loop_reasons(scene, scope), strangers(scene, scope, &owned)));
+                for reason in reasons.iter() {
                     verdict.reject(reason.clone());
                 }
                 let entries = of_buffer.get(&number).map_or(&[][..], Vec::as_slice);
-                judge_load(scene, (touch, scope), (&found[number], &owned), entries, &mut verdict);
+                judge_load(
+                    scene,
+                    (touch, scope),
+                    (&found[number], strangers),
+                    entries,
+                    &mut verdict,
+                );
             }
         }
         verdicts.push(verdict);
@@ -106,10 +114,18 @@ fn loop_reasons<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> Vec<Reason> {
     reasons
 }
 
+/// Writes of a loop to shared memory that belongs to no known buffer.
+fn strangers<'a, 'ir>(scene: &'a Scene<'_, 'ir>, scope: Op<'ir>, owned: &HashSet<usize>) -> Vec<&'a Touch<'ir>> {
+    let touches = scene.touches_in(scene.inside(scope)).iter();
+    touches
+        .filter(|touch| touch.writes && !owned.contains(&touch.at) && touch.place.space == Space::Workgroup)
+        .collect()
+}
+
 fn judge_load<'ir>(
     scene: &Scene<'_, 'ir>,
     (load, scope): (&Touch<'ir>, Op<'ir>),
-    (buffer, owned): (&SharedBuffer<'ir>, &HashSet<usize>),
+    (buffer, strangers): (&SharedBuffer<'ir>, &[&Touch<'ir>]),
     entries: &[&Entry<'ir>],
     verdict: &mut BufferVerdict,
 ) {
@@ -172,12 +188,9 @@ fn judge_load<'ir>(
         verdict.reject(problem.clone());
     }
     let mut refuse = |code, message: &str, at: Op<'ir>| verdict.reject(Reason::new(code, message, at.location()));
-    let stranger = scene.touches_in(scene.inside(scope)).iter().find(|touch| {
-        touch.writes
-            && !owned.contains(&touch.at)
-            && touch.place.space == Space::Workgroup
-            && scene.memory.alias(&touch.place, &load.place) != Alias::Never
-    });
+    let stranger = strangers
+        .iter()
+        .find(|touch| scene.memory.alias(&touch.place, &load.place) != Alias::Never);
     if let Some(touch) = stranger {
         refuse(ReasonCode::MayAlias, "it may write what the load reads", touch.op);
     }

@@ -9,14 +9,14 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
-use super::effects::is_loop;
+use super::effects::{Effect, effect, is_loop};
 use super::graph::LoopGraph;
 use super::kernel::{Scene, Touch, first_in};
 use super::linear::Linear;
 use super::memory::{Place, Root, Space, is_view};
-use super::order::{effects, other_memory};
+use super::order::{behind, effects, other_memory};
 use super::verdict::{BufferVerdict, Level, Reason, ReasonCode, Verdict};
-use crate::ir::{BufferId, Def, MemRef, Op, Value};
+use crate::ir::{BufferId, Def, MemRef, Op, OpId, Value};
 
 /// More bytes than any block's shared memory holds: the checks count bytes one by one.
 const MAX_BYTES: u64 = 1 << 22;
@@ -42,8 +42,10 @@ pub struct Entry<'ir> {
 /// What all buffers of one loop share.
 struct LoopFacts<'ir> {
     graph: LoopGraph<'ir>,
-    /// The operations that copy: loads and stores.
-    copies: HashSet<Op<'ir>>,
+    /// Reads of shared memory that the loop fills, by position.
+    reads: Vec<(usize, Op<'ir>)>,
+    /// Barriers directly in the loop.
+    barriers: Vec<OpId>,
     reasons: Vec<Reason>,
 }
 
@@ -57,8 +59,6 @@ pub struct Case<'a, 'ir> {
     pub origin: Linear<'ir>,
     pub stores: &'a [Touch<'ir>],
     pub loads: &'a [Touch<'ir>],
-    /// Positions of the accesses to all buffers that have verdicts of their own.
-    pub owned: &'a HashSet<usize>,
     pub reasons: Vec<Reason>,
 }
 
@@ -333,10 +333,16 @@ fn buffer<'ir>(
 
 /// The verdicts of all buffers, an entry for each loop that one is filled in, but for what depends on other buffers.
 pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>]) -> Vec<Entry<'ir>> {
-    let owned: HashSet<usize> = found
+    let owners: HashMap<usize, usize> = found
         .iter()
-        .flat_map(|buffer| buffer.stores.iter().chain(&buffer.loads))
-        .map(|touch| touch.at)
+        .enumerate()
+        .flat_map(|(number, buffer)| {
+            buffer
+                .stores
+                .iter()
+                .chain(&buffer.loads)
+                .map(move |touch| (touch.at, number))
+        })
         .collect();
     let mut facts: HashMap<Op<'ir>, LoopFacts<'ir>> = HashMap::new();
     let scopes: Vec<Vec<Op<'ir>>> = found.iter().map(|buffer| scopes(scene, buffer)).collect();
@@ -347,9 +353,9 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>]) -> Vec<En
             if scope.is("scf.for") {
                 facts
                     .entry(*scope)
-                    .or_insert_with(|| loop_facts(scene, *scope, found, &scopes, &owned));
+                    .or_insert_with(|| loop_facts(scene, *scope, &scopes, &owners));
             }
-            let verdict = judge_in(scene, buffer, (*scope, &scopes[number]), facts.get(scope), &owned);
+            let verdict = judge_in(scene, buffer, (*scope, &scopes[number]), facts.get(scope));
             entries.push(Entry {
                 buffer: number,
                 scope: Some(*scope),
@@ -390,36 +396,53 @@ fn agree(entries: &mut [Entry<'_>]) {
 fn loop_facts<'ir>(
     scene: &Scene<'_, 'ir>,
     scope: Op<'ir>,
-    found: &[SharedBuffer<'ir>],
     scopes: &[Vec<Op<'ir>>],
-    owned: &HashSet<usize>,
+    owners: &HashMap<usize, usize>,
 ) -> LoopFacts<'ir> {
     let graph = LoopGraph::new(scene, scope);
+    let inside = scene.inside(scope);
+    let touches = scene.touches_in(inside.clone());
     // Loads that are copies of buffers which this loop, or one inside it, fills: they are waited for.
     let mut copies: HashSet<Op<'ir>> = HashSet::new();
-    for (buffer, scopes) in found.iter().zip(scopes) {
-        let filled = scopes
-            .iter()
-            .any(|inner| *inner == scope || scene.is_inside(*inner, scope));
-        for store in buffer
-            .stores
-            .iter()
-            .filter(|store| filled && scene.is_inside(store.op, scope))
-        {
-            copies.insert(store.op);
-            if let Some(value) = store.op.operands().next() {
-                let loads = graph.computed_from(value);
-                copies.extend(
-                    loads
-                        .into_iter()
-                        .filter(|op| super::effects::effect(*op) == super::effects::Effect::Touches),
-                );
-            }
+    let mut filled: HashSet<Root<'ir>> = HashSet::new();
+    for store in touches
+        .iter()
+        .filter(|touch| touch.writes && touch.place.space == Space::Workgroup)
+    {
+        filled.insert(store.place.root);
+        let mut loops = owners.get(&store.at).into_iter().flat_map(|number| &scopes[*number]);
+        if !loops.any(|inner| *inner == scope || scene.is_inside(*inner, scope)) {
+            continue;
+        }
+        copies.insert(store.op);
+        if let Some(value) = store.op.operands().next() {
+            let loads = graph.computed_from(value);
+            copies.extend(loads.into_iter().filter(|op| effect(*op) == Effect::Touches));
         }
     }
+    let reads = touches
+        .iter()
+        .filter(|touch| !touch.writes && touch.place.space == Space::Workgroup)
+        .filter(|touch| touch.place.root == Root::Unknown || filled.contains(&touch.place.root))
+        .map(|touch| (touch.at, touch.op))
+        .collect();
     let mut reasons = effects(scene, scope);
-    reasons.extend(other_memory(scene, scope, &graph, &copies, owned));
-    LoopFacts { graph, copies, reasons }
+    reasons.extend(other_memory(scene, scope, &graph, &copies, owners));
+    reasons.extend(behind(scene, scope, &copies, owners));
+    let first = scene.barriers.partition_point(|at| *at < inside.start);
+    let barriers = scene.barriers[first..]
+        .iter()
+        .take_while(|at| inside.contains(at))
+        .map(|at| scene.ops[*at])
+        .filter(|op| op.is("gpu.barrier") && op.parent() == Some(scope))
+        .filter_map(|op| scene.index.id(op))
+        .collect();
+    LoopFacts {
+        graph,
+        reads,
+        barriers,
+        reasons,
+    }
 }
 
 /// The loops that fill a buffer: of each store the innermost loop in which the buffer is read too, otherwise the
@@ -495,7 +518,6 @@ fn judge_in<'ir>(
     buffer: &SharedBuffer<'ir>,
     (scope, all): (Op<'ir>, &[Op<'ir>]),
     facts: Option<&LoopFacts<'ir>>,
-    owned: &HashSet<usize>,
 ) -> BufferVerdict {
     let mut verdict = verdict_of(buffer);
     verdict.loop_index = scene.loop_index(scope);
@@ -522,7 +544,6 @@ fn judge_in<'ir>(
         origin: buffer.place.origin.clone(),
         stores: &buffer.stores,
         loads: &buffer.loads,
-        owned,
         reasons: std::mem::take(&mut verdict.reasons),
     };
     let others: Vec<Op<'ir>> = all
@@ -538,11 +559,11 @@ fn judge_in<'ir>(
     }
     case.readers(scope, &others);
     case.races(scope);
-    case.positions(scope);
+    case.positions(scope, &facts.reads);
     let sources: Vec<Touch<'ir>> = sites.iter().filter_map(|site| site.load.clone()).collect();
     let loads: Vec<Op<'ir>> = sources.iter().map(|touch| touch.op).collect();
     case.sources(&facts.graph, &loads);
-    case.around(scope, &sources, &facts.copies);
+    case.before(scope, &sources);
     for reason in &facts.reasons {
         if !case.reasons.contains(reason) {
             case.reasons.push(reason.clone());
@@ -555,12 +576,7 @@ fn judge_in<'ir>(
         .map(|site| site.bytes)
         .min();
     verdict.copies = case.copy_ops(&sites);
-    verdict.barriers = scene
-        .inside(scope)
-        .map(|at| scene.ops[at])
-        .filter(|op| op.is("gpu.barrier") && op.parent() == Some(scope))
-        .filter_map(|op| scene.index.id(op))
-        .collect();
+    verdict.barriers.clone_from(&facts.barriers);
     verdict.verdict = match (case.reasons.is_empty(), sinks) {
         (true, false) => Verdict::Pipelinable,
         (true, true) => Verdict::AfterSinking,
