@@ -197,30 +197,58 @@ impl Tree {
     }
 }
 
-/// The split with the largest gain, `S²/(W + ridge)` of both sides less that of the whole; the first of equal ones.
+/// The split with the largest gain, as feature and threshold; the first of equal ones.
 fn best_split(rows: &[[f64; FEATURES]], targets: &[f64], weights: &[f64], members: &[usize]) -> Option<(usize, f64)> {
-    let score = |sum: f64, weight: f64| sum * sum / (weight + RIDGE);
-    let total: f64 = members.iter().map(|&row| weights[row]).sum();
-    let sum: f64 = members.iter().map(|&row| weights[row] * targets[row]).sum();
-    let mut best = None;
-    let mut best_gain = 1e-9;
+    let along = |feature: usize| {
+        let mut points: Vec<Point> = members
+            .iter()
+            .map(|&row| Point {
+                value: rows[row][feature],
+                weight: weights[row],
+                sum: weights[row] * targets[row],
+            })
+            .collect();
+        points.sort_by(|a, b| a.value.total_cmp(&b.value));
+        points
+    };
+    let mut best: Option<(usize, f64, f64)> = None;
     for feature in 0..FEATURES {
-        let mut order = members.to_vec();
-        order.sort_by(|&a, &b| rows[a][feature].total_cmp(&rows[b][feature]));
-        let (mut left_weight, mut left_sum) = (0.0, 0.0);
-        for pair in order.windows(2) {
-            let (row, next) = (pair[0], pair[1]);
-            left_weight += weights[row];
-            left_sum += weights[row] * targets[row];
-            let (here, there) = (rows[row][feature], rows[next][feature]);
-            if here == there || left_weight < LEAF_WEIGHT || total - left_weight < LEAF_WEIGHT {
-                continue;
-            }
-            let gain = score(left_sum, left_weight) + score(sum - left_sum, total - left_weight) - score(sum, total);
-            if gain > best_gain {
-                best_gain = gain;
-                best = Some((feature, 0.5 * (here + there)));
-            }
+        let points = along(feature);
+        if let Some((threshold, gain)) = best_threshold(&points)
+            && best.is_none_or(|(_, _, most)| gain > most)
+        {
+            best = Some((feature, threshold, gain));
+        }
+    }
+    best.map(|(feature, threshold, _)| (feature, threshold))
+}
+
+/// An observation along one feature.
+#[derive(Clone, Copy)]
+struct Point {
+    value: f64,
+    weight: f64,
+    sum: f64,
+}
+
+/// The threshold with the largest gain, `S²/(W + ridge)` of both sides less that of the whole, and that gain. Points
+/// are in ascending order.
+fn best_threshold(points: &[Point]) -> Option<(f64, f64)> {
+    let score = |sum: f64, weight: f64| sum * sum / (weight + RIDGE);
+    let total: f64 = points.iter().map(|point| point.weight).sum();
+    let sum: f64 = points.iter().map(|point| point.sum).sum();
+    let mut best: Option<(f64, f64)> = None;
+    let (mut left_weight, mut left_sum) = (0.0, 0.0);
+    for pair in points.windows(2) {
+        left_weight += pair[0].weight;
+        left_sum += pair[0].sum;
+        let splits = pair[0].value < pair[1].value;
+        if !splits || left_weight < LEAF_WEIGHT || total - left_weight < LEAF_WEIGHT {
+            continue;
+        }
+        let gain = score(left_sum, left_weight) + score(sum - left_sum, total - left_weight) - score(sum, total);
+        if gain > best.map_or(1e-9, |(_, most)| most) {
+            best = Some((0.5 * (pair[0].value + pair[1].value), gain));
         }
     }
     best

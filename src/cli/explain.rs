@@ -1,8 +1,8 @@
-//! `alcop explain`: a verdict for each buffer, and for each loop.
+//! `alcop explain`: a verdict for each buffer, and for each loop. Reads its input and changes nothing.
 
 use std::path::PathBuf;
 
-use alcop_compiler::detect::{DetectOptions, detect, detection_json, detection_table};
+use alcop_compiler::detect::{DetectOptions, detect, detection_table, detections_json, remarks};
 use alcop_compiler::ir::Context;
 use alcop_compiler::tile_program::tile_program;
 use alcop_spec::GpuTarget;
@@ -13,9 +13,9 @@ use super::{Failure, output};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// An MLIR file (or - for standard input) instead of an operator
+    /// MLIR files (or - for standard input) instead of an operator
     #[arg(value_name = "FILE.mlir", conflicts_with = "op")]
-    file: Option<PathBuf>,
+    files: Vec<PathBuf>,
     #[command(flatten)]
     operator: OperatorArguments,
     #[command(flatten)]
@@ -46,34 +46,37 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let context = Context::new();
     context.allow_unregistered_dialects(arguments.allow_unregistered_dialect);
-    let module = match (&arguments.file, arguments.operator.op_spec()?) {
-        (Some(path), _) => {
-            let text = output::read(path)?;
-            context
-                .parse(&text, &path.display().to_string())
-                .map_err(Failure::usage)?
-        }
-        (None, Some(op)) => {
-            tile_program(&context, &op, &arguments.schedule.schedule()?)
-                .map_err(Failure::refused)?
-                .module
-        }
-        (None, None) => {
-            return Err(Failure::usage(
-                "name an MLIR file or an operator (--op matmul --m … --n … --k …)",
-            ));
-        }
-    };
     let options = DetectOptions {
         block_size,
         assume_noalias: arguments.assume_noalias,
         ..crate::detect_options(&target)
     };
-    let detection = detect(&module, &options);
+    let mut detections = Vec::new();
+    for path in &arguments.files {
+        let text = output::read(path)?;
+        let module = context
+            .parse(&text, &path.display().to_string())
+            .map_err(Failure::usage)?;
+        detections.push(detect(&module, &options));
+    }
+    match arguments.operator.op_spec()? {
+        Some(op) => {
+            let program = tile_program(&context, &op, &arguments.schedule.schedule()?).map_err(Failure::refused)?;
+            detections.push(detect(&program.module, &options));
+        }
+        None if arguments.files.is_empty() => {
+            return Err(Failure::usage(
+                "name an MLIR file or an operator (--op matmul --m … --n … --k …)",
+            ));
+        }
+        None => {}
+    }
     let text = if arguments.json {
-        format!("{:#}\n", detection_json(&detection))
+        format!("{:#}\n", detections_json(&detections))
     } else {
-        detection_table(&detection)
+        let tables: Vec<String> = detections.iter().map(detection_table).collect();
+        let remarks: String = detections.iter().map(remarks).collect();
+        format!("{}\n{remarks}", tables.concat())
     };
     output::write(&PathBuf::from("-"), &text)
 }

@@ -1,361 +1,665 @@
-//! The checks of the copies into a buffer: pure, of a width that can be asynchronous, aligned, and together everything.
+//! The copies into a buffer: what they look like, and the checks that `cp.async` can do them ahead of time.
+//!
+//! ```text
+//! %v = vector.load %a[…]; vector.store %v, %s[…]                        a copy
+//! %v = vector.transfer_read %a[…], %zero, %mask; … transfer_write       a copy with zero fill
+//! memref.copy %tile, %s                                                 a copy that all threads share
+//! %v = vector.load …; %w = arith.mulf %v, %scale; vector.store %w       a copy after sinking
+//! ```
 
-use super::effects::{Root, access, indices, is_id, is_plain_move};
-use super::evaluate::{Program, divisor, static_trip};
-use super::graph::LoopGraph;
+use super::effects::{Transfer, accesses, contiguous_bytes, is_id, is_zero, transfer};
+use super::evaluate::static_trip;
+use super::footprint::{is_uniform, loops_between};
+use super::graph::{EdgeKind, LoopGraph};
+use super::kernel::Touch;
+use super::memory::{Root, Space, is_view};
 use super::shared::Case;
 use super::verdict::{CopyOps, ReasonCode};
-use crate::ir::{Attr, Def, Op, Type, Value, constant_index};
+use crate::ir::{Attr, Def, Op, Value, constant_index};
 
-/// Threads that a block may have.
-const MAX_THREADS: u64 = 1024;
-/// Evaluations of an index that coverage may cost.
-const MAX_EVALUATIONS: u64 = 1 << 22;
+/// What `cp.async` moves (PTX ISA, "cp.async": cp-size is 4, 8 or 16).
+const WIDTHS: [u64; 3] = [16, 8, 4];
+
+/// One place that writes the buffer in the loop.
+#[derive(Clone, Debug)]
+pub struct Site<'ir> {
+    pub touch: Touch<'ir>,
+    /// The load of what it stores; `None` where it stores zeros.
+    pub load: Option<Touch<'ir>>,
+    /// Element-wise operations between load and store, the last one first.
+    pub chain: Vec<Op<'ir>>,
+    /// Conditions that it stands under: the `scf.if`, and whether it stands in its first region.
+    pub conditions: Vec<(Op<'ir>, bool)>,
+    /// Bytes of one asynchronous copy.
+    pub bytes: u32,
+}
+
+/// Where a stored value comes from.
+struct Traced<'ir> {
+    load: Op<'ir>,
+    chain: Vec<Op<'ir>>,
+    /// Conditions that replace it by zeros, and the operations that do so.
+    guards: Vec<Value<'ir>>,
+    passed: Vec<Op<'ir>>,
+}
 
 impl<'ir> Case<'_, 'ir> {
-    /// The copies of the loop, and whether element-wise work stands inside them.
-    pub fn copies(&mut self, scope: Op<'ir>, graph: &LoopGraph<'ir>) -> (Vec<CopyOps>, bool) {
-        let mut copies = Vec::new();
-        let mut sinkable = false;
-        for store in self.stores.clone() {
-            if !store.is_within(scope) {
-                continue;
-            }
-            if !self.runs_always(store, scope) {
-                let message = "the store stands under a condition or in a loop of unknown bounds";
-                self.refuse(ReasonCode::NotSequential, store, message);
-            }
-            let value = store.operand(0);
-            let Some(load) = loaded(value).filter(|_| is_plain_move(store)) else {
-                let message = "what is stored is not what one plain load loaded, be it with element-wise work on it";
-                self.refuse(ReasonCode::NotAPureCopy, store, message);
+    /// The places of the loop that write the buffer, if each is understood; failing checks are reasons.
+    pub fn copies(&mut self, scope: Op<'ir>, graph: &LoopGraph<'ir>) -> Vec<Site<'ir>> {
+        let stores: Vec<Touch<'ir>> = self
+            .stores
+            .iter()
+            .filter(|store| self.scene.is_inside(store.op, scope))
+            .cloned()
+            .collect();
+        let mut sites = Vec::new();
+        for store in stores {
+            let Some(conditions) = self.conditions(store.op, scope) else {
                 continue;
             };
-            let direct = value == load.result(0);
-            if !self.is_pure_source(load, store) {
-                continue;
+            let site = match store.op.name() {
+                "memref.copy" | "nvgpu.device_async_copy" => self.whole(&store, conditions, scope, graph),
+                "vector.store" | "memref.store" | "vector.transfer_write" => {
+                    self.moved(&store, conditions, scope, graph)
+                }
+                "vector.maskedstore" => {
+                    let message = "the store is masked, and what it leaves out is not filled";
+                    self.refuse(ReasonCode::NotFullyOverwritten, store.op, message);
+                    None
+                }
+                name => {
+                    let message = format!("{name} is no copy that could be asynchronous");
+                    self.refuse(ReasonCode::NotAPureCopy, store.op, message);
+                    None
+                }
+            };
+            sites.extend(site);
+        }
+        if sites.iter().all(|site| site.load.is_none()) && self.reasons.is_empty() {
+            self.refuse_buffer(
+                ReasonCode::NotAPureCopy,
+                "nothing that is understood as a copy fills the buffer",
+            );
+        }
+        sites
+    }
+
+    /// The copies as plain data.
+    pub fn copy_ops(&self, sites: &[Site<'ir>]) -> Vec<CopyOps> {
+        let copies = sites.iter().filter_map(|site| {
+            Some(CopyOps {
+                load: self.scene.index.id(site.load.as_ref()?.op)?,
+                store: self.scene.index.id(site.touch.op)?,
+                bytes: site.bytes,
+            })
+        });
+        copies.collect()
+    }
+
+    /// The conditions around an operation in the loop; only loops of static bounds may stand around it beside them.
+    fn conditions(&mut self, op: Op<'ir>, scope: Op<'ir>) -> Option<Vec<(Op<'ir>, bool)>> {
+        let mut found = Vec::new();
+        let mut block = op.block()?;
+        while let Some(parent) = block.parent().filter(|parent| *parent != scope) {
+            match parent.name() {
+                "scf.for" if static_trip(parent).is_some() => {}
+                "scf.for" => {
+                    let message = "the copies stand in an inner loop of unknown bounds";
+                    self.refuse(ReasonCode::NotSequential, parent, message);
+                    return None;
+                }
+                "scf.if" => {
+                    let first = parent.regions().next().and_then(|region| region.blocks().next());
+                    found.push((parent, first == Some(block)));
+                }
+                name => {
+                    let message = format!("the copies stand inside {name}");
+                    self.refuse(ReasonCode::NotSequential, parent, message);
+                    return None;
+                }
             }
-            let Some(bytes) = contiguous_bytes(load.result(0).ty()).filter(|bytes| matches!(bytes, 4 | 8 | 16)) else {
-                let message = format!(
-                    "a copy moves a {}, and cp.async moves 4, 8 or 16 contiguous bytes",
-                    load.result(0).ty()
+            block = parent.block()?;
+        }
+        Some(found)
+    }
+
+    /// A store of what a load loaded.
+    fn moved(
+        &mut self,
+        store: &Touch<'ir>,
+        conditions: Vec<(Op<'ir>, bool)>,
+        scope: Op<'ir>,
+        graph: &LoopGraph<'ir>,
+    ) -> Option<Site<'ir>> {
+        let value = store.op.operand(0);
+        if store.op.is("vector.transfer_write") {
+            let shape = transfer(store.op, store.access);
+            if shape.mask.is_some() {
+                let message = "the write is masked, and what it leaves out is not filled";
+                self.refuse(ReasonCode::NotFullyOverwritten, store.op, message);
+                return None;
+            }
+            if !shape.straight {
+                self.refuse(
+                    ReasonCode::NotAPureCopy,
+                    store.op,
+                    "the write permutes or broadcasts dimensions",
                 );
-                self.refuse(ReasonCode::WidthUnsupported, store, message);
+                return None;
+            }
+        }
+        if is_zero(value) && !conditions.is_empty() {
+            self.ahead(store.op, &index_operands(store), graph);
+            return Some(Site {
+                touch: store.clone(),
+                load: None,
+                chain: Vec::new(),
+                conditions,
+                bytes: 0,
+            });
+        }
+        if carries_load(value, scope) {
+            let message = "it stores what an earlier iteration loaded: the loop already runs ahead by itself";
+            self.refuse(ReasonCode::AlreadyPipelined, store.op, message);
+            return None;
+        }
+        let Some(traced) = self.trace(value, scope) else {
+            let message = "what is stored is not what one load loaded, be it with element-wise work on it that is the \
+                           same for every thread and iteration";
+            self.refuse(ReasonCode::NotAPureCopy, store.op, message);
+            return None;
+        };
+        let load = self.source(&traced, store, scope)?;
+        let ty = traced.load.result(0).ty();
+        let bytes = contiguous_bytes(ty);
+        let Some(piece) = bytes.and_then(|bytes| match bytes {
+            4 | 8 | 16 => Some(bytes),
+            _ if bytes > 0 && bytes.is_multiple_of(16) => Some(16),
+            _ => None,
+        }) else {
+            let message = format!("a copy moves a {ty}, and cp.async moves 4, 8 or 16 contiguous bytes");
+            self.refuse(ReasonCode::WidthUnsupported, store.op, message);
+            return None;
+        };
+        self.alignment(&load, piece);
+        if traced.chain.is_empty() {
+            self.alignment(store, piece);
+        }
+        let mut ahead = index_operands(&load);
+        ahead.push(load.op.operand(load.access.memref));
+        ahead.extend(traced.guards.iter().copied());
+        ahead.extend(conditions.iter().map(|(op, _)| op.operand(0)));
+        self.ahead(load.op, &ahead, graph);
+        self.ahead(store.op, &index_operands(store), graph);
+        Some(Site {
+            touch: store.clone(),
+            load: Some(load),
+            chain: traced.chain,
+            conditions,
+            bytes: piece as u32,
+        })
+    }
+
+    /// `memref.copy` and `nvgpu.device_async_copy`: load and store in one.
+    fn whole(
+        &mut self,
+        store: &Touch<'ir>,
+        conditions: Vec<(Op<'ir>, bool)>,
+        scope: Op<'ir>,
+        graph: &LoopGraph<'ir>,
+    ) -> Option<Site<'ir>> {
+        let op = store.op;
+        let access = accesses(op).into_iter().find(|access| !access.writes)?;
+        let load = Touch {
+            op,
+            at: store.at,
+            access,
+            place: self.scene.memory.place(op.operand(access.memref)),
+            writes: false,
+        };
+        if !self.scene.memory.is_global(&load.place) {
+            let message = "the copy is not from an argument or a global in global memory";
+            self.refuse(ReasonCode::NotAPureCopy, op, message);
+            return None;
+        }
+        let piece = if op.is("memref.copy") {
+            self.row_piece(&load, store)?
+        } else {
+            self.waited_for(op, scope);
+            let element = op.operand(store.access.memref).ty().memref_element()?.bytes();
+            let elements = op
+                .attr("dstElements")
+                .and_then(Attr::as_int)
+                .and_then(|count| u64::try_from(count).ok());
+            let bytes = element
+                .zip(elements)
+                .map(|(element, count)| element.saturating_mul(count));
+            let Some(piece) = bytes.filter(|bytes| WIDTHS.contains(bytes)) else {
+                let message = format!("an asynchronous copy of {bytes:?} bytes; 4, 8 and 16 are possible");
+                self.refuse(ReasonCode::WidthUnsupported, op, message);
+                return None;
+            };
+            self.alignment(&load, piece);
+            self.alignment(store, piece);
+            piece
+        };
+        let mut ahead: Vec<Value<'ir>> = op.operands().collect();
+        ahead.extend(conditions.iter().map(|(op, _)| op.operand(0)));
+        self.ahead(op, &ahead, graph);
+        Some(Site {
+            touch: store.clone(),
+            load: Some(load),
+            chain: Vec::new(),
+            conditions,
+            bytes: piece as u32,
+        })
+    }
+
+    /// The bytes that a `memref.copy` can move at once, all threads sharing the work.
+    fn row_piece(&mut self, load: &Touch<'ir>, store: &Touch<'ir>) -> Option<u64> {
+        let op = store.op;
+        let mut best = 16;
+        for touch in [load, store] {
+            let memref = op.operand(touch.access.memref).ty().as_memref();
+            let Some((memref, element)) = memref.and_then(|memref| Some((memref.clone(), memref.element.bytes()?)))
+            else {
+                self.refuse(
+                    ReasonCode::NotContiguous,
+                    op,
+                    "a memref of the copy has no strided layout of whole bytes",
+                );
+                return None;
+            };
+            if memref.strides.last().is_some_and(|stride| *stride != Some(1)) {
+                self.refuse(ReasonCode::NotContiguous, op, "the last dimension is not contiguous");
+                return None;
+            }
+            let Some(row) = memref.shape.last().map_or(Some(1), |extent| *extent) else {
+                self.refuse(
+                    ReasonCode::NotContiguous,
+                    op,
+                    "the rows of the copy have no static size",
+                );
+                return None;
+            };
+            let row = row.unsigned_abs().saturating_mul(element);
+            if !row.is_multiple_of(4) || row == 0 {
+                let message = format!("rows of {row} bytes, and cp.async moves 4, 8 or 16 contiguous bytes");
+                self.refuse(ReasonCode::WidthUnsupported, op, message);
+                return None;
+            }
+            let base = self.base_alignment(touch);
+            let strides = memref.strides.iter().rev().skip(1);
+            let apart = strides.map(|stride| stride.unwrap_or(1).unsigned_abs().saturating_mul(element));
+            let address = self
+                .scene
+                .memory
+                .place(op.operand(touch.access.memref))
+                .origin
+                .divisor();
+            let known = apart.fold(gcd(gcd(base, address), row), gcd);
+            let Some(width) = WIDTHS.into_iter().find(|width| known.is_multiple_of(*width)) else {
+                let message = format!("its rows are only known to start at multiples of {known} bytes; 4 are needed");
+                self.refuse(ReasonCode::AlignmentUnproven, op, message);
+                return None;
+            };
+            best = best.min(width);
+        }
+        Some(best)
+    }
+
+    /// An asynchronous copy of the input must be waited for in its own iteration, with none left in flight.
+    fn waited_for(&mut self, op: Op<'ir>, scope: Op<'ir>) {
+        let inside = self.scene.inside(scope);
+        let behind = self.scene.at(op).map_or(0, |at| at + 1);
+        let wait = self.scene.ops[behind..inside.end]
+            .iter()
+            .find(|op| op.is("nvgpu.device_async_wait"));
+        match wait {
+            None => {
+                let message = "the asynchronous copy is not waited for in its iteration: it already runs ahead";
+                self.refuse(ReasonCode::AlreadyPipelined, op, message);
+            }
+            Some(wait) if wait.attr("numGroups").and_then(Attr::as_int).unwrap_or(0) != 0 => {
+                let message = "the wait leaves groups in flight: the loop already runs ahead by itself";
+                self.refuse(ReasonCode::AlreadyPipelined, *wait, message);
+            }
+            Some(wait) if wait.parent() != Some(scope) && wait.block() != op.block() => {
+                self.refuse(
+                    ReasonCode::AlreadyPipelined,
+                    *wait,
+                    "the wait stands under a condition of its own",
+                );
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The load behind a value: itself, or behind element-wise operations on it and on what is the same everywhere.
+    fn trace(&self, value: Value<'ir>, scope: Op<'ir>) -> Option<Traced<'ir>> {
+        let mut traced: Option<Traced<'ir>> = None;
+        let (mut chain, mut guards, mut passed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut open = vec![value];
+        // More operations than any element-wise chain has; a bound for expressions that share parts.
+        for _ in 0..200 {
+            let Some(value) = open.pop() else {
+                let mut traced = traced?;
+                (traced.chain, traced.guards, traced.passed) = (chain, guards, passed);
+                return Some(traced);
+            };
+            let op = value.def_op().filter(|op| self.scene.is_inside(*op, scope));
+            let Some(op) = op else {
+                if !is_uniform(self.scene, value) {
+                    return None;
+                }
                 continue;
             };
-            self.alignment(load, bytes);
-            self.address(load, load.operands().collect(), graph);
-            if !direct {
-                sinkable = true;
-                continue;
-            }
-            self.alignment(store, bytes);
-            self.address(store, store.operands().skip(1).collect(), graph);
-            if let (Some(load), Some(store)) = (self.scene.index.id(load), self.scene.index.id(store)) {
-                copies.push(CopyOps {
-                    load,
-                    store,
-                    bytes: bytes as u32,
-                });
+            match op.name() {
+                "vector.load" | "memref.load" | "vector.transfer_read" | "vector.maskedload" => {
+                    if traced.as_ref().is_some_and(|other| other.load != op) {
+                        return None;
+                    }
+                    traced = Some(Traced {
+                        load: op,
+                        chain: Vec::new(),
+                        guards: Vec::new(),
+                        passed: Vec::new(),
+                    });
+                }
+                "arith.constant" => {}
+                // Zeros in place of what must not be loaded. Element-wise work on the loaded side alone would have to
+                // keep zeros.
+                "scf.if" | "arith.select" => match guarded(op, value) {
+                    Some((guard, loaded)) if loaded_directly(loaded) => {
+                        guards.push(guard);
+                        passed.push(op);
+                        open.push(loaded);
+                    }
+                    _ if op.is("arith.select")
+                        && is_uniform(self.scene, op.operand(0))
+                        && !self.is_inside_value(op.operand(0), scope) =>
+                    {
+                        chain.push(op);
+                        open.extend(op.operands().skip(1));
+                    }
+                    _ => return None,
+                },
+                _ if matches!(op.dialect(), "arith" | "math") && op.num_results() == 1 && op.num_regions() == 0 => {
+                    if is_invariant(self, op, scope) {
+                        continue;
+                    }
+                    chain.push(op);
+                    open.extend(op.operands());
+                }
+                "vector.broadcast" | "vector.splat" if is_invariant(self, op, scope) => {}
+                _ => return None,
             }
         }
-        let widths: Vec<u32> = copies.iter().map(|copy| copy.bytes).collect();
-        if widths.windows(2).any(|pair| pair[0] != pair[1]) {
-            let message = format!("copies of different widths: {widths:?} bytes");
-            self.refuse_buffer(ReasonCode::WidthUnsupported, message);
-        }
-        (copies, sinkable)
+        None
     }
 
-    /// Whether an operation runs in each iteration of `scope`: only loops of static bounds stand around it.
-    fn runs_always(&self, op: Op<'ir>, scope: Op<'ir>) -> bool {
-        inner_loops(op, scope).is_some_and(|loops| loops.iter().all(|inner| static_trip(*inner).is_some()))
+    fn is_inside_value(&self, value: Value<'ir>, scope: Op<'ir>) -> bool {
+        value.def_op().is_some_and(|op| self.scene.is_inside(op, scope))
+            || matches!(value.def(), Def::Argument(block, _) if block.parent() == Some(scope))
     }
 
-    /// The load stands beside its store, feeds nothing else, and reads memory that `cp.async` can read: global memory
-    /// that every thread sees.
-    fn is_pure_source(&mut self, load: Op<'ir>, store: Op<'ir>) -> bool {
-        let memref = load.operand(0);
-        let global = memref.ty().memory_space().is_none()
-            && matches!(self.scene.memory.root(memref), Root::Argument(_) | Root::Global(_));
-        let used_once = match store.operand(0) == load.result(0) {
-            true => load
-                .result(0)
-                .uses()
-                .iter()
-                .all(|used| used.op == store && used.operand == 0),
-            false => load.result(0).is_used(),
+    /// The load stands in the same iteration, feeds nothing else, and reads memory that `cp.async` can read: global
+    /// memory that every thread sees.
+    fn source(&mut self, traced: &Traced<'ir>, store: &Touch<'ir>, scope: Op<'ir>) -> Option<Touch<'ir>> {
+        let load = traced.load;
+        let access = accesses(load).into_iter().next()?;
+        let touch = Touch {
+            op: load,
+            at: self.scene.at(load)?,
+            access,
+            place: self.scene.memory.place(load.operand(access.memref)),
+            writes: false,
         };
         let mut fine = true;
-        if load.block() != store.block() || !used_once {
+        let passed = |op: Op<'ir>| traced.chain.contains(&op) || traced.passed.contains(&op);
+        let mine = |user: Op<'ir>| {
+            user == store.op || passed(user) || user.is("scf.yield") && user.parent().is_some_and(passed)
+        };
+        let values = traced
+            .chain
+            .iter()
+            .chain(&traced.passed)
+            .chain([&load])
+            .flat_map(|op| op.results());
+        let elsewhere = values.flat_map(Value::uses).any(|used| !mine(used.op));
+        if loops_between(load, scope) != loops_between(store.op, scope) || elsewhere {
             let message = "the load does not stand beside the store, or its value is used elsewhere too";
-            self.refuse(ReasonCode::NotAPureCopy, store, message);
+            self.refuse(ReasonCode::NotAPureCopy, store.op, message);
             fine = false;
         }
-        if !global {
+        if !self.scene.memory.is_global(&touch.place) {
             let message = "the load is not from an argument or a global in global memory";
             self.refuse(ReasonCode::NotAPureCopy, load, message);
             fine = false;
         }
-        fine
+        let fill = match load.name() {
+            "vector.transfer_read" => {
+                let Transfer {
+                    in_bounds,
+                    mask,
+                    padding,
+                    straight,
+                } = transfer(load, access);
+                if !straight {
+                    self.refuse(
+                        ReasonCode::NotAPureCopy,
+                        load,
+                        "the read permutes or broadcasts dimensions",
+                    );
+                    return None;
+                }
+                (!in_bounds || mask.is_some()).then_some((padding, mask))
+            }
+            "vector.maskedload" => Some((
+                load.operands().last(),
+                load.operands().nth(load.num_operands().saturating_sub(2)),
+            )),
+            _ => None,
+        };
+        if let Some((padding, mask)) = fill {
+            if !padding.is_some_and(is_zero) {
+                let message = "what the mask or the bounds leave out is filled with something else than zeros, and \
+                               cp.async fills with zeros";
+                self.refuse(ReasonCode::NotAPureCopy, load, message);
+                fine = false;
+            }
+            if !mask.is_none_or(is_prefix) {
+                let message = "the mask is not known to be a prefix (vector.create_mask), and cp.async copies the first \
+                               bytes";
+                self.refuse(ReasonCode::NotAPureCopy, load, message);
+                fine = false;
+            }
+        }
+        fine.then_some(touch)
     }
 
     /// The address of an access must be a multiple of its width: base, offset, strides and indices together.
-    fn alignment(&mut self, op: Op<'ir>, bytes: u64) {
-        let Some(shape) = access(op) else { return };
-        let memref = op.operand(shape.memref);
-        let Some(parts) = memref.ty().as_memref() else {
+    fn alignment(&mut self, touch: &Touch<'ir>, bytes: u64) {
+        let op = touch.op;
+        let Some(parts) = op.operand(touch.access.memref).ty().as_memref() else {
             return self.refuse(ReasonCode::AlignmentUnproven, op, "the memref has no strided layout");
         };
-        if !matches!(parts.strides.last(), Some(Some(1))) {
+        if parts.strides.last().is_some_and(|stride| *stride != Some(1)) && contiguous_extent(op) > 1 {
             return self.refuse(ReasonCode::NotContiguous, op, "the last dimension is not contiguous");
         }
-        let is_multiple = |value: u64| value.is_multiple_of(bytes);
         let stated = op.attr("alignment").and_then(Attr::as_int).unwrap_or(0).max(0) as u64;
-        if stated > 0 && is_multiple(stated) {
+        if stated > 0 && stated.is_multiple_of(bytes) {
             return;
         }
-        let element = contiguous_bytes(parts.element).unwrap_or(1);
-        let base = self
-            .base_alignment(memref)
-            .unwrap_or(if parts.is_workgroup { 16 } else { element });
-        if !is_multiple(base) {
+        let base = self.base_alignment(touch);
+        if !base.is_multiple_of(bytes) {
             let message =
                 format!("the base is only known to be aligned to {base} bytes; {bytes} are needed (llvm.align)");
             return self.refuse(ReasonCode::AlignmentUnproven, op, message);
         }
-        if !parts
-            .offset
-            .is_some_and(|offset| is_multiple(offset.unsigned_abs().saturating_mul(element)))
-        {
-            let message = format!("the memref's own offset is not known to be a multiple of {bytes} bytes");
-            return self.refuse(ReasonCode::AlignmentUnproven, op, message);
-        }
-        for (index, stride) in indices(op, shape).into_iter().zip(&parts.strides) {
-            let step = divisor(index)
-                .saturating_mul(stride.unwrap_or(1).unsigned_abs())
-                .saturating_mul(element);
-            if !is_multiple(step) {
-                let message = format!("an index moves the address by multiples of {step} bytes, not of {bytes}");
-                return self.refuse(ReasonCode::AlignmentUnproven, op, message);
-            }
+        let known = self.scene.memory.address(op, touch.access).divisor();
+        if !known.is_multiple_of(bytes) {
+            let message = format!("the address moves by multiples of {known} bytes, not of {bytes}");
+            self.refuse(ReasonCode::AlignmentUnproven, op, message);
         }
     }
 
-    /// What is stated of a base: on the argument, or on the operation that makes or vouches for the memory.
-    fn base_alignment(&self, memref: Value<'ir>) -> Option<u64> {
-        let stated = match memref.def() {
-            Def::Argument(..) => match self.scene.memory.root(memref) {
-                Root::Argument(position) => self.scene.memory.argument_attr(position, "llvm.align")?,
-                _ => return None,
-            },
-            Def::Result(op, _) if matches!(op.name(), "memref.alloc" | "memref.alloca" | "memref.assume_alignment") => {
-                op.attr("alignment")?
-            }
-            Def::Result(..) => return None,
+    /// What is known of the alignment of an access's root, in bytes.
+    fn base_alignment(&self, touch: &Touch<'ir>) -> u64 {
+        let place = &touch.place;
+        let stated = self
+            .scene
+            .memory
+            .stated(place.root, "llvm.align")
+            .and_then(Attr::as_int);
+        let stated = stated.and_then(|bytes| u64::try_from(bytes).ok()).max(place.assumed);
+        let element = place
+            .base
+            .ty()
+            .memref_element()
+            .and_then(crate::ir::Type::bytes)
+            .unwrap_or(1);
+        // Shared buffers are laid out by us or by LLVM, which both align them; cudaMalloc aligns to 256 bytes (CUDA C++
+        // Programming Guide, "Device Memory Accesses").
+        let natural = match place.root {
+            Root::Outside(value) if value.def_op().is_some_and(|op| op.is("gpu.alloc")) => 256,
+            _ if place.space == Space::Workgroup => 16,
+            _ => element,
         };
-        stated.as_int().and_then(|bytes| u64::try_from(bytes).ok())
+        stated.unwrap_or(0).max(natural)
     }
 
-    /// An address may depend on loop counters, constants and threads, not on what is carried or loaded.
-    fn address(&mut self, at: Op<'ir>, values: Vec<Value<'ir>>, graph: &LoopGraph<'ir>) {
+    /// What decides on an address or a mask may depend on loop counters, constants, threads, and memory that the loop
+    /// only reads; not on what is carried or written.
+    fn ahead(&mut self, at: Op<'ir>, values: &[Value<'ir>], graph: &LoopGraph<'ir>) {
         for value in values {
-            for op in graph.computed_from(value) {
-                let arithmetic = matches!(op.dialect(), "arith" | "affine" | "index") && op.num_regions() == 0;
-                let view = op.dialect() == "memref" && access(op).is_none() && !op.is("memref.alloca");
+            for op in graph.computed_from(*value) {
+                let plain = matches!(op.dialect(), "arith" | "affine" | "index") && op.num_regions() == 0;
+                let mask = matches!(op.name(), "vector.create_mask" | "vector.constant_mask" | "memref.dim");
                 // Past the last iteration the divisor could be zero.
                 let divides = op.name().contains("div") || op.name().contains("rem");
                 let safe = !divides || op.operands().nth(1).and_then(constant_index).is_some_and(|by| by > 0);
-                if !(arithmetic && safe || is_id(op) || view) {
-                    let message = format!("its address depends on {}, which cannot run ahead", op.name());
+                let memory = is_view(op) || matches!(op.name(), "memref.get_global" | "gpu.dynamic_shared_memory");
+                // A buffer that is allocated in the loop has a reason of its own.
+                let own = Some(op) == self.buffer.value.def_op();
+                let gathers = matches!(op.name(), "memref.load" | "vector.load") && self.only_read(op, graph);
+                if !(plain && safe || mask || is_id(op) || memory || gathers || own) {
+                    let message = match op.name() {
+                        "scf.yield" => {
+                            "its address or mask depends on what the loop carries, which cannot run ahead".to_owned()
+                        }
+                        name => format!("its address or mask depends on {name}, which cannot run ahead"),
+                    };
                     self.refuse(ReasonCode::NotAPureCopy, at, message);
                 }
             }
         }
     }
 
-    /// Every element is written once in each iteration: the indices are evaluated for every thread of the block and
-    /// every iteration of the loops inside.
-    pub fn coverage(&mut self, scope: Op<'ir>) {
-        let Some(block) = self.scene.block_size else {
-            let message = "how many threads a block has is unknown; set known_block_size or --block-size";
-            return self.refuse_buffer(ReasonCode::BlockSizeUnknown, message);
-        };
-        let threads = block
-            .iter()
-            .try_fold(1_u64, |all, extent| all.checked_mul(u64::from(*extent)));
-        let Some(threads) = threads.filter(|threads| (1..=MAX_THREADS).contains(threads)) else {
-            let [x, y, z] = block;
-            let message = format!("a block of {x}x{y}x{z} threads; 1 to {MAX_THREADS} are possible");
-            return self.refuse_buffer(ReasonCode::BlockSizeUnknown, message);
-        };
-        let extents: Vec<i64> = self.memref.shape.iter().map(|extent| extent.unwrap_or(0)).collect();
-        let mut written = vec![0_u8; extents.iter().product::<i64>() as usize];
-        for store in self.stores.clone() {
-            if !store.is_within(scope) || !self.runs_always(store, scope) {
-                continue;
-            }
-            if !self.mark(store, scope, (block, threads), &extents, &mut written) {
-                return;
-            }
-        }
-        let missed = written.iter().filter(|times| **times == 0).count();
-        if missed > 0 {
-            let message = format!("{missed} of {} elements are not written in an iteration", written.len());
-            self.refuse_buffer(ReasonCode::NotFullyOverwritten, message);
-        }
-        let twice = written.iter().filter(|times| **times > 1).count();
-        if twice > 0 {
-            let message = format!(
-                "{twice} of {} elements are written more than once in an iteration, and asynchronous copies land in \
-                 any order",
-                written.len()
-            );
-            self.refuse_buffer(ReasonCode::SeveralWriters, message);
-        }
+    /// Whether a load reads global memory that nothing in the loop writes, in every iteration.
+    fn only_read(&self, load: Op<'ir>, graph: &LoopGraph<'ir>) -> bool {
+        let place = self.scene.memory.place(load.operand(0));
+        let written = graph
+            .conflicts(load)
+            .into_iter()
+            .any(|(_, edge, outgoing)| edge.kind == EdgeKind::Raw && !outgoing);
+        self.scene.memory.is_global(&place) && !written
     }
+}
 
-    /// Counts what one store writes; whether that could be told.
-    fn mark(
-        &mut self,
-        store: Op<'ir>,
-        scope: Op<'ir>,
-        (block, threads): ([u32; 3], u64),
-        extents: &[i64],
-        written: &mut [u8],
-    ) -> bool {
-        let element = contiguous_bytes(self.memref.element).unwrap_or(1);
-        let Some(width) = contiguous_bytes(store.operand(0).ty()).map(|bytes| (bytes / element) as i64) else {
-            let message = "it is not known which elements the store writes";
-            self.refuse(ReasonCode::NotFullyOverwritten, store, message);
-            return false;
+/// Whether a value is what the iteration before loaded.
+fn carries_load<'ir>(value: Value<'ir>, scope: Op<'ir>) -> bool {
+    let Def::Argument(block, number @ 1..) = value.def() else {
+        return false;
+    };
+    let yielded = block.terminator().and_then(|end| end.operands().nth(number - 1));
+    block.parent() == Some(scope) && yielded.is_some_and(loaded_directly)
+}
+
+/// Index operands of an access, and of a whole-memref access its memref.
+fn index_operands<'ir>(touch: &Touch<'ir>) -> Vec<Value<'ir>> {
+    let mut values = super::effects::indices(touch.op, touch.access);
+    values.push(touch.op.operand(touch.access.memref));
+    values
+}
+
+/// Elements that an access moves in a row.
+fn contiguous_extent(op: Op<'_>) -> i64 {
+    let value = op.results().next().or_else(|| op.operands().next());
+    let shape = value.and_then(|value| value.ty().as_vector());
+    match shape {
+        Some((shape, _)) => shape.last().copied().unwrap_or(1),
+        None if op.is("nvgpu.device_async_copy") => op.attr("dstElements").and_then(Attr::as_int).unwrap_or(2),
+        None => 1,
+    }
+}
+
+/// The condition of a value that is zero on one side, and its other side.
+fn guarded<'ir>(op: Op<'ir>, value: Value<'ir>) -> Option<(Value<'ir>, Value<'ir>)> {
+    let (a, b) = if op.is("scf.if") {
+        let Def::Result(_, number) = value.def() else {
+            return None;
         };
-        let loops = inner_loops(store, scope).unwrap_or_default();
-        let counters: Vec<Value<'ir>> = loops
-            .iter()
-            .filter_map(|op| op.body())
-            .map(|body| body.argument(0))
-            .collect();
-        let Some(iterations) = iterations(&loops, MAX_EVALUATIONS / threads) else {
-            let message = "the copies stand in inner loops with too many iterations to follow";
-            self.refuse(ReasonCode::NotFullyOverwritten, store, message);
-            return false;
-        };
-        let places = access(store).map_or_else(Vec::new, |shape| indices(store, shape));
-        let program = match Program::new(&places, &counters, block) {
-            Ok(program) => program,
-            Err(culprit) => {
-                let what = culprit.map_or("a value from outside", |op| op.name());
-                let message = format!("an index of the store depends on {what}, so what it writes is unproven");
-                self.refuse(ReasonCode::NotFullyOverwritten, store, message);
+        let mut sides = op.regions().filter_map(|region| {
+            let block = region.blocks().next()?;
+            block.terminator()?.operands().nth(number)
+        });
+        (sides.next()?, sides.next()?)
+    } else {
+        // A vector of conditions is no prefix.
+        op.operand(0).ty().scalar_bits()?;
+        (op.operand(1), op.operand(2))
+    };
+    match (is_zero(a), is_zero(b)) {
+        (false, true) => Some((op.operand(0), a)),
+        (true, false) => Some((op.operand(0), b)),
+        _ => None,
+    }
+}
+
+fn loaded_directly(value: Value<'_>) -> bool {
+    value.def_op().is_some_and(|op| {
+        matches!(
+            op.name(),
+            "vector.load" | "memref.load" | "vector.transfer_read" | "vector.maskedload"
+        )
+    })
+}
+
+/// Whether a mask is on for the first elements and off for the others.
+fn is_prefix(mask: Value<'_>) -> bool {
+    let flat = mask.ty().as_vector().is_some_and(|(shape, _)| shape.len() == 1);
+    flat && mask
+        .def_op()
+        .is_some_and(|op| matches!(op.name(), "vector.create_mask" | "vector.constant_mask"))
+}
+
+/// Whether an operation of the loop computes the same in every iteration and thread.
+fn is_invariant<'ir>(case: &Case<'_, 'ir>, op: Op<'ir>, scope: Op<'ir>) -> bool {
+    let mut open: Vec<Value<'ir>> = op.operands().collect();
+    for _ in 0..100 {
+        let Some(value) = open.pop() else { return true };
+        match value.def() {
+            Def::Result(op, _) if case.scene.is_inside(op, scope) => {
+                let pure = matches!(op.dialect(), "arith" | "math") && op.num_regions() == 0;
+                if !pure && !matches!(op.name(), "vector.broadcast" | "vector.splat") {
+                    return false;
+                }
+                open.extend(op.operands());
+            }
+            Def::Argument(block, _)
+                if block.parent() == Some(scope)
+                    || block.parent().is_some_and(|op| case.scene.is_inside(op, scope)) =>
+            {
                 return false;
             }
-        };
-        let [x, y] = [i64::from(block[0]), i64::from(block[1])];
-        for thread in 0..threads as i64 {
-            let place = [thread % x, thread / x % y, thread / (x * y)];
-            for counters in &iterations {
-                let Some(at) = program.run(place, counters) else {
-                    let message = format!("an index of the store has no value for thread {place:?}");
-                    self.refuse(ReasonCode::NotFullyOverwritten, store, message);
-                    return false;
-                };
-                let inside = at
-                    .iter()
-                    .zip(extents)
-                    .all(|(index, extent)| (0..*extent).contains(index));
-                let row = extents.last().copied().unwrap_or(1);
-                if !inside || at.last().copied().unwrap_or(0) + width > row {
-                    let message = format!("thread {place:?} writes {width} elements from {at:?} of {extents:?}");
-                    self.refuse(ReasonCode::NotContiguous, store, message);
-                    return false;
-                }
-                let first = at
-                    .iter()
-                    .zip(extents)
-                    .fold(0, |offset, (index, extent)| offset * extent + index);
-                for times in &mut written[first as usize..(first + width) as usize] {
-                    *times = times.saturating_add(1);
-                }
-            }
-        }
-        true
-    }
-}
-
-/// The loops between an operation and the loop around them, outermost first; `None` when something else stands there.
-fn inner_loops<'ir>(op: Op<'ir>, scope: Op<'ir>) -> Option<Vec<Op<'ir>>> {
-    let mut loops = Vec::new();
-    let mut parent = op.parent()?;
-    while parent != scope {
-        if !parent.is("scf.for") {
-            return None;
-        }
-        loops.push(parent);
-        parent = parent.parent()?;
-    }
-    loops.reverse();
-    Some(loops)
-}
-
-/// The counters of all iterations of nested loops; `None` where that is more than `most`.
-fn iterations(loops: &[Op<'_>], most: u64) -> Option<Vec<Vec<i64>>> {
-    let mut all: Vec<Vec<i64>> = vec![Vec::new()];
-    for op in loops {
-        let trip = static_trip(*op)?;
-        if trip.checked_mul(all.len() as u64)? > most {
-            return None;
-        }
-        let (lower, step) = (constant_index(op.operand(0))?, constant_index(op.operand(2))?);
-        let counters: Vec<i64> = (0..trip)
-            .map(|number| (i128::from(lower) + i128::from(number) * i128::from(step)) as i64)
-            .collect();
-        all = all
-            .iter()
-            .flat_map(|outer| counters.iter().map(move |one| [outer.as_slice(), &[*one]].concat()))
-            .collect();
-    }
-    Some(all)
-}
-
-/// Bytes of a scalar, or of a vector whose elements lie one behind the other wherever its memory is row-major.
-fn contiguous_bytes(ty: Type<'_>) -> Option<u64> {
-    let scalar = |ty: Type<'_>| {
-        ty.scalar_bits()
-            .filter(|bits| bits % 8 == 0)
-            .map(|bits| u64::from(bits / 8))
-    };
-    let Some((shape, element)) = ty.as_vector() else {
-        return if ty.is_index() { None } else { scalar(ty) };
-    };
-    // SAFETY: the type is a vector.
-    if unsafe { mlir_sys::mlirVectorTypeIsScalable(ty.raw()) } {
-        return None;
-    }
-    let (last, outer) = shape.split_last()?;
-    let flat = outer.iter().all(|extent| *extent == 1);
-    flat.then_some(u64::try_from(*last).ok()?.checked_mul(scalar(element)?)?)
-}
-
-/// The load behind a value: itself, or behind element-wise operations on it and constants alone.
-fn loaded(value: Value<'_>) -> Option<Op<'_>> {
-    let mut found: Option<Op<'_>> = None;
-    let mut open = vec![value];
-    // More operations than any element-wise chain has; a bound for expressions that share parts.
-    for _ in 0..1000 {
-        let Some(value) = open.pop() else { return found };
-        let op = value.def_op()?;
-        if access(op).is_some_and(|access| !access.writes) {
-            if !is_plain_move(op) || found.is_some_and(|other| other != op) {
-                return None;
-            }
-            found = Some(op);
-        } else if !op.is("arith.constant") {
-            if !matches!(op.dialect(), "arith" | "math") || op.num_results() != 1 || op.num_regions() != 0 {
-                return None;
-            }
-            open.extend(op.operands());
+            _ if is_uniform(case.scene, value) => {}
+            _ => return false,
         }
     }
-    None
+    false
+}
+
+pub fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }

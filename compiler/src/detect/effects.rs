@@ -1,280 +1,312 @@
-//! What an operation does to memory, and which memory that is.
+//! What an operation does to memory.
 //!
 //! ```text
-//! vector.store %v, %view[…]   -> Touches { memref: %view, writes }      root(%view) = argument 1
-//! memref.atomic_rmw …         -> Visible
-//! "their.op"() …              -> Unknown
+//! vector.store %v, %view[…]     -> Touches: writes %view
+//! memref.copy %a, %s            -> Touches: reads %a, writes %s
+//! memref.atomic_rmw …           -> Visible
+//! "their.op"() …                -> Unknown
 //! ```
 
-use mlir_sys::{mlirAffineMapAttrGetValue, mlirAffineMapIsMinorIdentity, mlirAttributeIsAAffineMap};
+use mlir_sys::{
+    mlirAffineMapAttrGetValue, mlirAffineMapIsMinorIdentity, mlirAttributeIsAAffineMap, mlirAttributeIsADenseElements,
+    mlirAttributeIsAFloat, mlirDenseElementsAttrGetSplatValue, mlirDenseElementsAttrIsSplat,
+    mlirFloatAttrGetValueDouble,
+};
 
-use crate::ir::{Attr, Def, Op, Value};
+use crate::ir::{Attr, Op, Type, Value};
 
-/// Operand numbers of the memref and the first index, and whether the operation writes.
-#[derive(Clone, Copy)]
+/// One access of an operation: operand numbers of the memref and of the first index.
+#[derive(Clone, Copy, PartialEq)]
 pub struct Access {
     pub memref: usize,
-    pub first_index: usize,
+    /// `None`: the whole memref.
+    pub first_index: Option<usize>,
     pub writes: bool,
 }
 
-/// Loads and stores at indices, one index a dimension of the memref.
-pub fn access(op: Op<'_>) -> Option<Access> {
-    let (memref, writes) = match op.name() {
-        "vector.load" | "memref.load" | "nvgpu.ldmatrix" | "vector.transfer_read" | "gpu.subgroup_mma_load_matrix" => {
-            (0, false)
-        }
-        "vector.store" | "memref.store" | "vector.transfer_write" | "gpu.subgroup_mma_store_matrix" => (1, true),
-        _ => return None,
+/// The accesses of an operation; an operation that copies has two.
+pub fn accesses(op: Op<'_>) -> Vec<Access> {
+    let rank = |operand: usize| {
+        let memref = op.operands().nth(operand)?;
+        memref.ty().memref_rank()
     };
-    let rank = op.operands().nth(memref)?.ty().as_memref()?.shape.len();
-    let first_index = memref + 1;
-    (op.num_operands() >= first_index + rank).then_some(Access {
-        memref,
-        first_index,
-        writes,
-    })
-}
-
-/// The indices of a load or store.
-pub fn indices<'ir>(op: Op<'ir>, access: Access) -> Vec<Value<'ir>> {
-    let rank = op
-        .operand(access.memref)
-        .ty()
-        .as_memref()
-        .map_or(0, |memref| memref.shape.len());
-    op.operands().skip(access.first_index).take(rank).collect()
-}
-
-/// Whether a load or store moves exactly the bytes from its indices on: of transfers, those without mask and
-/// permutation that are in bounds.
-pub fn is_plain_move(op: Op<'_>) -> bool {
-    let Some(shape) = access(op) else { return false };
-    match op.name() {
-        "vector.load" | "memref.load" | "vector.store" | "memref.store" => true,
-        "vector.transfer_read" | "vector.transfer_write" => {
-            let padding = usize::from(!shape.writes);
-            let unmasked = op.num_operands() == shape.first_index + indices(op, shape).len() + padding;
-            let bounds = op.attr("in_bounds").and_then(Attr::as_array);
-            let inside = bounds.is_some_and(|all| all.iter().all(|one| one.as_bool() == Some(true)));
-            let straight = op.attr("permutation_map").is_some_and(|map| {
-                // SAFETY: the attribute lives as long as its context, and it is read as a map only if it is one.
-                unsafe {
-                    mlirAttributeIsAAffineMap(map.raw())
-                        && mlirAffineMapIsMinorIdentity(mlirAffineMapAttrGetValue(map.raw()))
-                }
-            });
-            unmasked && inside && straight
+    let at = |memref: usize, first: usize, writes: bool| {
+        let indices = rank(memref)?;
+        (op.num_operands() >= first + indices).then_some(Access {
+            memref,
+            first_index: Some(first),
+            writes,
+        })
+    };
+    let whole = |memref: usize, writes| {
+        rank(memref).map(|_| Access {
+            memref,
+            first_index: None,
+            writes,
+        })
+    };
+    let found = match op.name() {
+        "vector.load"
+        | "memref.load"
+        | "nvgpu.ldmatrix"
+        | "vector.transfer_read"
+        | "gpu.subgroup_mma_load_matrix"
+        | "vector.maskedload" => [at(0, 1, false), None],
+        "vector.store" | "memref.store" | "vector.transfer_write" | "gpu.subgroup_mma_store_matrix" => {
+            [at(1, 2, true), None]
         }
-        _ => false,
-    }
+        "vector.maskedstore" => [at(0, 1, true), None],
+        "vector.gather" | "vector.expandload" => [whole(0, false), None],
+        "vector.scatter" | "vector.compressstore" => [whole(0, true), None],
+        "memref.copy" => [whole(0, false), whole(1, true)],
+        "nvgpu.device_async_copy" => {
+            let target = at(0, 1, true);
+            let source = 1 + rank(0).unwrap_or(0);
+            [at(source, source + 1, false), target]
+        }
+        _ => [None, None],
+    };
+    found.into_iter().flatten().collect()
+}
+
+/// The indices of an access.
+pub fn indices<'ir>(op: Op<'ir>, access: Access) -> Vec<Value<'ir>> {
+    let Some(first) = access.first_index else {
+        return Vec::new();
+    };
+    let rank = op.operand(access.memref).ty().memref_rank().unwrap_or(0);
+    (first..first + rank).map(|index| op.operand(index)).collect()
 }
 
 /// What an operation does beside computing its results. Regions count for themselves.
-#[derive(Clone, Copy, PartialEq)]
-pub enum Effect<'ir> {
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Effect {
     /// Nothing.
     None,
-    /// Reads or writes one memref.
-    Touches { memref: Value<'ir>, writes: bool },
-    /// `gpu.barrier`.
+    /// Its [`accesses`], nothing else.
+    Touches,
+    /// A barrier of the block.
     Barrier,
-    /// Asynchronous copies and their groups.
+    /// Commit groups, waits, and asynchronous copies other than `nvgpu.device_async_copy`.
     Asynchronous,
     /// Atomics, calls, output.
     Visible,
+    /// Memory that comes and goes.
+    Allocates,
     /// Not understood.
     Unknown,
 }
 
 /// The effect of one operation, without what stands in its regions.
-pub fn effect(op: Op<'_>) -> Effect<'_> {
-    if let Some(shape) = access(op) {
-        let memref = op.operand(shape.memref);
-        let writes = shape.writes;
-        return Effect::Touches { memref, writes };
-    }
+pub fn effect(op: Op<'_>) -> Effect {
     let name = op.name();
-    let on_first = |writes| match op.operands().next() {
-        Some(memref) if memref.ty().as_memref().is_some() => Effect::Touches { memref, writes },
-        _ => Effect::Unknown,
-    };
+    let is_access = matches!(
+        name,
+        "vector.load"
+            | "memref.load"
+            | "nvgpu.ldmatrix"
+            | "vector.transfer_read"
+            | "gpu.subgroup_mma_load_matrix"
+            | "vector.maskedload"
+            | "vector.store"
+            | "memref.store"
+            | "vector.transfer_write"
+            | "gpu.subgroup_mma_store_matrix"
+            | "vector.maskedstore"
+            | "vector.gather"
+            | "vector.expandload"
+            | "vector.scatter"
+            | "vector.compressstore"
+            | "memref.copy"
+            | "nvgpu.device_async_copy"
+    );
+    if is_access {
+        let understood = !accesses(op).is_empty();
+        return if understood { Effect::Touches } else { Effect::Unknown };
+    }
     if name.starts_with("nvgpu.device_async") || name.starts_with("nvvm.cp.async") || name.starts_with("nvgpu.tma") {
         return Effect::Asynchronous;
     }
     match name {
-        "gpu.barrier" => Effect::Barrier,
+        "gpu.barrier" | "nvvm.barrier0" => Effect::Barrier,
         "memref.atomic_rmw"
         | "memref.generic_atomic_rmw"
+        | "memref.atomic_yield"
         | "func.call"
+        | "func.call_indirect"
         | "llvm.call"
         | "gpu.printf"
         | "vector.print"
-        | "cf.assert" => Effect::Visible,
-        "vector.maskedload" | "vector.gather" | "vector.expandload" => on_first(false),
-        "vector.maskedstore" | "vector.scatter" | "vector.compressstore" => on_first(true),
-        "scf.if" | "scf.for" | "scf.while" | "scf.condition" | "scf.yield" | "cf.br" | "cf.cond_br" | "gpu.return" => {
-            Effect::None
-        }
-        "memref.alloc" | "memref.alloca" | "memref.dealloc" | "memref.get_global" | "memref.dim" => Effect::None,
+        | "cf.assert"
+        | "gpu.launch"
+        | "gpu.launch_func" => Effect::Visible,
+        "scf.if"
+        | "scf.for"
+        | "scf.while"
+        | "scf.condition"
+        | "scf.yield"
+        | "scf.parallel"
+        | "scf.forall"
+        | "scf.forall.in_parallel"
+        | "scf.reduce"
+        | "affine.for"
+        | "affine.parallel"
+        | "affine.yield"
+        | "cf.br"
+        | "cf.cond_br"
+        | "gpu.return"
+        | "func.return"
+        | "gpu.terminator" => Effect::None,
+        "memref.alloc" | "memref.alloca" | "memref.dealloc" => Effect::Allocates,
+        "memref.get_global" | "memref.dim" | "memref.prefetch" | "gpu.dynamic_shared_memory" => Effect::None,
         "nvgpu.mma.sync"
+        | "nvgpu.mma.sp.sync"
         | "gpu.subgroup_mma_compute"
         | "gpu.subgroup_mma_constant_matrix"
         | "gpu.subgroup_mma_elementwise"
+        | "gpu.shuffle"
         | "affine.apply"
         | "affine.min"
         | "affine.max"
+        | "llvm.mlir.undef"
+        | "llvm.mlir.poison"
+        | "builtin.unrealized_conversion_cast"
         | "ub.poison" => Effect::None,
-        _ if is_view(op) || is_id(op) => Effect::None,
+        "memref.cast"
+        | "memref.subview"
+        | "memref.view"
+        | "memref.reinterpret_cast"
+        | "memref.expand_shape"
+        | "memref.collapse_shape"
+        | "memref.memory_space_cast"
+        | "memref.assume_alignment"
+        | "memref.transpose" => Effect::None,
+        _ if is_id(op) => Effect::None,
         _ if op.num_regions() != 0 => Effect::Unknown,
-        _ if matches!(op.dialect(), "arith" | "math" | "index") => Effect::None,
-        "vector.transfer_read" | "vector.transfer_write" => Effect::Unknown,
-        _ if op.dialect() == "vector" => Effect::None,
+        _ if matches!(op.dialect(), "arith" | "math" | "index" | "complex" | "vector") => Effect::None,
         _ => Effect::Unknown,
     }
 }
 
 /// Positions of threads and blocks, and their number.
 pub fn is_id(op: Op<'_>) -> bool {
+    is_block_id(op) || is_thread_id(op)
+}
+
+/// Positions that all threads of a block share, and sizes.
+pub fn is_block_id(op: Op<'_>) -> bool {
     matches!(
         op.name(),
-        "gpu.thread_id"
-            | "gpu.block_id"
+        "gpu.block_id"
             | "gpu.block_dim"
             | "gpu.grid_dim"
-            | "gpu.lane_id"
-            | "gpu.subgroup_id"
             | "gpu.subgroup_size"
             | "gpu.num_subgroups"
-            | "gpu.global_id"
+            | "gpu.cluster_id"
+            | "gpu.cluster_dim"
     )
 }
 
-/// Whether the result names (a part of) the memory of the first operand.
-fn is_view(op: Op<'_>) -> bool {
+/// Positions within a block.
+pub fn is_thread_id(op: Op<'_>) -> bool {
     matches!(
         op.name(),
-        "memref.subview"
-            | "memref.cast"
-            | "memref.reinterpret_cast"
-            | "memref.view"
-            | "memref.expand_shape"
-            | "memref.collapse_shape"
-            | "memref.memory_space_cast"
-            | "memref.assume_alignment"
+        "gpu.thread_id" | "gpu.lane_id" | "gpu.subgroup_id" | "gpu.global_id"
     )
 }
 
-/// The memory behind a memref.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Root<'ir> {
-    /// The n-th argument of the function.
-    Argument(usize),
-    /// Memory that the kernel itself makes: an attribution or an allocation.
-    Own(Value<'ir>),
-    /// A `memref.global`.
-    Global(&'ir str),
-    /// Not known.
-    Unknown,
+/// Whether the operation repeats its region.
+pub fn is_loop(op: Op<'_>) -> bool {
+    matches!(
+        op.name(),
+        "scf.for" | "scf.while" | "scf.parallel" | "scf.forall" | "affine.for" | "affine.parallel"
+    )
 }
 
-/// Whether two accesses may meet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Alias {
-    /// Different memory.
-    Never,
-    /// Not proven different.
-    May,
-    /// The same argument, allocation or global.
-    Same,
+/// How a transfer treats what its type does not say.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Transfer<'ir> {
+    /// Every element lies inside.
+    pub in_bounds: bool,
+    pub mask: Option<Value<'ir>>,
+    /// What is read outside or where the mask is off.
+    pub padding: Option<Value<'ir>>,
+    /// The last dimensions in their order.
+    pub straight: bool,
 }
 
-/// The memory of one kernel.
-#[derive(Clone, Copy)]
-pub struct Memory<'ir> {
-    pub kernel: Op<'ir>,
-    pub assume_noalias: bool,
+/// The parts of a `vector.transfer_read` or `vector.transfer_write`.
+pub fn transfer<'ir>(op: Op<'ir>, access: Access) -> Transfer<'ir> {
+    let behind = access.first_index.unwrap_or(0) + indices(op, access).len();
+    let padding = if access.writes { None } else { op.operands().nth(behind) };
+    let bounds = op.attr("in_bounds").and_then(Attr::as_array).unwrap_or_default();
+    let straight = op.attr("permutation_map").is_some_and(|map| {
+        // SAFETY: the attribute lives as long as its context, and it is read as a map only if it is one.
+        unsafe {
+            mlirAttributeIsAAffineMap(map.raw()) && mlirAffineMapIsMinorIdentity(mlirAffineMapAttrGetValue(map.raw()))
+        }
+    });
+    Transfer {
+        in_bounds: bounds.iter().all(|one| one.as_bool() == Some(true))
+            && (!bounds.is_empty() || rank_zero(op, access)),
+        mask: op.operands().nth(behind + usize::from(!access.writes)),
+        padding,
+        straight,
+    }
 }
 
-impl<'ir> Memory<'ir> {
-    /// Arguments of the entry block that are the function's, not attributions: MLIR appends the workgroup
-    /// attributions and then the private ones.
-    pub fn is_attribution(&self, position: usize) -> bool {
-        let Some(entry) = self.kernel.regions().next().and_then(|region| region.blocks().next()) else {
-            return false;
-        };
-        let is_shared = |at| entry.argument(at).ty().memory_space().is_some_and(Attr::is_workgroup);
-        // First the cheap question: most arguments are global memory.
-        if position >= entry.num_arguments() || !is_shared(position) {
-            return false;
-        }
-        let count = self
-            .kernel
-            .attr("workgroup_attributions")
-            .and_then(Attr::as_int)
-            .unwrap_or(0);
-        let behind = (position + 1..entry.num_arguments())
-            .filter(|&at| is_shared(at))
-            .count();
-        (behind as i64) < count
-    }
+fn rank_zero(op: Op<'_>, access: Access) -> bool {
+    let vector = if access.writes {
+        op.operands().next()
+    } else {
+        op.results().next()
+    };
+    vector
+        .and_then(|value| value.ty().as_vector())
+        .is_some_and(|(shape, _)| shape.is_empty())
+}
 
-    /// The memory behind a memref, through views.
-    pub fn root(&self, memref: Value<'ir>) -> Root<'ir> {
-        let mut value = memref;
-        // A view's operand stands before it; the bound holds off cycles in regions without dominance.
-        for _ in 0..1000 {
-            match value.def() {
-                Def::Argument(block, position) if block.parent() == Some(self.kernel) => {
-                    let entry = self.kernel.regions().next().and_then(|region| region.blocks().next());
-                    return match entry {
-                        Some(entry) if entry == block && self.is_attribution(position) => Root::Own(value),
-                        Some(entry) if entry == block => Root::Argument(position),
-                        _ => Root::Unknown,
-                    };
-                }
-                Def::Argument(..) => return Root::Unknown,
-                Def::Result(op, _) if is_view(op) => value = op.operand(0),
-                Def::Result(op, _) => {
-                    return match op.name() {
-                        "memref.alloc" | "memref.alloca" => Root::Own(value),
-                        "memref.get_global" => op
-                            .attr("name")
-                            .and_then(Attr::as_symbol)
-                            .map_or(Root::Unknown, Root::Global),
-                        _ => Root::Unknown,
-                    };
-                }
-            }
-        }
-        Root::Unknown
+/// Whether a value is a constant of which every bit is zero, as `cp.async` fills.
+pub fn is_zero(value: Value<'_>) -> bool {
+    let Some(op) = value.def_op() else { return false };
+    match op.name() {
+        "arith.constant" => op.attr("value").is_some_and(is_zero_attr),
+        "vector.broadcast" | "vector.splat" => is_zero(op.operand(0)),
+        _ => false,
     }
+}
 
-    /// Whether only the thread itself sees the memory.
-    pub fn is_private(&self, memref: Value<'ir>) -> bool {
-        match self.root(memref) {
-            Root::Own(value) => !value.ty().memory_space().is_some_and(Attr::is_workgroup),
-            _ => false,
+fn is_zero_attr(attr: Attr<'_>) -> bool {
+    // SAFETY: each accessor is called on the kind of attribute that it is for.
+    unsafe {
+        if mlirAttributeIsADenseElements(attr.raw()) && mlirDenseElementsAttrIsSplat(attr.raw()) {
+            return is_zero_attr(Attr::from_raw(mlirDenseElementsAttrGetSplatValue(attr.raw())));
+        }
+        if mlirAttributeIsAFloat(attr.raw()) {
+            let value = mlirFloatAttrGetValueDouble(attr.raw());
+            return value == 0.0 && value.is_sign_positive();
         }
     }
+    attr.as_int() == Some(0)
+}
 
-    /// Whether two memrefs may name the same memory.
-    pub fn alias(&self, a: Value<'ir>, b: Value<'ir>) -> Alias {
-        match (self.root(a), self.root(b)) {
-            (Root::Unknown, _) | (_, Root::Unknown) => Alias::May,
-            (a, b) if a == b => Alias::Same,
-            (Root::Own(_), _) | (_, Root::Own(_)) | (Root::Global(_), Root::Global(_)) => Alias::Never,
-            (a, b) if self.assume_noalias || self.is_noalias(a) || self.is_noalias(b) => Alias::Never,
-            _ => Alias::May,
-        }
+/// Bytes of a scalar, or of a vector whose elements lie one behind the other wherever its memory is row-major.
+pub fn contiguous_bytes(ty: Type<'_>) -> Option<u64> {
+    let scalar = |ty: Type<'_>| {
+        ty.scalar_bits()
+            .filter(|bits| bits % 8 == 0)
+            .map(|bits| u64::from(bits / 8))
+    };
+    let Some((shape, element)) = ty.as_vector() else {
+        return if ty.is_index() { None } else { scalar(ty) };
+    };
+    // SAFETY: the type is a vector.
+    if unsafe { mlir_sys::mlirVectorTypeIsScalable(ty.raw()) } {
+        return None;
     }
-
-    fn is_noalias(&self, root: Root<'ir>) -> bool {
-        matches!(root, Root::Argument(position) if self.argument_attr(position, "llvm.noalias").is_some())
-    }
-
-    /// An attribute of a function argument.
-    pub fn argument_attr(&self, position: usize, name: &str) -> Option<Attr<'ir>> {
-        self.kernel.attr("arg_attrs")?.as_array()?.get(position)?.entry(name)
-    }
+    let Some((last, outer)) = shape.split_last() else {
+        return scalar(element);
+    };
+    let flat = outer.iter().all(|extent| *extent == 1);
+    flat.then_some(u64::try_from(*last).ok()?.checked_mul(scalar(element)?)?)
 }

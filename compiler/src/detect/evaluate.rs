@@ -4,6 +4,18 @@ use std::collections::{HashMap, HashSet};
 
 use crate::ir::{Attr, Def, Op, Value, constant_index};
 
+/// Threads of a warp on every NVIDIA GPU (PTX ISA, "SIMT: Warp").
+const WARP: i64 = 32;
+
+/// What an index expression may know of its thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Ids<'ir> {
+    /// Threads of the block in x, y, z.
+    pub block: [u32; 3],
+    /// Arguments of a `gpu.launch` that are the thread's position, and the block's size.
+    pub arguments: Option<([Value<'ir>; 3], [Value<'ir>; 3])>,
+}
+
 /// Index expressions as a list of steps, operands first, to be run for each thread.
 pub struct Program {
     steps: Vec<Step>,
@@ -20,6 +32,8 @@ struct Step {
 enum Action {
     Constant(i64),
     Thread(usize),
+    Lane,
+    Subgroup,
     Variable(usize),
     Add,
     Sub,
@@ -45,7 +59,7 @@ impl Program {
     pub fn new<'ir>(
         values: &[Value<'ir>],
         variables: &[Value<'ir>],
-        block: [u32; 3],
+        ids: &Ids<'ir>,
     ) -> Result<Program, Option<Op<'ir>>> {
         let mut steps: Vec<Step> = Vec::new();
         let mut done: HashMap<Value<'ir>, usize> = HashMap::new();
@@ -56,7 +70,7 @@ impl Program {
                 open.pop();
                 continue;
             }
-            let (action, operands, bits) = step(value, variables, block)?;
+            let (action, operands, bits) = step(value, variables, ids)?;
             let missing: Vec<Value<'ir>> = operands.iter().copied().filter(|op| !done.contains_key(op)).collect();
             if missing.is_empty() {
                 let operands = operands.iter().map(|operand| done[operand]).collect();
@@ -74,21 +88,47 @@ impl Program {
         Ok(Program { steps, results })
     }
 
-    /// The values for one thread; `None` where arithmetic overflows or divides by zero.
-    pub fn run(&self, thread: [i64; 3], variables: &[i64]) -> Option<Vec<i64>> {
-        let mut values: Vec<i64> = Vec::with_capacity(self.steps.len());
-        for step in &self.steps {
-            let value = apply(step, &values, thread, variables)?;
-            let fits = step.bits >= 64 || (-(1_i64 << (step.bits - 1))..1_i64 << (step.bits - 1)).contains(&value);
-            values.push(fits.then_some(value)?);
-        }
-        Some(self.results.iter().map(|at| values[*at]).collect())
+    /// Steps that one run takes.
+    pub fn cost(&self) -> u64 {
+        self.steps.len() as u64 + 1
     }
+
+    /// The values for one thread, in `out`; `None` where arithmetic overflows or divides by zero. `scratch` saves its
+    /// memory from run to run.
+    pub fn run(&self, thread: &Thread, variables: &[i64], scratch: &mut Vec<i64>, out: &mut Vec<i64>) -> Option<()> {
+        scratch.clear();
+        for step in &self.steps {
+            let value = apply(step, scratch, thread, variables)?;
+            let fits = step.bits >= 64 || (-(1_i64 << (step.bits - 1))..1_i64 << (step.bits - 1)).contains(&value);
+            scratch.push(fits.then_some(value)?);
+        }
+        out.clear();
+        out.extend(self.results.iter().map(|at| scratch[*at]));
+        Some(())
+    }
+}
+
+/// One thread of a block.
+#[derive(Clone, Copy, Debug)]
+pub struct Thread {
+    /// Its position in x, y, z.
+    pub place: [i64; 3],
+    /// Its number: x fastest (PTX ISA, "%laneid": lanes follow the linear number).
+    pub number: i64,
+}
+
+/// The threads of a block.
+pub fn threads(block: [u32; 3]) -> impl Iterator<Item = Thread> {
+    let [x, y, z] = block.map(i64::from);
+    (0..x * y * z).map(move |number| Thread {
+        place: [number % x, number / x % y, number / (x * y)],
+        number,
+    })
 }
 
 type Parts<'ir> = (Action, Vec<Value<'ir>>, u32);
 
-fn step<'ir>(value: Value<'ir>, variables: &[Value<'ir>], block: [u32; 3]) -> Result<Parts<'ir>, Option<Op<'ir>>> {
+fn step<'ir>(value: Value<'ir>, variables: &[Value<'ir>], ids: &Ids<'ir>) -> Result<Parts<'ir>, Option<Op<'ir>>> {
     let bits = if value.ty().is_index() {
         64
     } else {
@@ -100,6 +140,14 @@ fn step<'ir>(value: Value<'ir>, variables: &[Value<'ir>], block: [u32; 3]) -> Re
     if let Some(at) = variables.iter().position(|variable| *variable == value) {
         return Ok((Action::Variable(at), Vec::new(), bits));
     }
+    if let Some((positions, sizes)) = ids.arguments {
+        if let Some(axis) = positions.iter().position(|argument| *argument == value) {
+            return Ok((Action::Thread(axis), Vec::new(), bits));
+        }
+        if let Some(axis) = sizes.iter().position(|argument| *argument == value) {
+            return Ok((Action::Constant(i64::from(ids.block[axis])), Vec::new(), bits));
+        }
+    }
     let op = value.def_op().ok_or(None)?;
     if let Some(constant) = constant_index(value) {
         // A true i1 is all ones, like every other integer of one bit.
@@ -108,7 +156,14 @@ fn step<'ir>(value: Value<'ir>, variables: &[Value<'ir>], block: [u32; 3]) -> Re
     }
     let action = match op.name() {
         "gpu.thread_id" => Action::Thread(axis(op).ok_or(Some(op))?),
-        "gpu.block_dim" => Action::Constant(i64::from(block[axis(op).ok_or(Some(op))?])),
+        "gpu.lane_id" => Action::Lane,
+        "gpu.subgroup_id" => Action::Subgroup,
+        "gpu.subgroup_size" => Action::Constant(WARP),
+        "gpu.num_subgroups" => {
+            let threads: i64 = ids.block.map(i64::from).iter().product();
+            Action::Constant((threads + WARP - 1) / WARP)
+        }
+        "gpu.block_dim" => Action::Constant(i64::from(ids.block[axis(op).ok_or(Some(op))?])),
         "arith.addi" => Action::Add,
         "arith.subi" => Action::Sub,
         "arith.muli" => Action::Mul,
@@ -128,18 +183,20 @@ fn step<'ir>(value: Value<'ir>, variables: &[Value<'ir>], block: [u32; 3]) -> Re
         _ => return Err(Some(op)),
     };
     let operands: Vec<Value<'ir>> = match action {
-        Action::Thread(_) | Action::Constant(_) => Vec::new(),
+        Action::Thread(_) | Action::Lane | Action::Subgroup | Action::Constant(_) => Vec::new(),
         _ => op.operands().collect(),
     };
     Ok((action, operands, bits))
 }
 
-fn apply(step: &Step, values: &[i64], thread: [i64; 3], variables: &[i64]) -> Option<i64> {
+fn apply(step: &Step, values: &[i64], thread: &Thread, variables: &[i64]) -> Option<i64> {
     let operand = |number: usize| step.operands.get(number).map(|at| values[*at]);
     let unsigned = |number: usize| operand(number).filter(|value| *value >= 0);
     Some(match step.action {
         Action::Constant(value) => value,
-        Action::Thread(axis) => thread[axis],
+        Action::Thread(axis) => thread.place[axis],
+        Action::Lane => thread.number % WARP,
+        Action::Subgroup => thread.number / WARP,
         Action::Variable(number) => *variables.get(number)?,
         Action::Add => operand(0)?.checked_add(operand(1)?)?,
         Action::Sub => operand(0)?.checked_sub(operand(1)?)?,

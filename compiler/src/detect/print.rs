@@ -1,5 +1,6 @@
 //! Verdicts for people and for programs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::{Value, json};
@@ -10,6 +11,12 @@ use crate::ir::BufferId;
 /// The JSON of `alcop explain --json`.
 pub fn detection_json(detection: &Detection) -> Value {
     json!({ "schema": 1, "kernels": detection.kernels })
+}
+
+/// The JSON of several files: the kernels of each, in order.
+pub fn detections_json(detections: &[Detection]) -> Value {
+    let kernels: Vec<_> = detections.iter().flat_map(|detection| &detection.kernels).collect();
+    json!({ "schema": 1, "kernels": kernels })
 }
 
 fn name(buffer: &BufferVerdict) -> String {
@@ -50,7 +57,10 @@ pub fn detection_table(detection: &Detection) -> String {
             rows.push([
                 level.to_owned(),
                 name(buffer),
-                buffer.loop_index.map_or_else(dash, |number| number.to_string()),
+                match (buffer.loop_index, &buffer.loop_op) {
+                    (Some(number), _) => number.to_string(),
+                    (None, other) => other.clone().unwrap_or_else(dash),
+                },
                 buffer.bytes.to_string(),
                 word(buffer.verdict).to_owned(),
                 buffer.max_depth.map_or_else(dash, |depth| format!("<= {depth}")),
@@ -86,24 +96,45 @@ pub fn detection_table(detection: &Detection) -> String {
     out
 }
 
-/// One `file:line:column: remark: …` a buffer, as a compiler prints it.
+/// Remarks as a compiler prints them, `file:line:column: remark: …`: one for each reason, at the place that is the
+/// reason; one for a buffer without any.
 pub fn remarks(detection: &Detection) -> String {
     let mut out = String::new();
-    for buffer in detection.kernels.iter().flat_map(|kernel| &kernel.buffers) {
-        let reasons: Vec<&str> = buffer.reasons.iter().map(|reason| reason.message.as_str()).collect();
-        let tail = if reasons.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", reasons.join("; "))
-        };
-        writeln!(
-            out,
-            "{}: remark: {}: {}{tail}",
-            buffer.location,
-            name(buffer),
-            word(buffer.verdict)
-        )
-        .expect("a string takes all");
+    let mut line = |location: &str, text: String| {
+        writeln!(out, "{location}: remark: {text}").expect("a string takes all");
+    };
+    for kernel in &detection.kernels {
+        for buffer in &kernel.buffers {
+            let name = name(buffer);
+            for reason in &buffer.reasons {
+                let code = json!(reason.code);
+                let code = code.as_str().unwrap_or("");
+                line(
+                    &reason.location,
+                    format!("{name}: rejected: {} [{code}]", reason.message),
+                );
+            }
+            if buffer.reasons.is_empty() {
+                let depth = buffer
+                    .max_depth
+                    .map_or(String::new(), |depth| format!(", at most {depth} deep"));
+                line(&buffer.location, format!("{name}: {}{depth}", word(buffer.verdict)));
+            }
+        }
+        for one in kernel.loops.iter().filter(|one| one.verdict == Verdict::Rejected) {
+            let what = match one.index {
+                Some(index) => format!("loop {index}"),
+                None => one.loop_op.clone().unwrap_or_default(),
+            };
+            let codes: BTreeSet<String> = one
+                .reasons
+                .iter()
+                .map(|reason| json!(reason.code))
+                .filter_map(|code| Some(code.as_str()?.to_owned()))
+                .collect();
+            let codes: Vec<String> = codes.into_iter().collect();
+            line(&one.location, format!("{what}: not pipelined [{}]", codes.join(", ")));
+        }
     }
     out
 }

@@ -1,66 +1,52 @@
 //! The candidates in shared memory, and the order in which their checks run.
+//!
+//! ```text
+//! %s = memref.alloc() : memref<…, #gpu.address_space<workgroup>>     a buffer
+//! %v = memref.subview %s …                                            the same one
+//! scf.for … { copy %s; use %s }   scf.for … { copy %s; use %s }       one buffer, an entry for each loop
+//! ```
 
-use super::Scene;
-use super::effects::{Access, access};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+
+use super::effects::{Effect, effect, is_loop};
 use super::graph::LoopGraph;
+use super::kernel::{Scene, Touch, first_in};
+use super::linear::Linear;
+use super::memory::{Place, Root, Space, is_view};
+use super::order::{behind, effects, other_memory};
 use super::verdict::{BufferVerdict, Level, Reason, ReasonCode, Verdict};
-use crate::ir::{Attr, BufferId, Def, MemRef, Op, Value, enclosing};
+use crate::ir::{BufferId, Def, MemRef, Op, OpId, Value};
+
+/// More bytes than any block's shared memory holds: the checks count bytes one by one.
+const MAX_BYTES: u64 = 1 << 22;
 
 /// A buffer in workgroup memory.
 pub struct SharedBuffer<'ir> {
     pub id: BufferId,
     pub value: Value<'ir>,
+    pub place: Rc<Place<'ir>>,
+    pub stores: Vec<Touch<'ir>>,
+    pub loads: Vec<Touch<'ir>>,
+    /// What makes it no candidate wherever it is used.
+    pub problems: Vec<Reason>,
 }
 
-/// More elements than any block's shared memory holds: the checks count elements one by one.
-const MAX_ELEMENTS: u64 = 1 << 22;
+/// One buffer in one loop.
+pub struct Entry<'ir> {
+    pub buffer: usize,
+    pub scope: Option<Op<'ir>>,
+    pub verdict: BufferVerdict,
+}
 
-/// All workgroup buffers of a kernel: arguments, attributions, allocations, globals and views.
-pub fn find<'ir>(scene: &Scene<'_, 'ir>) -> Vec<SharedBuffer<'ir>> {
-    let mut found = Vec::new();
-    let is_shared = |value: Value<'ir>| value.ty().memory_space().is_some_and(Attr::is_workgroup);
-    if let Some(entry) = scene.kernel.regions().next().and_then(|region| region.blocks().next()) {
-        let mut attributions = 0;
-        for (position, value) in entry.arguments().enumerate() {
-            if !is_shared(value) {
-                continue;
-            }
-            let id = if scene.memory.is_attribution(position) {
-                attributions += 1;
-                BufferId::WorkgroupAttribution {
-                    position: attributions - 1,
-                }
-            } else {
-                BufferId::FuncArg { position }
-            };
-            found.push(SharedBuffer { id, value });
-        }
-    }
-    for op in &scene.ops {
-        let creates = op.dialect() == "memref" && op.num_results() == 1 && access(*op).is_none();
-        if !creates || !is_shared(op.result(0)) {
-            continue;
-        }
-        let symbol = op
-            .attr("name")
-            .filter(|_| op.is("memref.get_global"))
-            .and_then(Attr::as_symbol);
-        let id = match (symbol, scene.index.id(*op)) {
-            (Some(symbol), _) => BufferId::Global {
-                symbol: symbol.to_owned(),
-            },
-            (None, Some(id)) => BufferId::OpResult {
-                op: id.op,
-                index: id.index,
-            },
-            (None, None) => continue,
-        };
-        found.push(SharedBuffer {
-            id,
-            value: op.result(0),
-        });
-    }
-    found
+/// What all buffers of one loop share.
+struct LoopFacts<'ir> {
+    graph: LoopGraph<'ir>,
+    /// Reads of shared memory that the loop fills, by position.
+    reads: Vec<(usize, Op<'ir>)>,
+    /// Barriers directly in the loop.
+    barriers: Vec<OpId>,
+    reasons: Vec<Reason>,
 }
 
 /// Everything that the checks of one buffer need, and what they found.
@@ -68,88 +54,417 @@ pub struct Case<'a, 'ir> {
     pub scene: &'a Scene<'a, 'ir>,
     pub buffer: &'a SharedBuffer<'ir>,
     pub memref: MemRef<'ir>,
-    pub stores: Vec<Op<'ir>>,
-    pub loads: Vec<Op<'ir>>,
+    pub bytes: u64,
+    /// Where the buffer begins in its root.
+    pub origin: Linear<'ir>,
+    pub stores: &'a [Touch<'ir>],
+    pub loads: &'a [Touch<'ir>],
     pub reasons: Vec<Reason>,
 }
 
-/// The verdict on a buffer, but for what depends on other buffers.
-pub fn judge<'ir>(scene: &Scene<'_, 'ir>, buffer: &SharedBuffer<'ir>) -> BufferVerdict {
-    let ty = buffer.value.ty();
-    let mut verdict = BufferVerdict {
-        id: buffer.id.clone(),
-        location: buffer.value.location().to_string(),
-        ty: ty.to_string(),
-        level: Level::Shared,
-        loop_index: None,
-        bytes: 0,
-        verdict: Verdict::Rejected,
-        max_depth: None,
-        async_bytes: None,
-        group: None,
-        reasons: Vec::new(),
-        copies: Vec::new(),
-        barriers: Vec::new(),
-        inner_loop: None,
-        source: None,
-        k_steps: None,
-        feeds: Vec::new(),
-    };
-    let refuse = |mut verdict: BufferVerdict, message: &str| {
-        verdict.reject(Reason::new(ReasonCode::NotContiguous, message, buffer.value.location()));
-        verdict
-    };
-    let Some(memref) = ty.as_memref() else {
-        return refuse(verdict, "the buffer has no strided layout");
-    };
-    let Some(bytes) = row_major_bytes(&memref) else {
-        return refuse(
-            verdict,
-            "the buffer is not row-major from offset 0, has no static size, or is larger than shared memory",
-        );
-    };
-    verdict.bytes = bytes;
-    let mut case = Case {
-        scene,
-        buffer,
-        memref,
-        stores: Vec::new(),
-        loads: Vec::new(),
-        reasons: Vec::new(),
-    };
-    case.uses();
-    let Some(scope) = case.filling_loop() else {
-        verdict.reasons = case.reasons;
-        return verdict;
-    };
-    verdict.loop_index = scene.loop_index(scope);
-    let graph = LoopGraph::new(&scene.memory, scope);
-    case.loop_shape(scope);
-    let (copies, sinkable) = case.copies(scope, &graph);
-    case.coverage(scope);
-    case.readers(scope);
-    case.barriers(scope);
-    case.effects(scope);
-    case.sources(&graph);
-    case.other_memory(scope, &graph);
-    case.around(scope);
-    verdict.async_bytes = copies.iter().map(|copy| copy.bytes).min();
-    verdict.copies = copies;
-    verdict.barriers = body_ops(scope)
-        .into_iter()
-        .filter(|op| op.is("gpu.barrier"))
-        .filter_map(|op| scene.index.id(op))
-        .collect();
-    verdict.verdict = match (case.reasons.is_empty(), sinkable) {
-        (true, false) => Verdict::Pipelinable,
-        (true, true) => Verdict::AfterSinking,
-        (false, _) => Verdict::Rejected,
-    };
-    verdict.reasons = case.reasons;
-    verdict
+/// All buffers in workgroup memory that a kernel has or uses.
+pub fn find<'ir>(scene: &Scene<'_, 'ir>) -> Vec<SharedBuffer<'ir>> {
+    let mut found: Vec<SharedBuffer<'ir>> = Vec::new();
+    let is_shared =
+        |value: Value<'ir>| scene.memory.space(value.ty()) == Space::Workgroup && value.ty().memref_rank().is_some();
+    if let Some(entry) = scene.memory.entry() {
+        for (position, value) in entry.arguments().enumerate().filter(|(_, value)| is_shared(*value)) {
+            let id = match scene.memory.attribution(position) {
+                Some(position) => BufferId::WorkgroupAttribution { position },
+                None => BufferId::FuncArg { position },
+            };
+            found.push(buffer(scene, id, &[value], Vec::new()));
+        }
+    }
+    let mut globals: HashMap<&'ir str, Vec<Value<'ir>>> = HashMap::new();
+    let mut made: Vec<Value<'ir>> = Vec::new();
+    for op in &scene.ops {
+        for value in op.results().filter(|value| is_shared(*value)) {
+            match scene.memory.place(value).root {
+                Root::Global(symbol) if !is_view(*op) => {
+                    let values = globals.entry(symbol).or_default();
+                    if values.is_empty() {
+                        made.push(value);
+                    }
+                    values.push(value);
+                }
+                Root::Dynamic if !is_view(*op) || !is_window(scene, value) => {}
+                // A view of a window is followed from there.
+                Root::Dynamic if has_window(scene, op.operand(0)) => {}
+                Root::Dynamic => made.push(value),
+                _ if is_view(*op) => {}
+                _ => made.push(value),
+            }
+        }
+    }
+    // What a gpu.launch takes from outside.
+    let mut outside: HashSet<Root<'ir>> = HashSet::new();
+    for touch in scene
+        .touches
+        .iter()
+        .filter(|touch| touch.place.space == Space::Workgroup)
+    {
+        let value = touch.place.base;
+        let from = match value.def() {
+            Def::Result(op, _) => scene.at(op).is_none(),
+            Def::Argument(block, _) => block
+                .parent()
+                .is_some_and(|op| op != scene.kernel && scene.at(op).is_none()),
+        };
+        if from && touch.place.root != Root::Dynamic && outside.insert(touch.place.root) {
+            if let Root::Global(symbol) = touch.place.root {
+                let values = globals.entry(symbol).or_default();
+                if values.is_empty() {
+                    made.push(value);
+                }
+                values.push(value);
+            } else {
+                made.push(value);
+            }
+        }
+    }
+    let mut windows: Vec<(usize, Value<'ir>)> = Vec::new();
+    for value in made {
+        let place = scene.memory.place(value);
+        let (id, values) = match (place.root, value.def()) {
+            (Root::Global(symbol), _) => {
+                let symbol = symbol.to_owned();
+                let values = globals.remove(symbol.as_str()).unwrap_or_default();
+                (BufferId::Global { symbol }, values)
+            }
+            (_, Def::Result(op, _)) => match scene.index.id(op) {
+                Some(id) => (
+                    BufferId::OpResult {
+                        op: id.op,
+                        index: id.index,
+                    },
+                    vec![value],
+                ),
+                None => continue,
+            },
+            (_, Def::Argument(_, position)) => (BufferId::FuncArg { position }, vec![value]),
+        };
+        if place.root == Root::Dynamic {
+            // The same window twice is one buffer.
+            let twin = windows.iter().find(|(_, other)| same_window(scene, *other, value));
+            if let Some((number, _)) = twin {
+                let again = buffer(scene, found[*number].id.clone(), &[value], Vec::new());
+                let first = &mut found[*number];
+                first.stores.extend(again.stores);
+                first.loads.extend(again.loads);
+                first.stores.sort_by_key(|touch| touch.at);
+                first.loads.sort_by_key(|touch| touch.at);
+                first.problems.extend(again.problems);
+                continue;
+            }
+            windows.push((found.len(), value));
+        }
+        found.push(buffer(scene, id, &values, origin_problems(scene, value)));
+    }
+    overlaps(scene, &mut found, &windows);
+    found
 }
 
-/// Bytes of a dense row-major memref from offset 0, where that is what it is.
+/// Why a buffer's memory cannot be given slots, by where it comes from.
+fn origin_problems<'ir>(scene: &Scene<'_, 'ir>, value: Value<'ir>) -> Vec<Reason> {
+    let refuse = |code, message: String| vec![Reason::new(code, message, value.location())];
+    match (scene.memory.place(value).root, value.def()) {
+        (Root::Own(_) | Root::Dynamic, _) => Vec::new(),
+        (Root::Global(symbol), _) => {
+            let entry = scene.kernel.is("gpu.func") && scene.kernel.attr("gpu.kernel").is_some()
+                || scene.kernel.is("gpu.launch");
+            let elsewhere = scene.index.named("memref.get_global").iter().any(|op| {
+                let same = op.attr("name").and_then(crate::ir::Attr::as_symbol) == Some(symbol);
+                same && scene.at(*op).is_none() && !op.results().any(|result| result == value)
+            });
+            let calls = scene.wild.iter().any(|at| scene.ops[*at].name().ends_with(".call"));
+            match elsewhere && (!entry || calls) {
+                true => refuse(
+                    ReasonCode::ReadAfterLoop,
+                    format!("another function uses the global @{symbol} too, and may read it behind the loop"),
+                ),
+                false => Vec::new(),
+            }
+        }
+        (_, Def::Result(op, _)) => refuse(
+            ReasonCode::UnknownOp,
+            format!("the buffer comes from {}, which is not understood", op.name()),
+        ),
+        (_, Def::Argument(..)) => refuse(
+            ReasonCode::ReadAfterLoop,
+            "the buffer belongs to the caller, who may read it behind the loop".to_owned(),
+        ),
+    }
+}
+
+/// A part of dynamic shared memory that stands for itself: of static size, or used by more than views.
+fn is_window<'ir>(scene: &Scene<'_, 'ir>, value: Value<'ir>) -> bool {
+    let fixed = value
+        .ty()
+        .as_memref()
+        .is_some_and(|memref| memref.shape.iter().all(Option::is_some));
+    fixed
+        || value
+            .uses()
+            .iter()
+            .any(|used| !is_view(used.op) && scene.at(used.op).is_some())
+}
+
+fn has_window<'ir>(scene: &Scene<'_, 'ir>, mut value: Value<'ir>) -> bool {
+    while let Some(op) = value.def_op().filter(|op| is_view(*op)) {
+        if is_window(scene, value) {
+            return true;
+        }
+        value = op.operand(0);
+    }
+    false
+}
+
+fn same_window<'ir>(scene: &Scene<'_, 'ir>, a: Value<'ir>, b: Value<'ir>) -> bool {
+    let mut apart = scene.memory.place(a).origin.clone();
+    apart.subtract(&scene.memory.place(b).origin);
+    a.ty() == b.ty() && apart.is_exact() && apart.terms.is_empty() && apart.constant == 0
+}
+
+/// Windows into dynamic shared memory must be apart, and nothing else may touch it.
+fn overlaps<'ir>(scene: &Scene<'_, 'ir>, found: &mut [SharedBuffer<'ir>], windows: &[(usize, Value<'ir>)]) {
+    let known: HashSet<usize> = found
+        .iter()
+        .flat_map(|buffer| buffer.stores.iter().chain(&buffer.loads))
+        .map(|touch| touch.at)
+        .collect();
+    let raw = scene
+        .touches
+        .iter()
+        .find(|touch| touch.place.root == Root::Dynamic && !known.contains(&touch.at));
+    for (place, (number, value)) in windows.iter().enumerate() {
+        let mut reasons = Vec::new();
+        for (other_place, (other, against)) in windows.iter().enumerate() {
+            if other_place == place {
+                continue;
+            }
+            let mut apart = scene.memory.place(*against).origin.clone();
+            apart.subtract(&scene.memory.place(*value).origin);
+            let size = |value: Value<'ir>| {
+                value
+                    .ty()
+                    .as_memref()
+                    .and_then(|memref| memref.static_bytes())
+                    .map(|bytes| bytes as i64)
+            };
+            let exact = apart.is_exact() && apart.terms.is_empty();
+            let disjoint = match (size(*value), size(*against)) {
+                (Some(own), Some(others)) => exact && (apart.constant >= own || apart.constant <= -others),
+                _ => false,
+            };
+            if !disjoint {
+                let message = format!(
+                    "its bytes of dynamic shared memory are not known to be apart from those of the view at {}",
+                    found[*other].value.location()
+                );
+                reasons.push(Reason::new(ReasonCode::MayAlias, message, value.location()));
+                break;
+            }
+        }
+        if let Some(raw) = raw {
+            let message = format!(
+                "{} touches dynamic shared memory outside of any view of static size",
+                raw.op.name()
+            );
+            reasons.push(Reason::new(ReasonCode::MayAlias, message, raw.op.location()));
+        }
+        found[*number].problems.extend(reasons);
+    }
+}
+
+/// A buffer with its accesses, found through views.
+fn buffer<'ir>(
+    scene: &Scene<'_, 'ir>,
+    id: BufferId,
+    values: &[Value<'ir>],
+    mut problems: Vec<Reason>,
+) -> SharedBuffer<'ir> {
+    let value = values[0];
+    if matches!(id, BufferId::FuncArg { .. }) && problems.is_empty() {
+        problems = origin_problems(scene, value);
+    }
+    let mut touches: BTreeMap<(usize, bool), Touch<'ir>> = BTreeMap::new();
+    let mut open: Vec<Value<'ir>> = values.to_vec();
+    let mut seen: HashSet<Value<'ir>> = HashSet::new();
+    while let Some(value) = open.pop() {
+        if !seen.insert(value) {
+            continue;
+        }
+        for used in value.uses() {
+            let Some(at) = scene.at(used.op) else { continue };
+            if is_view(used.op) && used.operand == 0 {
+                open.push(used.op.result(0));
+                continue;
+            }
+            let accesses = super::effects::accesses(used.op);
+            let mut understood = matches!(used.op.name(), "memref.dealloc" | "memref.dim" | "memref.prefetch");
+            for access in accesses.into_iter().filter(|access| access.memref == used.operand) {
+                understood = true;
+                let touch = Touch {
+                    op: used.op,
+                    at,
+                    access,
+                    place: scene.memory.place(value),
+                    writes: access.writes,
+                };
+                touches.insert((at, access.writes), touch);
+            }
+            if !understood {
+                let message = format!("{} uses the buffer in a way that is not understood", used.op.name());
+                problems.push(Reason::new(ReasonCode::UnknownOp, message, used.op.location()));
+            }
+        }
+    }
+    let (stores, loads) = touches.into_values().partition(|touch| touch.writes);
+    SharedBuffer {
+        id,
+        value,
+        place: scene.memory.place(value),
+        stores,
+        loads,
+        problems,
+    }
+}
+
+/// The verdicts of all buffers, an entry for each loop that one is filled in, but for what depends on other buffers.
+pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>]) -> Vec<Entry<'ir>> {
+    let owners: HashMap<usize, usize> = found
+        .iter()
+        .enumerate()
+        .flat_map(|(number, buffer)| {
+            buffer
+                .stores
+                .iter()
+                .chain(&buffer.loads)
+                .map(move |touch| (touch.at, number))
+        })
+        .collect();
+    let mut facts: HashMap<Op<'ir>, LoopFacts<'ir>> = HashMap::new();
+    let scopes: Vec<Vec<Op<'ir>>> = found.iter().map(|buffer| scopes(scene, buffer)).collect();
+    let mut entries = Vec::new();
+    for (number, buffer) in found.iter().enumerate() {
+        let first = entries.len();
+        for scope in &scopes[number] {
+            if scope.is("scf.for") {
+                facts
+                    .entry(*scope)
+                    .or_insert_with(|| loop_facts(scene, *scope, &scopes, &owners));
+            }
+            let verdict = judge_in(scene, buffer, (*scope, &scopes[number]), facts.get(scope));
+            entries.push(Entry {
+                buffer: number,
+                scope: Some(*scope),
+                verdict,
+            });
+        }
+        if scopes[number].is_empty() {
+            entries.push(Entry {
+                buffer: number,
+                scope: None,
+                verdict: without_loop(buffer),
+            });
+        }
+        agree(&mut entries[first..]);
+    }
+    entries
+}
+
+/// Where one loop may leave something in the buffer that another one reads, both stay.
+fn agree(entries: &mut [Entry<'_>]) {
+    let rejected = entries.iter().find(|entry| entry.verdict.verdict == Verdict::Rejected);
+    let Some(place) = rejected.map(|entry| entry.scope) else {
+        return;
+    };
+    for entry in entries
+        .iter_mut()
+        .filter(|entry| entry.verdict.verdict != Verdict::Rejected)
+    {
+        if let Some(scope) = place {
+            let message = "another loop uses the buffer too, and is not known to fill it anew before it reads";
+            entry
+                .verdict
+                .reject(Reason::new(ReasonCode::ReadAfterLoop, message, scope.location()));
+        }
+    }
+}
+
+fn loop_facts<'ir>(
+    scene: &Scene<'_, 'ir>,
+    scope: Op<'ir>,
+    scopes: &[Vec<Op<'ir>>],
+    owners: &HashMap<usize, usize>,
+) -> LoopFacts<'ir> {
+    let graph = LoopGraph::new(scene, scope);
+    let inside = scene.inside(scope);
+    let touches = scene.touches_in(inside.clone());
+    // Loads that are copies of buffers which this loop, or one inside it, fills: they are waited for.
+    let mut copies: HashSet<Op<'ir>> = HashSet::new();
+    let mut filled: HashSet<Root<'ir>> = HashSet::new();
+    for store in touches
+        .iter()
+        .filter(|touch| touch.writes && touch.place.space == Space::Workgroup)
+    {
+        filled.insert(store.place.root);
+        let mut loops = owners.get(&store.at).into_iter().flat_map(|number| &scopes[*number]);
+        if !loops.any(|inner| *inner == scope || scene.is_inside(*inner, scope)) {
+            continue;
+        }
+        copies.insert(store.op);
+        if let Some(value) = store.op.operands().next() {
+            let loads = graph.computed_from(value);
+            copies.extend(loads.into_iter().filter(|op| effect(*op) == Effect::Touches));
+        }
+    }
+    let reads = touches
+        .iter()
+        .filter(|touch| !touch.writes && touch.place.space == Space::Workgroup)
+        .filter(|touch| touch.place.root == Root::Unknown || filled.contains(&touch.place.root))
+        .map(|touch| (touch.at, touch.op))
+        .collect();
+    let mut reasons = effects(scene, scope);
+    reasons.extend(other_memory(scene, scope, &graph, &copies, owners));
+    reasons.extend(behind(scene, scope, &copies, owners));
+    let first = scene.barriers.partition_point(|at| *at < inside.start);
+    let barriers = scene.barriers[first..]
+        .iter()
+        .take_while(|at| inside.contains(at))
+        .map(|at| scene.ops[*at])
+        .filter(|op| op.is("gpu.barrier") && op.parent() == Some(scope))
+        .filter_map(|op| scene.index.id(op))
+        .collect();
+    LoopFacts {
+        graph,
+        reads,
+        barriers,
+        reasons,
+    }
+}
+
+/// The loops that fill a buffer: of each store the innermost loop in which the buffer is read too, otherwise the
+/// innermost.
+fn scopes<'ir>(scene: &Scene<'_, 'ir>, buffer: &SharedBuffer<'ir>) -> Vec<Op<'ir>> {
+    let mut found: BTreeMap<usize, Op<'ir>> = BTreeMap::new();
+    for store in &buffer.stores {
+        let Some(innermost) = scene.loop_around(store.op) else {
+            continue;
+        };
+        let mut scope = Some(innermost);
+        let reads = |scope: Op<'ir>| first_in(&buffer.loads, &scene.inside(scope)).is_some();
+        while let Some(candidate) = scope.filter(|scope| !reads(*scope)) {
+            scope = scene.loop_around(candidate);
+        }
+        let scope = scope.unwrap_or(innermost);
+        found.insert(scene.at(scope).unwrap_or(0), scope);
+    }
+    found.into_values().collect()
+}
+
+/// The bytes of a dense row-major buffer, where that is what it is.
 fn row_major_bytes(memref: &MemRef<'_>) -> Option<u64> {
     let element = memref.element.scalar_bits().filter(|bits| bits % 8 == 0)? / 8;
     let mut elements: u64 = 1;
@@ -160,21 +475,115 @@ fn row_major_bytes(memref: &MemRef<'_>) -> Option<u64> {
         }
         elements = elements.checked_mul(u64::try_from((*extent)?).ok()?)?;
     }
-    (memref.offset == Some(0) && (1..=MAX_ELEMENTS).contains(&elements)).then_some(elements * u64::from(element))
+    let bytes = elements.checked_mul(u64::from(element))?;
+    (1..=MAX_BYTES).contains(&bytes).then_some(bytes)
 }
 
-/// The operations directly in a loop.
-pub fn body_ops(scope: Op<'_>) -> Vec<Op<'_>> {
-    scope.body().map_or_else(Vec::new, |body| body.ops())
-}
-
-/// The operation directly in `scope`'s body that holds `op`.
-pub fn top_level<'ir>(op: Op<'ir>, scope: Op<'ir>) -> Option<Op<'ir>> {
-    let mut current = op;
-    while current.parent()? != scope {
-        current = current.parent()?;
+fn verdict_of<'ir>(buffer: &SharedBuffer<'ir>) -> BufferVerdict {
+    let ty = buffer.value.ty();
+    let mut verdict = BufferVerdict::new(buffer.id.clone(), buffer.value.location(), ty, Level::Shared);
+    let memref = ty.as_memref();
+    verdict.bytes = memref
+        .as_ref()
+        .and_then(row_major_bytes)
+        .or(memref.and_then(|memref| memref.static_bytes()))
+        .unwrap_or(0);
+    for problem in &buffer.problems {
+        verdict.reject(problem.clone());
     }
-    Some(current)
+    verdict
+}
+
+/// The verdict on a buffer that no loop fills.
+fn without_loop(buffer: &SharedBuffer<'_>) -> BufferVerdict {
+    let mut verdict = verdict_of(buffer);
+    let reason = match buffer.stores.first() {
+        Some(store) => Reason::new(
+            ReasonCode::NotSequential,
+            "the buffer is filled outside of any loop",
+            store.op.location(),
+        ),
+        None => Reason::new(
+            ReasonCode::NotAPureCopy,
+            "nothing that is understood as a copy fills the buffer",
+            buffer.value.location(),
+        ),
+    };
+    verdict.reject(reason);
+    verdict
+}
+
+fn judge_in<'ir>(
+    scene: &Scene<'_, 'ir>,
+    buffer: &SharedBuffer<'ir>,
+    (scope, all): (Op<'ir>, &[Op<'ir>]),
+    facts: Option<&LoopFacts<'ir>>,
+) -> BufferVerdict {
+    let mut verdict = verdict_of(buffer);
+    verdict.loop_index = scene.loop_index(scope);
+    let Some(facts) = facts else {
+        verdict.loop_op = Some(scope.name().to_owned());
+        let message = format!(
+            "{} is no scf.for, whose iterations run in order and can be counted; lower it",
+            scope.name()
+        );
+        verdict.reject(Reason::new(ReasonCode::NotSequential, message, scope.location()));
+        return verdict;
+    };
+    let memref = buffer.value.ty().as_memref();
+    let Some((memref, bytes)) = memref.and_then(|memref| row_major_bytes(&memref).map(|bytes| (memref, bytes))) else {
+        let message = "the buffer is not row-major, has no static size, or is larger than shared memory";
+        verdict.reject(Reason::new(ReasonCode::NotContiguous, message, buffer.value.location()));
+        return verdict;
+    };
+    let mut case = Case {
+        scene,
+        buffer,
+        memref,
+        bytes,
+        origin: buffer.place.origin.clone(),
+        stores: &buffer.stores,
+        loads: &buffer.loads,
+        reasons: std::mem::take(&mut verdict.reasons),
+    };
+    let others: Vec<Op<'ir>> = all
+        .iter()
+        .copied()
+        .filter(|other| *other != scope && !scene.is_inside(*other, scope) && !scene.is_inside(scope, *other))
+        .collect();
+    case.loop_shape(scope, &others);
+    let before = case.reasons.len();
+    let sites = case.copies(scope, &facts.graph);
+    if case.reasons.len() == before || !sites.is_empty() {
+        case.coverage(scope, &sites);
+    }
+    case.readers(scope, &others);
+    case.races(scope);
+    case.positions(scope, &facts.reads);
+    let sources: Vec<Touch<'ir>> = sites.iter().filter_map(|site| site.load.clone()).collect();
+    let loads: Vec<Op<'ir>> = sources.iter().map(|touch| touch.op).collect();
+    case.sources(&facts.graph, &loads);
+    case.before(scope, &sources);
+    for reason in &facts.reasons {
+        if !case.reasons.contains(reason) {
+            case.reasons.push(reason.clone());
+        }
+    }
+    let sinks = case.sinking(&sites);
+    verdict.async_bytes = sites
+        .iter()
+        .filter(|site| site.load.is_some())
+        .map(|site| site.bytes)
+        .min();
+    verdict.copies = case.copy_ops(&sites);
+    verdict.barriers.clone_from(&facts.barriers);
+    verdict.verdict = match (case.reasons.is_empty(), sinks) {
+        (true, false) => Verdict::Pipelinable,
+        (true, true) => Verdict::AfterSinking,
+        (false, _) => Verdict::Rejected,
+    };
+    verdict.reasons = case.reasons;
+    verdict
 }
 
 impl<'ir> Case<'_, 'ir> {
@@ -192,107 +601,38 @@ impl<'ir> Case<'_, 'ir> {
             .push(Reason::new(code, message, self.buffer.value.location()));
     }
 
-    /// Sorts the uses into stores and loads; any other use could move or leak the buffer.
-    fn uses(&mut self) {
-        let own = match (&self.buffer.id, self.buffer.value.def()) {
-            (BufferId::WorkgroupAttribution { .. }, _) => true,
-            (_, Def::Result(op, _)) => matches!(op.name(), "memref.alloc" | "memref.alloca"),
-            _ => false,
-        };
-        if !own {
-            let message = "the buffer is an argument, a view of other memory, or a global; only allocations and \
-                           workgroup attributions can be given slots";
-            self.refuse_buffer(ReasonCode::UnknownOp, message);
-        }
-        for used in self.buffer.value.uses() {
-            match access(used.op).filter(|access| access.memref == used.operand) {
-                Some(Access { writes: true, .. }) => self.stores.push(used.op),
-                Some(_) => self.loads.push(used.op),
-                None if used.op.is("memref.dealloc") => {}
-                None => {
-                    let message = format!("{} uses the buffer in a way that is not understood", used.op.name());
-                    self.refuse(ReasonCode::UnknownOp, used.op, message);
-                }
-            }
-        }
-    }
-
-    /// The loop in which the buffer is filled and used: the innermost around the copies, or, where that only copies and
-    /// the reads stand behind it, the loop around that.
-    fn filling_loop(&mut self) -> Option<Op<'ir>> {
-        let Some(&first) = self.stores.first() else {
-            self.refuse_buffer(
-                ReasonCode::NotAPureCopy,
-                "nothing that is understood as a copy fills the buffer",
-            );
-            return None;
-        };
-        let Some(mut scope) = self.stores.iter().find_map(|store| enclosing(*store, "scf.for")) else {
-            self.refuse(
-                ReasonCode::NotSequential,
-                first,
-                "the buffer is filled outside of any scf.for",
-            );
-            return None;
-        };
-        while !self.loads.iter().any(|load| load.is_within(scope)) {
-            match scope.parent().filter(|parent| parent.is("scf.for")) {
-                Some(parent) if self.loads.iter().any(|load| load.is_within(parent)) => scope = parent,
-                _ => break,
-            }
-        }
-        Some(scope)
-    }
-
     /// The loop runs in order, over an index, and the buffer outlives its iterations.
-    fn loop_shape(&mut self, scope: Op<'ir>) {
-        for store in self.stores.clone() {
-            if !store.is_within(scope) {
+    fn loop_shape(&mut self, scope: Op<'ir>, others: &[Op<'ir>]) {
+        let scene = self.scene;
+        for store in self.stores {
+            let elsewhere = others.iter().any(|other| scene.is_inside(store.op, *other));
+            if !scene.is_inside(store.op, scope) && !elsewhere {
                 let message = "the buffer is also written outside of that loop";
-                self.refuse(ReasonCode::SeveralWriters, store, message);
+                self.refuse(ReasonCode::SeveralWriters, store.op, message);
             }
         }
         if !scope.operand(0).ty().is_index() || scope.attr("unsignedCmp").is_some() {
             let message = "the loop does not count a signed index, so running ahead could wrap around";
             self.refuse(ReasonCode::NotSequential, scope, message);
         }
-        if self.buffer.value.def_op().is_some_and(|op| op.is_within(scope)) {
+        let fresh = self
+            .buffer
+            .value
+            .def_op()
+            .filter(|op| matches!(op.name(), "memref.alloc" | "memref.alloca"));
+        if fresh.is_some_and(|op| scene.is_inside(op, scope)) {
             let message = "the buffer is allocated inside the loop that fills it; allocate it before the loop";
             self.refuse(ReasonCode::NotSequential, scope, message);
         }
         let mut parent = scope.parent();
-        while let Some(op) = parent.filter(|op| *op != self.scene.kernel) {
-            if !matches!(op.name(), "scf.for" | "scf.if") {
+        while let Some(op) = parent.filter(|op| *op != scene.kernel) {
+            if is_loop(op) && !matches!(op.name(), "scf.for" | "scf.while" | "affine.for")
+                || !is_loop(op) && !op.is("scf.if")
+            {
                 let message = format!("the loop stands inside {}", op.name());
                 self.refuse(ReasonCode::NotSequential, op, message);
             }
             parent = op.parent();
-        }
-    }
-}
-
-/// A barrier may be replaced only if every buffer that it can order is pipelined too: otherwise all buffers of that
-/// loop keep theirs.
-pub fn refuse_shared_barriers<'ir>(
-    scene: &Scene<'_, 'ir>,
-    found: &[SharedBuffer<'ir>],
-    verdicts: &mut [BufferVerdict],
-) {
-    let loops: Vec<Op<'ir>> = scene.ops.iter().copied().filter(|op| op.is("scf.for")).collect();
-    for scope in loops {
-        let number = scene.loop_index(scope);
-        let stays = found.iter().zip(verdicts.iter()).find(|(buffer, verdict)| {
-            let touched = buffer.value.uses().iter().any(|used| used.op.is_within(scope));
-            touched && (verdict.verdict != Verdict::Pipelinable || verdict.loop_index != number)
-        });
-        let Some(stays) = stays.map(|(buffer, _)| buffer.value.location()) else {
-            continue;
-        };
-        for verdict in verdicts.iter_mut() {
-            if verdict.loop_index == number && verdict.verdict == Verdict::Pipelinable {
-                let message = "the loop's barriers also order a shared buffer that is not pipelined with it";
-                verdict.reject(Reason::new(ReasonCode::BarrierOrdersOtherMemory, message, stays));
-            }
         }
     }
 }

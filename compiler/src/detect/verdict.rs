@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ir::{BufferId, Location, OpId};
+use crate::ir::{BufferId, Location, OpId, Type};
 
 /// The level of the memory hierarchy that a buffer is filled on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,9 +97,12 @@ pub struct BufferVerdict {
     pub ty: String,
     /// Shared or register.
     pub level: Level,
-    /// The loop that fills it, among all `scf.for` of the file.
+    /// The loop that fills it, among all `scf.for` of the file; on the register level the loop around the load.
     #[serde(rename = "loop")]
     pub loop_index: Option<usize>,
+    /// The loop's operation, where it is no `scf.for`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loop_op: Option<String>,
     /// Bytes a block; of a register load, bytes a thread (0 where its type does not tell).
     pub bytes: u64,
     /// Whether its loads can run ahead.
@@ -118,7 +121,8 @@ pub struct BufferVerdict {
     /// Barriers of the loop that order only buffers which can be pipelined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub barriers: Vec<OpId>,
-    /// On the register level: the loop that holds the load.
+    /// On the register level: the loop that holds the load, where its k-steps can be unrolled into the loop that fills
+    /// the shared buffer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inner_loop: Option<usize>,
     /// On the register level: the buffer it loads from.
@@ -133,6 +137,30 @@ pub struct BufferVerdict {
 }
 
 impl BufferVerdict {
+    /// A verdict without reasons so far.
+    pub(super) fn new(id: BufferId, location: Location<'_>, ty: Type<'_>, level: Level) -> Self {
+        BufferVerdict {
+            id,
+            location: location.to_string(),
+            ty: ty.to_string(),
+            level,
+            loop_index: None,
+            loop_op: None,
+            bytes: 0,
+            verdict: Verdict::Pipelinable,
+            max_depth: None,
+            async_bytes: None,
+            group: None,
+            reasons: Vec::new(),
+            copies: Vec::new(),
+            barriers: Vec::new(),
+            inner_loop: None,
+            source: None,
+            k_steps: None,
+            feeds: Vec::new(),
+        }
+    }
+
     pub(super) fn reject(&mut self, reason: Reason) {
         self.verdict = Verdict::Rejected;
         self.reasons.push(reason);
@@ -143,7 +171,10 @@ impl BufferVerdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoopVerdict {
     /// Position among all `scf.for` of the file.
-    pub index: usize,
+    pub index: Option<usize>,
+    /// Its operation, where it is no `scf.for`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loop_op: Option<String>,
     /// `file:line:column`.
     pub location: String,
     /// Pipelinable if a buffer in it is.

@@ -199,6 +199,30 @@ impl<'ir> Type<'ir> {
         }
     }
 
+    /// Rows, columns, bits of an element, and the operand (`AOp`, `BOp`, `COp`) of a `!gpu.mma_matrix`. The C API has no
+    /// access to them, so the type's text is taken apart.
+    pub fn as_mma_matrix(self) -> Option<(u64, u64, u64, String)> {
+        // SAFETY: every type has a dialect.
+        let dialect = unsafe { to_str(mlirDialectGetNamespace(mlirTypeGetDialect(self.raw))) };
+        if dialect != "gpu" {
+            return None;
+        }
+        let text = self.to_string();
+        let (shape, operand) = text
+            .strip_prefix("!gpu.mma_matrix<")?
+            .strip_suffix('>')?
+            .split_once(", ")?;
+        let mut parts = shape.split('x');
+        let (rows, columns, element) = (parts.next()?, parts.next()?, parts.next()?);
+        let bits = element.trim_start_matches(|c: char| !c.is_ascii_digit());
+        Some((
+            rows.parse().ok()?,
+            columns.parse().ok()?,
+            bits.parse().ok()?,
+            operand.trim_matches('"').to_owned(),
+        ))
+    }
+
     /// The parts of a ranked memref with a strided layout.
     pub fn as_memref(self) -> Option<MemRef<'ir>> {
         unsafe {
@@ -234,6 +258,21 @@ impl<'ir> Type<'ir> {
                 is_workgroup: self.memory_space().is_some_and(Attr::is_workgroup),
             })
         }
+    }
+
+    /// The number of dimensions of a ranked memref.
+    pub fn memref_rank(self) -> Option<usize> {
+        unsafe { mlirTypeIsAMemRef(self.raw).then(|| mlirShapedTypeGetRank(self.raw) as usize) }
+    }
+
+    /// The element type of a ranked memref.
+    pub fn memref_element(self) -> Option<Type<'ir>> {
+        unsafe { mlirTypeIsAMemRef(self.raw).then(|| Type::from_raw(mlirShapedTypeGetElementType(self.raw))) }
+    }
+
+    /// The number of inputs of a function type.
+    pub fn num_inputs(self) -> Option<usize> {
+        unsafe { mlirTypeIsAFunction(self.raw).then(|| mlirFunctionTypeGetNumInputs(self.raw) as usize) }
     }
 
     /// The memory space of a memref, if it names one.

@@ -115,7 +115,8 @@ impl Context {
         std::mem::take(&mut self.diagnostics.borrow_mut())
     }
 
-    /// Parses and verifies a module; `name` is the file name that locations show.
+    /// Parses and verifies a module; `name` is the file name that locations show. Where the text has several operations
+    /// at its top level, locations show it only if it is a file of that text; otherwise they show `-`.
     pub fn parse<'c>(&'c self, source: &str, name: &str) -> Result<Module<'c>, ParseError> {
         self.take_diagnostics();
         // MLIR reads the buffer through a length, but wants a terminating zero behind it.
@@ -124,9 +125,13 @@ impl Context {
         // SAFETY: the context lives, both strings outlive the call.
         let op = unsafe { mlirOperationCreateParse(self.raw(), string_ref(body), string_ref(name)) };
         if op.ptr.is_null() {
-            return Err(ParseError {
-                diagnostics: self.take_diagnostics(),
-            });
+            let diagnostics = self.take_diagnostics();
+            // The parser says so at no place in the text, when all of the text was fine.
+            let several = diagnostics.len() == 1 && diagnostics[0].location.ends_with(":0:0");
+            return match several {
+                true => self.parse_implicit_module(&text, name),
+                false => Err(ParseError { diagnostics }),
+            };
         }
         // SAFETY: `op` is the fresh, owned operation.
         let module = unsafe { mlirModuleFromOperation(op) };
@@ -143,6 +148,24 @@ impl Context {
         };
         self.take_diagnostics();
         Ok(module)
+    }
+
+    /// Parses the operations of a module that is not written out. `text` ends in a zero.
+    fn parse_implicit_module<'c>(&'c self, text: &str, name: &str) -> Result<Module<'c>, ParseError> {
+        let source = &text[..text.len() - 1];
+        let is_file = std::fs::read_to_string(name).is_ok_and(|content| content == source);
+        // SAFETY: the context lives, the strings outlive the calls.
+        let raw = unsafe {
+            match is_file {
+                true => mlirModuleCreateParseFromFile(self.raw(), string_ref(name)),
+                false => mlirModuleCreateParse(self.raw(), string_ref(source)),
+            }
+        };
+        let diagnostics = self.take_diagnostics();
+        match raw.ptr.is_null() {
+            true => Err(ParseError { diagnostics }),
+            false => Ok(Module { raw, context: self }),
+        }
     }
 }
 
