@@ -9,6 +9,8 @@ use std::hint::black_box;
 
 use alcop_compiler::detect::{DetectOptions, detect};
 use alcop_compiler::ir::{Context, preorder};
+use alcop_compiler::tile_program::tile_program;
+use alcop_spec::{AxisTiles, DType, Layout, Matmul, OpSpec, Swizzle, TileSchedule};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_main};
 
 const SHARED: &str = "memref<32x4xf32, #gpu.address_space<workgroup>>";
@@ -101,6 +103,31 @@ fn kernel(shape: Shape, operations: usize) -> String {
     text + "gpu.return } }"
 }
 
+/// The largest kernel of the tests: a tile program of 128×128×32, 4 warps of 64×64.
+fn reference_matmul(criterion: &mut Criterion, context: &Context, options: &DetectOptions) {
+    let op = OpSpec::Matmul(Matmul {
+        m: 512,
+        n: 768,
+        k: 3072,
+        batch: 1,
+        dtype: DType::F16,
+        out_dtype: DType::F32,
+        layout: Layout::Nn,
+    });
+    let schedule = TileSchedule {
+        block: AxisTiles::mnk(128, 128, 32),
+        warp: AxisTiles::mn(64, 64),
+        shared_stages: 3,
+        register_stages: 2,
+        swizzle: Swizzle::Xor,
+        raster_rows: 1,
+    };
+    let program = tile_program(context, &op, &schedule).expect("legal");
+    criterion.bench_function("detect/reference matmul", |bencher| {
+        bencher.iter(|| detect(black_box(&program.module), options));
+    });
+}
+
 fn bench(criterion: &mut Criterion) {
     let options = DetectOptions {
         shared_bytes_per_block: 166_912,
@@ -108,6 +135,7 @@ fn bench(criterion: &mut Criterion) {
         assume_noalias: false,
     };
     let context = Context::new();
+    reference_matmul(criterion, &context, &options);
     for (name, shape) in [
         ("loops", Shape::Loops),
         ("arithmetic", Shape::Arithmetic),
