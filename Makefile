@@ -31,7 +31,7 @@ BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALCOP := $(BUILD_DIR)/release/alcop
 EXAMPLES = $(patsubst examples/%.rs,%,$(wildcard examples/*.rs))
 
-.PHONY: help setup setup-lint setup-sass build tune compile test lint bench bench-sass clean
+.PHONY: help setup setup-lint setup-sass build tune compile test lint bench bench-sass bench-search check-corpus check-upstream clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value …]"
@@ -82,6 +82,17 @@ bench: setup ## run the criterion benches
 
 bench-sass: setup-sass build ## assemble the reference kernels with ptxas and hold their main loops to the bounds
 	ALCOP=$(ALCOP) SASS_DIR=$(BUILD_DIR)/sass scripts/bench-sass.sh
+
+check-corpus: setup-sass ## compile kernels with Triton (from PyPI) and compare them, emulated, with NumPy
+	scripts/check-corpus.sh
+
+check-upstream: build ## explain the kernels of MLIR's own tests: LLVM_SRC=checkout
+	scripts/check-upstream.sh "$(LLVM_SRC)" $(BUILD_DIR)/upstream.tsv
+
+bench-search: build ## search one operator exhaustively (resumable), and replay the strategies on its times
+	$(ALCOP) tune $(OPERATOR) --target $(TARGET) --space artifact --strategy exhaustive --trials 100000 --resume \
+		--out $(OUT)/exhaustive
+	$(ALCOP) bench search $(OUT)/exhaustive/journal.jsonl --csv $(OUT)/search.csv --svg $(OUT)/search.svg
 
 clean: ## remove the build directory; OUT is kept
 	rm -rf -- $(BUILD_DIR)

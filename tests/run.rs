@@ -108,6 +108,23 @@ fn a_hazard_exits_with_1_and_leaves_no_output_unless_told_to_go_on() {
 }
 
 #[test]
+fn notes_are_no_errors_unless_strict() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = launch(directory.path());
+    assert!(!stdout(&run(&path, &["--strict"])).contains("note:"));
+    // A wait that lets nothing stay in flight is right, and stricter than it need be.
+    edit(&directory.path().join("k.ptx"), |ptx| {
+        let mut main = MainLoop::of(&ptx).expect("a loop");
+        let wait = main.find("wait_group", 0);
+        main.body[wait] = main.body[wait].replace('1', "0");
+        main.text()
+    });
+    let text = stdout(&run(&path, &[]));
+    assert!(text.contains("note:") && text.contains("wait"), "{text}");
+    expect(&run(&path, &["--strict"]), 1, "wait-too-strict");
+}
+
+#[test]
 fn bad_input_is_told_apart_from_bad_kernels() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = launch(directory.path());

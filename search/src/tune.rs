@@ -4,7 +4,7 @@
 //! A trial that fails or panics is recorded and ends nothing.
 
 use std::any::Any;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -363,25 +363,21 @@ where
         if let Some(record) = self.trials.iter().find(known) {
             return Ok(Some(record.clone()).filter(|record| record.status == Status::Ok));
         }
-        let Ok(resources) = occupancy::check(&self.identity.op, schedule, self.model.limits()) else {
+        let Some(job) = self.predicted(schedule) else {
             return Ok(None);
-        };
-        let prediction = predict(&self.model, &self.identity.op, schedule, &resources);
-        let job = Scored {
-            schedule: *schedule,
-            resources,
-            prediction,
         };
         let record = self.evaluate_batch(&[job], role, Effort::Full)?.pop();
         Ok(record.filter(|record| record.status == Status::Ok))
     }
 
-    /// Tries schedules without a pipeline, predicted fastest first, until `count` of them are tried.
+    /// Tries the tiles of the space without a pipeline, predicted fastest first, until `count` of them are tried.
     fn unpipelined(&mut self, candidates: &[Scored], count: usize) -> Result<(), TuneError> {
+        let mut seen = HashSet::new();
         let flat: Vec<Scored> = candidates
             .iter()
-            .filter(|candidate| candidate.schedule == candidate.schedule.unpipelined())
-            .copied()
+            .map(|candidate| candidate.schedule.unpipelined())
+            .filter(|schedule| seen.insert(*schedule))
+            .filter_map(|schedule| self.predicted(&schedule))
             .collect();
         let first = next_batch(Strategy::Analytic, &flat, &[], count);
         let jobs: Vec<Scored> = first
@@ -391,6 +387,16 @@ where
             .collect();
         self.evaluate_batch(&jobs, Role::Unpipelined, Effort::Sample)?;
         Ok(())
+    }
+
+    /// A schedule with its resources and prediction; `None` where it is over a budget.
+    fn predicted(&self, schedule: &TileSchedule) -> Option<Scored> {
+        let resources = occupancy::check(&self.identity.op, schedule, self.model.limits()).ok()?;
+        Some(Scored {
+            schedule: *schedule,
+            resources,
+            prediction: predict(&self.model, &self.identity.op, schedule, &resources),
+        })
     }
 
     fn scored(&self, record: &TrialRecord) -> Scored {

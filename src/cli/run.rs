@@ -89,6 +89,7 @@ fn on_emulator(arguments: &Arguments, loaded: &mut LoadedLaunch) -> Result<(), F
             .map(|list| blocks(list, loaded.kernel.grid))
             .transpose()?,
         keep_going: arguments.keep_going,
+        strict: arguments.strict,
         progress: Some(Arc::new(move |done, total| {
             shown.set_length(total);
             shown.set_position(done);
@@ -98,16 +99,12 @@ fn on_emulator(arguments: &Arguments, loaded: &mut LoadedLaunch) -> Result<(), F
     let result = emulate(&loaded.kernel, &mut loaded.args, &options);
     bar.finish_and_clear();
     let report = result.map_err(emulator_failure)?;
-    let verdict = verdict(&report, arguments.strict);
+    let verdict = verdict(&report);
     if verdict.is_none() || arguments.keep_going {
         write_outputs(loaded).map_err(Failure::usage)?;
     }
     let text = if arguments.json {
-        let status = if report.hazards.is_empty() {
-            verdict.as_ref().map_or("ok", |_| "notes")
-        } else {
-            "hazards"
-        };
+        let status = if report.hazards.is_empty() { "ok" } else { "hazards" };
         let document = json!({"schema": 1, "status": status, "device": "emulator", "hazards": report.hazards,
             "notes": report.notes, "counters": report.counters});
         format!("{document:#}\n")
@@ -119,15 +116,13 @@ fn on_emulator(arguments: &Arguments, loaded: &mut LoadedLaunch) -> Result<(), F
 }
 
 /// Why the run is no success.
-fn verdict(report: &EmulationReport, strict: bool) -> Option<String> {
-    if let Some(hazard) = report.hazards.first() {
-        let (count, line) = (report.hazards.len(), hazard.line);
-        return Some(format!(
-            "{count} hazard(s), the first at PTX line {line} [{}]",
-            hazard.code.name()
-        ));
-    }
-    (strict && !report.notes.is_empty()).then(|| format!("--strict: {}", report.notes.join("; ")))
+fn verdict(report: &EmulationReport) -> Option<String> {
+    let hazard = report.hazards.first()?;
+    let (count, line) = (report.hazards.len(), hazard.line);
+    Some(format!(
+        "{count} hazard(s), the first at PTX line {line} [{}]",
+        hazard.code.name()
+    ))
 }
 
 fn table(arguments: &Arguments, loaded: &LoadedLaunch, report: &EmulationReport, clean: bool) -> String {
