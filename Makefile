@@ -31,7 +31,7 @@ BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALCOP := $(BUILD_DIR)/release/alcop
 EXAMPLES = $(patsubst examples/%.rs,%,$(wildcard examples/*.rs))
 
-.PHONY: help setup setup-lint setup-sass build tune compile test lint bench bench-sass bench-search check-corpus check-upstream clean
+.PHONY: help setup setup-lint setup-sass build tune compile test lint bench bench-sass bench-search check-gpu check-corpus check-upstream clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value …]"
@@ -82,6 +82,11 @@ bench: setup ## run the criterion benches
 
 bench-sass: setup-sass build ## assemble the reference kernels with ptxas and hold their main loops to the bounds
 	ALCOP=$(ALCOP) SASS_DIR=$(BUILD_DIR)/sass scripts/bench-sass.sh
+
+check-gpu: build ## compare emulator and simulated times with a GPU: DEVICE=cuda:0 TARGET=a100; writes benches/results/gpu.txt
+	mkdir -p benches/results
+	ALCOP=$(ALCOP) DEVICE=$(if $(filter sim,$(DEVICE)),cuda:0,$(DEVICE)) TARGET=$(TARGET) M=$(M) N=$(N) K=$(K) \
+		LAYOUT=$(LAYOUT) scripts/check-gpu.sh benches/results/gpu.txt
 
 check-corpus: setup-sass ## compile kernels with Triton (from PyPI) and compare them, emulated, with NumPy
 	scripts/check-corpus.sh
