@@ -114,6 +114,7 @@ impl<'ir> Case<'_, 'ir> {
         !both && is_uniform(self.scene, value) && self.loads.iter().all(|load| shared(load.op))
     }
 
+    /// The counters of the loops around a site; none where [`Self::follow`] refuses what stands there.
     fn counters(&self, site: &Site<'ir>, scope: Op<'ir>) -> Vec<Value<'ir>> {
         let loops = loops_between(site.touch.op, scope).unwrap_or_default();
         loops.iter().filter_map(|op| Some(op.body()?.argument(0))).collect()
@@ -130,7 +131,14 @@ impl<'ir> Case<'_, 'ir> {
         side: &mut Side,
     ) -> bool {
         let op = site.touch.op;
-        let loops = loops_between(op, scope).unwrap_or_default();
+        let Some(loops) = loops_between(op, scope) else {
+            self.refuse(
+                ReasonCode::NotFullyOverwritten,
+                op,
+                "the copy stands in a construct that may run any number of times, or never",
+            );
+            return false;
+        };
         let counters = self.counters(site, scope);
         let count: u64 = ids.block.iter().map(|extent| u64::from(*extent)).product();
         let Some(iterations) = iterations(&loops, *budget / count) else {
