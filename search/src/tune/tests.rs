@@ -421,11 +421,11 @@ fn a_resumed_search_tries_what_an_uninterrupted_one_does() {
         let search = report.trials.iter().filter(|record| record.role == Role::Search);
         search.map(|record| record.schedule).collect()
     };
-    let whole = Run::new(options(8)).tune(None, &go(), ok);
+    let whole = Run::new(options(30)).tune(None, &go(), ok);
     let half = Run::new(options(4)).tune(None, &go(), ok);
     let resumed = Run {
         history: half.trials,
-        options: options(8),
+        options: options(30),
     }
     .tune(None, &go(), ok);
     assert_eq!(searched(&whole), searched(&resumed));
