@@ -9,6 +9,7 @@
 //!
 //! A journal belongs to one operator, target and compiler version, and has one writer at a time.
 
+use std::cmp::Ordering;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -163,6 +164,27 @@ pub struct TrialRecord {
 }
 
 impl TrialRecord {
+    /// Successful trials from best to worst: by time; of equally fast ones the one that takes less shared memory, then
+    /// fewer registers, then the one verified in full, then the earlier one. What failed comes last.
+    pub fn ranking(&self, other: &TrialRecord) -> Ordering {
+        let time = |record: &TrialRecord| match record.status {
+            Status::Ok => record.time_us.unwrap_or(f64::INFINITY),
+            _ => f64::INFINITY,
+        };
+        let rest = |record: &TrialRecord| {
+            let sampled = matches!(record.role, Role::Search | Role::Unpipelined);
+            let Resources {
+                shared_bytes,
+                registers_estimate,
+                ..
+            } = record.resources;
+            (shared_bytes, registers_estimate, sampled, record.trial)
+        };
+        time(self)
+            .total_cmp(&time(other))
+            .then_with(|| rest(self).cmp(&rest(other)))
+    }
+
     /// Whether neither level was pipelined.
     pub fn is_unpipelined(&self) -> bool {
         self.schedule.shared_stages == 1 && self.schedule.register_stages == 1

@@ -257,13 +257,11 @@ where
     })
 }
 
-/// The fastest of the successful records; of equal ones the first.
+/// The best of the successful records, by [`TrialRecord::ranking`].
 fn fastest<'a>(records: impl Iterator<Item = &'a TrialRecord>) -> Option<&'a TrialRecord> {
     records
-        .filter(|record| record.status == Status::Ok)
-        .filter_map(|record| record.time_us.map(|time_us| (time_us, record)))
-        .min_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, record)| record)
+        .filter(|record| record.status == Status::Ok && record.time_us.is_some())
+        .min_by(|a, b| a.ranking(b))
 }
 
 struct Search<'a, E> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use alcop_search::CODE_VERSION;
 use alcop_search::evaluate::Evaluator;
-use alcop_search::journal::{self, Identity, Journal, Role, Status, TrialRecord};
+use alcop_search::journal::{self, Identity, Journal, Status, TrialRecord};
 use alcop_search::tune::Effort;
 use alcop_spec::{GpuTarget, TileSchedule};
 use clap::{Args, Subcommand};
@@ -121,15 +121,7 @@ fn ranking(records: &[TrialRecord]) -> Vec<&TrialRecord> {
         by_schedule.insert(record.schedule, record);
     }
     let mut ranked: Vec<&TrialRecord> = by_schedule.into_values().collect();
-    let time = |record: &TrialRecord| record.time_us.unwrap_or(f64::INFINITY);
-    // Of equally fast ones the one that was verified in full.
-    let sampled = |record: &TrialRecord| matches!(record.role, Role::Search | Role::Unpipelined);
-    ranked.sort_by(|a, b| {
-        time(a)
-            .total_cmp(&time(b))
-            .then(sampled(a).cmp(&sampled(b)))
-            .then(a.trial.cmp(&b.trial))
-    });
+    ranked.sort_by(|a, b| a.ranking(b));
     ranked
 }
 

@@ -434,3 +434,22 @@ fn a_resumed_search_tries_what_an_uninterrupted_one_does() {
         resumed.best.map(|record| record.schedule)
     );
 }
+
+#[test]
+fn of_equally_fast_schedules_the_one_that_takes_less_wins() {
+    let flat = |schedule: &TileSchedule, effort: Effort| {
+        Ok(Evaluated {
+            time_us: 7.0,
+            samples_us: vec![7.0],
+            ..evaluated(schedule, effort)
+        })
+    };
+    let report = Run::new(TuneOptions {
+        trials: 12,
+        unpipelined_trials: 0,
+        ..TuneOptions::default()
+    })
+    .tune(None, &go(), flat);
+    let least = report.trials.iter().map(|record| record.resources.shared_bytes).min();
+    assert_eq!(report.best.map(|record| record.resources.shared_bytes), least);
+}
