@@ -2,11 +2,16 @@
 
 mod common;
 
+use std::collections::HashSet;
+
 use alcop::compile_operator;
+use alcop::compiler::ir::Context;
+use alcop::compiler::tile_program::tile_program;
 use alcop::runtime::emulator::Class;
 use alcop::runtime::verify::{Scope, Verifier, VerifyError};
 use alcop::runtime::{Arrival, EmulateOptions, emulate};
 use alcop::search::evaluate::arguments;
+use alcop::search::space::Space;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout, OpSpec, TileSchedule, occupancy};
 use common::{edited, matmul, reference_schedule, schedule, tile};
 use proptest::prelude::*;
@@ -67,6 +72,52 @@ fn space_and_expand_agree_on_every_depth_and_what_they_accept_is_right() {
         .sum();
     // S = 1 allows R = 1; S ≥ 2 allows R ≤ min(4, Ki + 1): 3 + 5 · (2 + 3 + 4).
     assert_eq!(legal, 48);
+}
+
+/// The space prunes exactly the tiles for which there is no tile program, in every layout.
+#[test]
+fn space_and_tile_programs_agree_on_every_tile() {
+    let mut tiles = HashSet::new();
+    Space::wide_matmul().for_each(|schedule| {
+        tiles.insert(schedule.unpipelined());
+    });
+    // Warps that are no power of two, and rows that are none.
+    for (block, warp) in [
+        ([48, 64, 32], [16, 64]),
+        ([96, 64, 32], [32, 32]),
+        ([64, 192, 32], [32, 64]),
+    ] {
+        tiles.insert(schedule(block, warp, 1, 1));
+    }
+    let mut tiles: Vec<TileSchedule> = tiles.into_iter().collect();
+    tiles.sort_unstable();
+    let limits = alcop::spec::Limits {
+        // Registers are not a tile program's concern.
+        registers_per_thread: u32::MAX,
+        registers_per_sm: u32::MAX,
+        ..a100().limits
+    };
+    for layout in Layout::ALL {
+        let op = matmul(layout, [768, 768, 192], DType::F32);
+        let legal: usize = tiles
+            .par_iter()
+            .map(|schedule| {
+                let space = occupancy::check(&op, schedule, &limits);
+                let program = tile_program(&Context::new(), &op, schedule).map(|program| program.grid);
+                assert_eq!(
+                    space.is_ok(),
+                    program.is_ok(),
+                    "{op}, {schedule}: the space says {space:?}, the compiler {program:?}"
+                );
+                usize::from(space.is_ok())
+            })
+            .sum();
+        assert!(
+            legal > 50 && legal < tiles.len(),
+            "{layout}: {legal} of {}",
+            tiles.len()
+        );
+    }
 }
 
 #[test]
