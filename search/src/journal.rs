@@ -15,6 +15,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use alcop_spec::{GpuTarget, OpSpec, Resources, TileSchedule};
+use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -328,9 +329,17 @@ pub struct JournalText {
     pub truncated_bytes: u64,
 }
 
-/// Reads a journal without changing it. A truncated last line is left out and counted.
+/// Reads a journal without changing it; one whose name ends in `.gz` is unpacked. A truncated last line is left out and
+/// counted.
 pub fn read(path: &Path) -> Result<JournalText, JournalError> {
-    let bytes = std::fs::read(path).map_err(|source| io_error("read", path, source))?;
+    let fail = |source| io_error("read", path, source);
+    let mut bytes = std::fs::read(path).map_err(fail)?;
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        let packed = std::mem::take(&mut bytes);
+        GzDecoder::new(packed.as_slice())
+            .read_to_end(&mut bytes)
+            .map_err(fail)?;
+    }
     parse(path, &bytes)
 }
 

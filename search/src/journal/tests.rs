@@ -232,3 +232,17 @@ fn keys_tell_schedules_apart() {
         .collect();
     assert_eq!(keys.len(), 6);
 }
+
+#[test]
+fn a_packed_journal_is_read_and_a_broken_one_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let plain = written(&directory, &[record(0, 2), record(1, 3)]);
+    let packed = directory.path().join("journal.jsonl.gz");
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(&std::fs::read(&plain).unwrap()).unwrap();
+    let bytes = encoder.finish().unwrap();
+    std::fs::write(&packed, &bytes).unwrap();
+    assert_eq!(read(&packed).unwrap(), read(&plain).unwrap());
+    std::fs::write(&packed, &bytes[..bytes.len() / 2]).unwrap();
+    assert!(matches!(read(&packed), Err(JournalError::Io { action: "read", .. })));
+}
