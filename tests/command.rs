@@ -212,8 +212,14 @@ fn a_malformed_schedule_file_names_line_and_field() {
     expect(
         &run(&good.replace("\"shared_stages\": 3", "\"shared_stages\": \"three\"")),
         2,
-        "line 2",
+        "shared_stages: invalid type: string \"three\", expected u32 at line 2",
     );
+    expect(
+        &run(&good.replace("\"n\": 128", "\"n\": -1")),
+        2,
+        "block.n: invalid value: integer `-1`",
+    );
+    expect(&run(&format!("{good} {good}")), 2, "trailing characters");
 }
 
 #[test]

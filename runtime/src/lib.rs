@@ -17,6 +17,7 @@ pub mod launch;
 pub mod npy;
 pub mod operands;
 pub mod ptx;
+mod random;
 pub mod reference;
 pub mod timing;
 pub mod verify;

@@ -3,6 +3,8 @@
 use alcop_spec::op::{DType, Matmul};
 use half::f16;
 
+use crate::random::split_mix;
+
 /// What the elements are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filling {
@@ -37,15 +39,6 @@ fn fill(elements: u64, dtype: DType, filling: Filling, seed: u64) -> Vec<u8> {
         }
     }
     bytes
-}
-
-/// SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -11,8 +11,7 @@
 
 use std::sync::Arc;
 
-use alcop_spec::kernel::ArrayDType;
-use alcop_spec::op::{DType, Matmul};
+use alcop_spec::op::Matmul;
 use alcop_spec::{Kernel, OpSpec};
 
 use crate::emulator::{Arrival, Counters, EmulateOptions, EmulatorError, Hazard, Program};
@@ -204,12 +203,12 @@ impl Verifier {
         arrival: Arrival,
     ) -> Result<(Vec<u8>, Counters), VerifyError> {
         let input = |bytes: &Vec<u8>| ArgBuffer::Array {
-            dtype: array_dtype(self.op.dtype),
+            dtype: self.op.dtype.into(),
             bytes: bytes.clone(),
         };
         let [a, b] = self.operands(filling);
         let elements = self.op.batch * self.op.m * self.op.n;
-        let c = ArgBuffer::poisoned(array_dtype(self.op.out_dtype), elements as usize);
+        let c = ArgBuffer::poisoned(self.op.out_dtype.into(), elements as usize);
         let mut args = [input(a), input(b), c];
         let options = EmulateOptions {
             arrival,
@@ -284,13 +283,6 @@ impl Verifier {
     }
 }
 
-const fn array_dtype(dtype: DType) -> ArrayDType {
-    match dtype {
-        DType::F16 => ArrayDType::F16,
-        DType::F32 => ArrayDType::F32,
-    }
-}
-
 fn region(tile: OutputTile, [x, y, z]: [u32; 3]) -> Region {
     Region {
         batch: u64::from(z),
@@ -321,7 +313,7 @@ pub fn sample_blocks([x, y, z]: [u32; 3]) -> Vec<[u32; 3]> {
 
 #[cfg(test)]
 mod tests {
-    use alcop_spec::op::Layout;
+    use alcop_spec::op::{DType, Layout};
 
     use super::*;
 
@@ -437,6 +429,31 @@ mod tests {
             verify(undefined, Scope::All),
             Err(VerifyError::Hazards { .. })
         ));
+    }
+
+    #[test]
+    fn a_result_that_depends_on_the_order_of_warps_does_not_pass() {
+        // The second warp only takes time: before the first warp, or after it.
+        let late = "  .reg .pred %p<3>;\n  mov.u32 %r4, %clock;\n  mov.u32 %r5, %tid.x;\n  setp.ne.u32 %p1, %r5, 0;\n\
+                    \x20 @%p1 ret;\n  setp.gt.u32 %p2, %r4, 40;\n  @%p2 add.rn.f32 %f4, %f4, 0f3F800000;";
+        let kernel = Kernel {
+            block: [64, 1, 1],
+            ..two_by_two(late)
+        };
+        let op = OpSpec::Matmul(Matmul {
+            m: 2,
+            n: 2,
+            k: 2,
+            batch: 1,
+            dtype: DType::F16,
+            out_dtype: DType::F32,
+            layout: Layout::Nn,
+        });
+        let tile = OutputTile { rows: 1, columns: 1 };
+        let verify = |arrivals: &[Arrival]| Verifier::new(&op).verify(&kernel, tile, Scope::All, arrivals);
+        verify(&[Arrival::Earliest]).expect("right in this order");
+        let both = verify(&[Arrival::Earliest, Arrival::Latest]);
+        assert!(matches!(both, Err(VerifyError::ArrivalMatters { .. })), "{both:?}");
     }
 
     #[test]

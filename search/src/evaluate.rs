@@ -8,8 +8,7 @@ use alcop_runtime::device::{Device, DeviceError, Measurement, TimeSource, Timing
 use alcop_runtime::launch::ArgBuffer;
 use alcop_runtime::operands::{Filling, matmul_operands};
 use alcop_runtime::verify::{OutputTile, Scope, Verifier, VerifyError};
-use alcop_spec::kernel::ArrayDType;
-use alcop_spec::{DType, GpuTarget, Kernel, OpSpec, TileSchedule};
+use alcop_spec::{GpuTarget, Kernel, OpSpec, TileSchedule};
 use sha2::{Digest, Sha256};
 
 use crate::compile::{CompileError, compile_operator};
@@ -111,15 +110,11 @@ pub fn ptx_hash(kernel: &Kernel) -> String {
 /// A, B and C of an operator: whole numbers in A and B, zeros in C.
 pub fn arguments(op: &OpSpec) -> Vec<ArgBuffer> {
     let OpSpec::Matmul(op) = op;
-    let dtype = |dtype| match dtype {
-        DType::F16 => ArrayDType::F16,
-        DType::F32 => ArrayDType::F32,
-    };
     let [a, b] = matmul_operands(op, Filling::Integers, 1);
     let c = vec![0; (op.batch * op.m * op.n * op.out_dtype.bytes()) as usize];
     [(op.dtype, a), (op.dtype, b), (op.out_dtype, c)]
         .map(|(element, bytes)| ArgBuffer::Array {
-            dtype: dtype(element),
+            dtype: element.into(),
             bytes,
         })
         .into()

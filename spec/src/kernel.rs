@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::op::DType;
+
 /// A compiled kernel with everything that a launch needs but its data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kernel {
@@ -48,6 +50,15 @@ impl ArrayDType {
             F16 | Bf16 | I16 | U16 => 2,
             F32 | I32 | U32 => 4,
             F64 | I64 | U64 => 8,
+        }
+    }
+}
+
+impl From<DType> for ArrayDType {
+    fn from(dtype: DType) -> Self {
+        match dtype {
+            DType::F16 => ArrayDType::F16,
+            DType::F32 => ArrayDType::F32,
         }
     }
 }

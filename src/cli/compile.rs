@@ -144,8 +144,7 @@ fn plan(
     target: &GpuTarget,
 ) -> Result<PipelinePlan, Failure> {
     if let Some(path) = &arguments.plan {
-        let text = output::read(path)?;
-        return serde_json::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())));
+        return output::read_json(path);
     }
     let detection = detect(module, &detect_options(target));
     let depths = depths(schedule);

@@ -87,8 +87,7 @@ impl ScheduleArguments {
     /// The schedule.
     pub fn schedule(&self) -> Result<TileSchedule, Failure> {
         if let Some(path) = &self.schedule {
-            let text = output::read(path)?;
-            return serde_json::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())));
+            return output::read_json(path);
         }
         let [m, n, k] = extents(&self.block, "block")?;
         let [warp_m, warp_n] = extents(&self.warp, "warp")?;

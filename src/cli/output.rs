@@ -5,6 +5,7 @@ use std::path::Path;
 use std::{fs, io};
 
 use alcop_spec::{Kernel, OpSpec};
+use serde::de::DeserializeOwned;
 
 use super::Failure;
 use crate::launch::bundle;
@@ -36,6 +37,25 @@ pub fn write_bundle(launch_path: &Path, op: &OpSpec, kernel: &Kernel) -> Result<
     let files = bundle(launch_path, op, kernel)
         .ok_or_else(|| Failure::usage(format!("{} is no file name", launch_path.display())))?;
     files.iter().try_for_each(|file| write_bytes(&file.path, &file.bytes))
+}
+
+/// Reads a JSON file; what is wrong is named with its field, line and column.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    let text = read(path)?;
+    let mut parser = serde_json::Deserializer::from_str(&text);
+    let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| {
+        let field = error.path().to_string();
+        let field = if field == "." {
+            String::new()
+        } else {
+            format!("{field}: ")
+        };
+        Failure::usage(format!("{}: {field}{}", path.display(), error.inner()))
+    })?;
+    parser
+        .end()
+        .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+    Ok(value)
 }
 
 /// Reads a file or, for `-`, standard input.

@@ -1,6 +1,7 @@
 //! Who steps next, and when a copy lands: the freedom that PTX leaves, as a policy.
 
 use super::machine::{Effect, Machine};
+use crate::random::split_mix;
 
 /// When `cp.async` copies land.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -94,13 +95,8 @@ impl Random {
         }
     }
 
-    /// SplitMix64 (Steele, Lea, Flood, 2014).
     fn draw(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        split_mix(&mut self.state)
     }
 }
 
