@@ -1,13 +1,15 @@
 //! From verdicts to a plan: which buffers, how deep. Pure; changes nothing.
 
 use alcop_compiler::detect::{BufferVerdict, Detection, Level, Verdict};
-use alcop_compiler::ir::{BufferId, Module, OpId};
+use alcop_compiler::ir::{BufferId, Module, Op, OpId, OpIndex, enclosing, preorder};
 
 use crate::error::Error;
+use crate::multi_buffer::{self, Access};
 use crate::plan::{
     BufferPlan, Completion, CopyPlan, LoopPlan, PipelinePlan, RegisterPlan, SCHEMA, SharedLayout, Transport,
     fingerprint,
 };
+use crate::swizzle;
 
 /// What is asked of every loop that can be pipelined.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,27 +33,33 @@ pub fn decide(
         let message = "0 stages; a level without a pipeline has 1";
         return Err(Error::refused("does-not-fit", "the request", message));
     }
+    let index = OpIndex::new(module.op());
     let mut loops: Vec<LoopPlan> = Vec::new();
     for kernel in &detection.kernels {
+        let first = loops.len();
         for buffer in &kernel.buffers {
             let Some(loop_index) = buffer.loop_index else { continue };
             if buffer.level != Level::Shared || buffer.verdict != Verdict::Pipelinable {
                 continue;
             }
             check_depth(buffer, depths)?;
-            let plan = buffer_plan(buffer, depths)?;
+            let plan = buffer_plan(&index, buffer, depths)?;
             let entry = match loops.iter_mut().find(|entry| entry.loop_index == loop_index) {
                 Some(entry) => entry,
                 None => {
                     loops.push(LoopPlan {
                         loop_index,
+                        around: buffer.around.clone(),
                         buffers: Vec::new(),
                         barriers: Vec::new(),
-                        registers: None,
+                        registers: Vec::new(),
                     });
                     loops.last_mut().expect("just pushed")
                 }
             };
+            let common = entry.around.iter().rev().zip(buffer.around.iter().rev());
+            let common = common.take_while(|(a, b)| a == b).count();
+            entry.around.drain(..entry.around.len() - common);
             entry.buffers.push(plan);
             for barrier in &buffer.barriers {
                 if !entry.barriers.contains(barrier) {
@@ -59,18 +67,83 @@ pub fn decide(
                 }
             }
         }
-        for entry in &mut loops {
-            if entry.registers.is_none() {
-                entry.registers = register_plan(entry, &kernel.buffers, depths);
-            }
+        for entry in &mut loops[first..] {
+            entry.registers = register_plans(entry, &kernel.buffers, depths);
+            number_syncs(&index, entry);
         }
     }
+    keep_nests_apart(&mut loops);
     Ok(PipelinePlan {
         schema: SCHEMA,
         fingerprint: fingerprint(module),
         target: target.to_owned(),
         loops,
     })
+}
+
+/// One pipeline at most runs across a loop, and none across one that is pipelined itself.
+fn keep_nests_apart(loops: &mut [LoopPlan]) {
+    let mut taken: Vec<usize> = loops.iter().map(|entry| entry.loop_index).collect();
+    for entry in loops {
+        if entry.buffers.iter().all(|buffer| buffer.slots == 1) {
+            entry.around.clear();
+        }
+        let free = entry
+            .around
+            .iter()
+            .rev()
+            .take_while(|around| !taken.contains(around))
+            .count();
+        entry.around.drain(..entry.around.len() - free);
+        taken.extend(&entry.around);
+    }
+}
+
+/// Buffers whose first reads are apart by work that takes long, such as attention's keys and values, are waited for
+/// apart.
+fn number_syncs(index: &OpIndex<'_>, entry: &mut LoopPlan) {
+    let id = OpId {
+        op: "scf.for".to_owned(),
+        index: entry.loop_index,
+    };
+    let (Some(op), true) = (index.find(&id), entry.buffers.len() > 1) else {
+        return;
+    };
+    let (Some(kernel), Some(body)) = (enclosing(op, "gpu.func"), op.body()) else {
+        return;
+    };
+    let ops = body.ops();
+    let place = |inner: Op<'_>| ops.iter().position(|op| inner.is_within(*op));
+    let firsts: Vec<Option<usize>> = entry
+        .buffers
+        .iter()
+        .map(|buffer| {
+            let uses = multi_buffer::find(index, kernel, &buffer.buffer).ok()?.uses;
+            let reads = uses
+                .into_iter()
+                .filter(|used| matches!(multi_buffer::access(*used), Some(Access::Read(_))));
+            reads.filter_map(|used| place(used.op)).min()
+        })
+        .collect();
+    let heavy = |op: &Op<'_>| {
+        preorder(*op).into_iter().any(|op| {
+            op.is("scf.for")
+                || op.name().contains(".mma.sync")
+                || op.name().contains("mma_compute")
+                || op.is("vector.contract")
+        })
+    };
+    let mut order: Vec<usize> = firsts.iter().flatten().copied().collect();
+    order.sort_unstable();
+    order.dedup();
+    for (buffer, first) in entry.buffers.iter_mut().zip(firsts) {
+        // The number of heavy stretches between the first read of all and this one.
+        let steps = order
+            .windows(2)
+            .take_while(|pair| first.is_some_and(|first| pair[1] <= first));
+        let apart = steps.filter(|pair| ops[pair[0]..pair[1]].iter().any(heavy));
+        buffer.sync = apart.count() as u32;
+    }
 }
 
 fn check_depth(buffer: &BufferVerdict, depths: &Depths) -> Result<(), Error> {
@@ -85,7 +158,7 @@ fn check_depth(buffer: &BufferVerdict, depths: &Depths) -> Result<(), Error> {
     Err(Error::refused("does-not-fit", &buffer.location, message))
 }
 
-fn buffer_plan(buffer: &BufferVerdict, depths: &Depths) -> Result<BufferPlan, Error> {
+fn buffer_plan(index: &OpIndex<'_>, buffer: &BufferVerdict, depths: &Depths) -> Result<BufferPlan, Error> {
     let Some(width_bytes) = buffer.copies.first().map(|copy| copy.bytes) else {
         return Err(Error::refused(
             "not-a-pure-copy",
@@ -109,7 +182,8 @@ fn buffer_plan(buffer: &BufferVerdict, depths: &Depths) -> Result<BufferPlan, Er
             Completion::CommitGroup
         },
         width_bytes,
-        layout: depths.layout,
+        layout: layout(index, buffer, depths.layout),
+        sync: 0,
         copies: buffer
             .copies
             .iter()
@@ -121,36 +195,60 @@ fn buffer_plan(buffer: &BufferVerdict, depths: &Depths) -> Result<BufferPlan, Er
     })
 }
 
-/// The register loads that the buffers of a loop feed. They are rotated only if all reads of those buffers are, and in
-/// one inner loop: a read that stays in its place would find its slot refilled.
-fn register_plan(entry: &LoopPlan, buffers: &[BufferVerdict], depths: &Depths) -> Option<RegisterPlan> {
-    let reads: Vec<&BufferVerdict> = buffers
-        .iter()
-        .filter(|load| {
-            let source = load.source.as_ref();
-            source.is_some_and(|source| entry.buffers.iter().any(|buffer| buffer.buffer == *source))
-        })
-        .collect();
-    let loop_index = reads.first()?.inner_loop?;
-    let one_loop = reads.iter().all(|load| load.inner_loop == Some(loop_index));
-    if !one_loop || reads.iter().any(|load| load.verdict != Verdict::Pipelinable) {
-        return None;
+/// The layout that was asked for, where the buffer's rows and accesses allow it.
+fn layout(index: &OpIndex<'_>, buffer: &BufferVerdict, wanted: SharedLayout) -> SharedLayout {
+    let found = || {
+        let id = OpId {
+            op: "scf.for".to_owned(),
+            index: buffer.loop_index?,
+        };
+        let kernel = enclosing(index.find(&id)?, "gpu.func")?;
+        multi_buffer::find(index, kernel, &buffer.id).ok()
+    };
+    match wanted {
+        SharedLayout::Xor if found().is_some_and(|buffer| swizzle::check(&buffer).is_err()) => SharedLayout::Plain,
+        wanted => wanted,
     }
-    let loads = reads
-        .iter()
-        .map(|load| match &load.id {
-            BufferId::OpResult { op, index } => Some(OpId {
-                op: op.clone(),
-                index: *index,
-            }),
-            _ => None,
-        })
-        .collect::<Option<Vec<OpId>>>()?;
+}
+
+/// The register loads that the buffers of a loop feed, by the loop that holds them. The loads of one loop are rotated
+/// together or not at all.
+fn register_plans(entry: &LoopPlan, buffers: &[BufferVerdict], depths: &Depths) -> Vec<RegisterPlan> {
+    let reads = buffers.iter().filter(|load| {
+        let source = load.source.as_ref();
+        load.level == Level::Register
+            && source.is_some_and(|source| entry.buffers.iter().any(|buffer| buffer.buffer == *source))
+    });
+    let mut by_loop: Vec<(usize, Vec<&BufferVerdict>)> = Vec::new();
+    for load in reads {
+        let own = load.loop_index == Some(entry.loop_index) && depths.register_stages > 1;
+        let Some(loop_index) = load.inner_loop.or(load.loop_index.filter(|_| own)) else {
+            continue;
+        };
+        match by_loop.iter_mut().find(|(index, _)| *index == loop_index) {
+            Some((_, loads)) => loads.push(load),
+            None => by_loop.push((loop_index, vec![load])),
+        }
+    }
     let depth = depths.register_stages;
-    Some(RegisterPlan {
-        loop_index,
-        depth,
-        read_ahead: depth - 1,
-        loads,
-    })
+    by_loop
+        .into_iter()
+        .filter(|(_, loads)| loads.iter().all(|load| load.verdict == Verdict::Pipelinable))
+        .map(|(loop_index, loads)| RegisterPlan {
+            loop_index,
+            depth,
+            read_ahead: depth - 1,
+            loads: loads.into_iter().filter_map(op_id).collect(),
+        })
+        .collect()
+}
+
+fn op_id(load: &BufferVerdict) -> Option<OpId> {
+    match &load.id {
+        BufferId::OpResult { op, index } => Some(OpId {
+            op: op.clone(),
+            index: *index,
+        }),
+        _ => None,
+    }
 }

@@ -6,6 +6,7 @@
 pub mod decide;
 pub mod error;
 pub mod expand;
+pub mod fold;
 pub mod hazard;
 pub mod multi_buffer;
 pub mod nvvm;

@@ -1,8 +1,8 @@
 //! The pipeline plan: everything that the rewrite needs to know, as plain data.
 //!
 //! ```text
-//! loop 0: A, B in 3 slots, 2 chunks ahead, by cp.async of 16 bytes, xor layout
-//!   registers: the loads of loop 1 in 2 fragment sets, 1 step ahead
+//! loop 1 inside 0, one stream: A, B in 3 slots, 2 chunks ahead, by cp.async of 16 bytes, xor layout
+//!   registers: the loads of loop 2 in 2 fragment sets, 1 step ahead
 //! ```
 //!
 //! A plan is made by [`crate::decide`], printed as JSON, edited by hand if wanted, and obeyed by
@@ -15,7 +15,7 @@ use alcop_compiler::ir::{BufferId, Module, OpId};
 use serde::{Deserialize, Serialize};
 
 /// The version of the plan's JSON.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// How all loops of a module are pipelined.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +38,17 @@ pub struct LoopPlan {
     /// Which `scf.for`, counted over the module in preorder.
     #[serde(rename = "loop")]
     pub loop_index: usize,
+    /// The loops around it, outermost first, across whose iterations the pipeline runs on: it fills and drains once for
+    /// all of them. Empty: it fills and drains each time that the loop runs.
+    #[serde(default)]
+    pub around: Vec<usize>,
     /// The shared buffers that the loop fills. They share one stream of commit groups.
     pub buffers: Vec<BufferPlan>,
     /// Barriers that ordered only these buffers; the pipeline's own barriers replace them.
     pub barriers: Vec<OpId>,
-    /// The register level, if it is pipelined too.
-    pub registers: Option<RegisterPlan>,
+    /// The loads from these buffers into registers, an entry for each loop that is unrolled.
+    #[serde(default)]
+    pub registers: Vec<RegisterPlan>,
 }
 
 /// How one shared buffer is filled.
@@ -54,8 +59,11 @@ pub struct BufferPlan {
     pub buffer: BufferId,
     /// Copies of the buffer in shared memory; 1 is no pipeline.
     pub slots: u32,
-    /// Chunks between the one being loaded and the one being used.
+    /// Chunks between the one being loaded and the one being used: at most slots − 1.
     pub distance: u32,
+    /// Buffers of one number are waited for together, at the first read of any of them.
+    #[serde(default)]
+    pub sync: u32,
     /// What carries the bytes.
     pub transport: Transport,
     /// How completion is observed.
@@ -84,6 +92,9 @@ pub struct CopyPlan {
 pub enum Transport {
     /// `cp.async` (PTX ISA, "Data Movement and Conversion Instructions: cp.async", sm_80 and later).
     CpAsync,
+    /// A load to registers one iteration ahead, and a store an iteration later: for what `cp.async` cannot move, such as
+    /// 2 bytes.
+    RegisterStaged,
     /// A load to registers and a store: nothing overlaps. For a single slot.
     Synchronous,
 }
@@ -94,7 +105,7 @@ pub enum Transport {
 pub enum Completion {
     /// `cp.async.commit_group` and `cp.async.wait_group`, then a barrier.
     CommitGroup,
-    /// A barrier alone: the copy was synchronous.
+    /// A barrier alone: the store was synchronous.
     Barrier,
 }
 
@@ -112,7 +123,8 @@ pub enum SharedLayout {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterPlan {
-    /// Which `scf.for` holds the loads, counted over the module in preorder. It is unrolled.
+    /// Which `scf.for` holds the loads, counted over the module in preorder. It is unrolled, unless it is the pipelined
+    /// loop itself: one step a chunk.
     #[serde(rename = "loop")]
     pub loop_index: usize,
     /// Fragment sets alive; 1 is no pipeline.

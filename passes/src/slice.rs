@@ -1,5 +1,7 @@
 //! Re-materialising values elsewhere: the address arithmetic behind a load or a store, cloned for another iteration.
 
+use std::collections::HashSet;
+
 use alcop_compiler::ir::{Block, Builder, Def, Mapping, Op, Value, clone_op};
 
 /// Whether an operation may be executed again, anywhere its operands are known: no effect, no region.
@@ -11,84 +13,150 @@ pub fn is_pure(op: Op<'_>) -> bool {
         "arith" | "affine" | "index" => !op.name().starts_with("affine.load") && !op.name().starts_with("affine.store"),
         "gpu" => matches!(
             op.name(),
-            "gpu.thread_id" | "gpu.block_id" | "gpu.block_dim" | "gpu.grid_dim" | "gpu.lane_id" | "gpu.subgroup_id"
+            "gpu.thread_id"
+                | "gpu.block_id"
+                | "gpu.block_dim"
+                | "gpu.grid_dim"
+                | "gpu.lane_id"
+                | "gpu.subgroup_id"
+                | "gpu.subgroup_size"
+                | "gpu.num_subgroups"
+                | "gpu.global_id"
+                | "gpu.dynamic_shared_memory"
         ),
-        "memref" => matches!(
-            op.name(),
-            "memref.subview"
-                | "memref.cast"
-                | "memref.reinterpret_cast"
-                | "memref.expand_shape"
-                | "memref.collapse_shape"
-                | "memref.view"
-                | "memref.dim"
-                | "memref.get_global"
-        ),
+        "memref" => is_view(op) || matches!(op.name(), "memref.dim" | "memref.get_global"),
         "vector" => matches!(
             op.name(),
             "vector.extract"
                 | "vector.insert"
                 | "vector.broadcast"
+                | "vector.splat"
                 | "vector.extract_strided_slice"
                 | "vector.insert_strided_slice"
                 | "vector.shape_cast"
                 | "vector.bitcast"
+                | "vector.create_mask"
+                | "vector.constant_mask"
         ),
-        _ => false,
+        _ => op.is("builtin.unrealized_conversion_cast"),
     }
 }
 
-/// The first operation inside `scope` on which `value` depends and which cannot be cloned elsewhere: neither pure nor
-/// accepted by `known` (values that the caller maps itself).
+/// Whether an operation's result is a part of its first operand's memory, under another type.
+pub fn is_view(op: Op<'_>) -> bool {
+    matches!(
+        op.name(),
+        "memref.subview"
+            | "memref.view"
+            | "memref.cast"
+            | "memref.reinterpret_cast"
+            | "memref.expand_shape"
+            | "memref.collapse_shape"
+            | "memref.memory_space_cast"
+            | "memref.assume_alignment"
+            | "memref.transpose"
+    ) && op.num_results() == 1
+}
+
+/// Whether an operation reads memory and does nothing else.
+pub fn is_load(op: Op<'_>) -> bool {
+    matches!(
+        op.name(),
+        "vector.load" | "memref.load" | "vector.transfer_read" | "vector.maskedload" | "nvgpu.ldmatrix"
+    )
+}
+
+/// Whether an operation reads one value from global memory, as an address that is looked up there does.
+pub fn is_lookup(op: Op<'_>) -> bool {
+    matches!(op.name(), "memref.load" | "vector.load")
+        && op
+            .operand(0)
+            .ty()
+            .as_memref()
+            .is_some_and(|memref| !memref.is_workgroup)
+}
+
+/// The first operation inside `scope` on which `value` depends and which cannot be cloned elsewhere: neither pure, nor
+/// a lookup, nor accepted by `known` (values that the caller maps itself).
 pub fn blocker<'ir>(value: Value<'ir>, scope: Op<'ir>, known: &dyn Fn(Value<'ir>) -> bool) -> Option<Op<'ir>> {
-    if known(value) {
-        return None;
+    let mut seen = HashSet::new();
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        if known(value) || !seen.insert(value) {
+            continue;
+        }
+        match value.def() {
+            Def::Argument(block, _) => {
+                let owner = block.parent()?;
+                if owner.is_within(scope) {
+                    return Some(owner);
+                }
+            }
+            Def::Result(op, _) if !op.is_within(scope) => {}
+            Def::Result(op, _) if is_pure(op) || is_lookup(op) => open.extend(op.operands()),
+            Def::Result(op, _) => return Some(op),
+        }
     }
-    match value.def() {
-        Def::Argument(block, _) => {
-            let owner = block.parent()?;
-            owner.is_within(scope).then_some(owner)
+    None
+}
+
+/// Puts clones of the computation behind a value wherever it is needed: for another iteration, into another slot.
+pub struct Materializer<'a, 'ir> {
+    /// Values that are computed inside of it are cloned; those outside are taken as they are.
+    pub scope: Op<'ir>,
+    /// Views of buffers that become rings: cloned wherever they were defined.
+    pub views: &'a HashSet<Value<'ir>>,
+}
+
+impl<'ir> Materializer<'_, 'ir> {
+    /// What stands for `value` here. [`blocker`] must have found nothing; a lookup is what `lookup` makes of it.
+    pub fn get(
+        &self,
+        builder: &Builder<'ir>,
+        value: Value<'ir>,
+        map: &mut Mapping<'ir>,
+        lookup: &mut dyn FnMut(&Builder<'ir>, Op<'ir>, &mut Mapping<'ir>) -> Value<'ir>,
+    ) -> Value<'ir> {
+        if map.contains(value) {
+            return map.get(value);
         }
-        Def::Result(op, _) => {
-            if !op.is_within(scope) {
-                return None;
-            }
-            if !is_pure(op) {
-                return Some(op);
-            }
-            op.operands().find_map(|operand| blocker(operand, scope, known))
+        let Def::Result(op, _) = value.def() else { return value };
+        if !op.is_within(self.scope) && !self.views.contains(&value) {
+            return value;
         }
+        for operand in op.operands() {
+            self.get(builder, operand, map, lookup);
+        }
+        if is_lookup(op) {
+            let found = lookup(builder, op, map);
+            map.insert(value, found);
+            return found;
+        }
+        assert!(is_pure(op), "{op:?} was checked to be pure before the rewrite");
+        clone_op(builder, op, map);
+        map.get(value)
     }
 }
 
-/// What stands for `value` here: its mapping, itself when it is defined outside of `scope`, or a clone of the pure
-/// operations behind it. [`blocker`] must have found nothing.
-pub fn materialize<'ir>(
-    builder: &Builder<'ir>,
-    value: Value<'ir>,
-    scope: Op<'ir>,
-    map: &mut Mapping<'ir>,
-) -> Value<'ir> {
-    if map.contains(value) {
-        return map.get(value);
-    }
-    let Def::Result(op, _) = value.def() else { return value };
-    if !op.is_within(scope) {
-        return value;
-    }
-    assert!(is_pure(op), "{op:?} was checked to be pure before the rewrite");
-    for operand in op.operands() {
-        materialize(builder, operand, scope, map);
-    }
-    clone_op(builder, op, map);
-    map.get(value)
-}
-
-/// Erases the pure operations of a block whose results nobody uses, last first.
+/// Erases what a block computes or reads for nobody, last first, and what became empty by it.
 pub fn erase_dead(block: Block<'_>) {
     for op in block.ops().into_iter().rev() {
-        if op.num_results() > 0 && !op.is_used() && is_pure(op) {
+        for inner in op.regions().flat_map(|region| region.blocks().collect::<Vec<_>>()) {
+            erase_dead(inner);
+        }
+        if !op.is_used() && is_idle(op) {
             op.erase();
         }
     }
+}
+
+/// Whether executing an operation changes nothing but its results.
+fn is_idle(op: Op<'_>) -> bool {
+    if matches!(op.name(), "scf.if" | "scf.for") {
+        let mut inside = op
+            .regions()
+            .flat_map(|region| region.blocks().flat_map(Block::ops).collect::<Vec<_>>());
+        return inside.all(|op| op.is("scf.yield") || is_idle(op));
+    }
+    op.num_results() > 0 && (is_pure(op) || is_load(op))
 }

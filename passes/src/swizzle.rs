@@ -1,7 +1,7 @@
 //! Bank-conflict-free layouts of shared buffers.
 //!
 //! ```text
-//! [slot, row, column]  becomes  [slot, row, column xor f(row) · elements-of-16-bytes]
+//! [row, column] of a slot  becomes  [row, column xor f(row) · elements-of-16-bytes]
 //! ```
 //!
 //! Shared memory has 32 banks of 4 bytes: eight 16-byte pieces a wavefront. `ldmatrix` reads eight rows at one column,
@@ -9,10 +9,10 @@
 //! with `r mod 8` (rows of 128 bytes and more) or with `(r / (8 / pieces)) mod pieces` (shorter rows, several of which
 //! share a wavefront).
 
-use alcop_compiler::ir::{Builder, Type, Value};
+use alcop_compiler::ir::{Attr, Builder, Def, MemRef, Type, Use, Value, constant_index};
 
 use crate::error::Error;
-use crate::multi_buffer::RingRequest;
+use crate::multi_buffer::{self, Access, Buffer};
 use crate::plan::SharedLayout;
 
 /// Bytes of a piece: what one thread moves by `cp.async.cg`, and one row of an `ldmatrix` tile.
@@ -20,21 +20,112 @@ const PIECE_BYTES: i64 = 16;
 /// Pieces in one wavefront over all banks.
 const PIECES_PER_WAVEFRONT: i64 = 8;
 
-/// Whether rows of a buffer can be swizzled: two indices, rows of a power of two of 16-byte pieces.
-pub fn check(request: &RingRequest<'_>) -> Result<(), Error> {
-    let columns = request.memref.shape.last().copied().flatten().unwrap_or(0);
-    let element = request.memref.element.bytes().unwrap_or(0) as i64;
+/// Whether rows of a buffer can be swizzled: two indices, rows of a power of two of 16-byte pieces, and no access that
+/// goes through a view or over the end of a piece.
+pub fn check(buffer: &Buffer<'_>) -> Result<(), Error> {
+    let columns = buffer.memref.shape.last().copied().flatten().unwrap_or(0);
+    let element = buffer.memref.element.bytes().unwrap_or(0) as i64;
     let row_bytes = columns * element;
     let ok =
-        request.memref.shape.len() == 2 && row_bytes % PIECE_BYTES == 0 && (row_bytes / PIECE_BYTES).count_ones() == 1;
-    if ok {
-        return Ok(());
+        buffer.memref.shape.len() == 2 && row_bytes % PIECE_BYTES == 0 && (row_bytes / PIECE_BYTES).count_ones() == 1;
+    if !ok {
+        return Err(Error::refused(
+            "not-contiguous",
+            buffer.values[0].location(),
+            format!(
+                "rows of {row_bytes} bytes cannot be swizzled: a power of two of {PIECE_BYTES}-byte pieces is needed"
+            ),
+        ));
     }
-    Err(Error::refused(
-        "not-contiguous",
-        request.buffer.location(),
-        format!("rows of {row_bytes} bytes cannot be swizzled: a power of two of {PIECE_BYTES}-byte pieces is needed"),
-    ))
+    if let Some(view) = buffer.views.first() {
+        let message = format!(
+            "{} makes a view of the buffer, whose rows then cannot be swizzled",
+            view.name()
+        );
+        return Err(Error::refused("not-contiguous", view.location(), message));
+    }
+    for used in &buffer.uses {
+        if !stays_in_piece(*used, element) {
+            let message = format!(
+                "{} is not known to stay within {PIECE_BYTES} bytes that a swizzle moves as one",
+                used.op.name()
+            );
+            return Err(Error::refused("not-contiguous", used.op.location(), message));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an access moves bytes of one aligned piece only, for each address that it is given.
+fn stays_in_piece(used: Use<'_>, element_bytes: i64) -> bool {
+    let op = used.op;
+    if op.is("nvgpu.ldmatrix") {
+        return true;
+    }
+    let (value, first) = match multi_buffer::access(used) {
+        Some(Access::Neutral) => return true,
+        Some(Access::Read(Some(first)))
+            if matches!(op.name(), "vector.load" | "memref.load" | "vector.transfer_read") =>
+        {
+            (op.result(0), first)
+        }
+        Some(Access::Write(Some(first))) if op.is("nvgpu.device_async_copy") => {
+            let elements = op.attr("dstElements").and_then(Attr::as_int).unwrap_or(0);
+            return elements * element_bytes <= PIECE_BYTES && divisor(op.operand(first + 1)) % elements.max(1) == 0;
+        }
+        Some(Access::Write(Some(first))) => (op.operand(0), first),
+        _ => return false,
+    };
+    let elements = match value.ty().as_vector() {
+        Some((shape, _)) => shape.iter().product(),
+        None => 1,
+    };
+    elements * element_bytes <= PIECE_BYTES && elements > 0 && divisor(op.operand(first + 1)) % elements == 0
+}
+
+/// A number that divides an index, as far as constants in its computation tell.
+fn divisor(value: Value<'_>) -> i64 {
+    if let Some(constant) = constant_index(value) {
+        return if constant == 0 {
+            1 << 30
+        } else {
+            constant.unsigned_abs().min(1 << 30) as i64
+        };
+    }
+    match value.def() {
+        Def::Result(op, 0) => match op.name() {
+            "arith.muli" => divisor(op.operand(0))
+                .saturating_mul(divisor(op.operand(1)))
+                .min(1 << 30),
+            "arith.addi" | "arith.subi" => gcd(divisor(op.operand(0)), divisor(op.operand(1))),
+            "arith.select" => gcd(divisor(op.operand(1)), divisor(op.operand(2))),
+            "arith.index_cast" | "arith.index_castui" => divisor(op.operand(0)),
+            "arith.shli" => match constant_index(op.operand(1)) {
+                Some(by @ 0..=30) => divisor(op.operand(0)).saturating_mul(1 << by).min(1 << 30),
+                _ => 1,
+            },
+            // Only powers of two survive a change of bits: those below the lowest that either side can have.
+            "arith.xori" | "arith.ori" => {
+                let both = divisor(op.operand(0)) | divisor(op.operand(1));
+                1 << both.trailing_zeros()
+            }
+            "arith.remui" | "arith.remsi" => gcd(divisor(op.operand(0)), divisor(op.operand(1))),
+            "arith.andi" => {
+                let sides = [0, 1].map(|side| divisor(op.operand(side)).trailing_zeros());
+                1 << sides[0].max(sides[1])
+            }
+            _ => 1,
+        },
+        Def::Argument(block, 0) => match block.parent().filter(|op| op.is("scf.for")) {
+            Some(op) => gcd(divisor(op.operand(0)), divisor(op.operand(2))),
+            None => 1,
+        },
+        _ => 1,
+    }
+}
+
+fn gcd(a: i64, b: i64) -> i64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// The piece index of row `row` is xor-ed with this; `pieces` are those of a row, a power of two.
@@ -46,12 +137,11 @@ pub fn pattern(row: i64, pieces: i64) -> i64 {
     }
 }
 
-/// Rewrites the indices `[slot, row, column]` of an access to a ring.
-pub fn apply<'ir>(builder: &Builder<'ir>, layout: SharedLayout, ring: Value<'ir>, indices: &mut [Value<'ir>]) {
+/// Rewrites the indices `[row, column]` of an access to a slot.
+pub fn apply<'ir>(builder: &Builder<'ir>, layout: SharedLayout, memref: &MemRef<'ir>, indices: &mut [Value<'ir>]) {
     if layout == SharedLayout::Plain {
         return;
     }
-    let memref = ring.ty().as_memref().expect("a ring is a memref");
     let columns = memref.shape.last().copied().flatten().expect("a ring is static");
     let element = memref.element.bytes().expect("checked by check()") as i64;
     let per_piece = PIECE_BYTES / element;
@@ -59,7 +149,7 @@ pub fn apply<'ir>(builder: &Builder<'ir>, layout: SharedLayout, ring: Value<'ir>
     if pieces == 1 {
         return;
     }
-    let [_, row, column] = indices else {
+    let [row, column] = indices else {
         unreachable!("checked by check()")
     };
     let row_bits = if pieces >= PIECES_PER_WAVEFRONT {

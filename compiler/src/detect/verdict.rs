@@ -121,6 +121,9 @@ pub struct BufferVerdict {
     /// Barriers of the loop that order only buffers which can be pipelined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub barriers: Vec<OpId>,
+    /// The loops around the one that fills it, outermost first, across whose iterations its loads can run ahead too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub around: Vec<usize>,
     /// On the register level: the loop that holds the load, where its k-steps can be unrolled into the loop that fills
     /// the shared buffer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -154,6 +157,7 @@ impl BufferVerdict {
             reasons: Vec::new(),
             copies: Vec::new(),
             barriers: Vec::new(),
+            around: Vec::new(),
             inner_loop: None,
             source: None,
             k_steps: None,

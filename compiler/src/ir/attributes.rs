@@ -433,6 +433,21 @@ impl<'ir> Attr<'ir> {
         unsafe { mlirAttributeIsABool(self.raw).then(|| mlirBoolAttrGetValue(self.raw)) }
     }
 
+    /// Whether it is a number, or a splat of a number, of which every bit is zero.
+    pub fn is_zero(self) -> bool {
+        // SAFETY: each accessor is called on the kind of attribute that it is for.
+        unsafe {
+            if mlirAttributeIsADenseElements(self.raw) && mlirDenseElementsAttrIsSplat(self.raw) {
+                return Attr::from_raw(mlirDenseElementsAttrGetSplatValue(self.raw)).is_zero();
+            }
+            if mlirAttributeIsAFloat(self.raw) {
+                let value = mlirFloatAttrGetValueDouble(self.raw);
+                return value == 0.0 && value.is_sign_positive();
+            }
+        }
+        self.as_int() == Some(0)
+    }
+
     /// The value of a string attribute.
     pub fn as_str(self) -> Option<&'ir str> {
         unsafe { mlirAttributeIsAString(self.raw).then(|| to_str(mlirStringAttrGetValue(self.raw))) }

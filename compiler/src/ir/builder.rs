@@ -241,6 +241,30 @@ impl<'ir> Builder<'ir> {
             .build()
     }
 
+    /// `scf.if` with results: what `yes` returns where the condition holds, otherwise what `no` makes of those types.
+    pub fn if_else(
+        &self,
+        condition: Value<'ir>,
+        yes: impl FnOnce(&Builder<'ir>) -> Vec<Value<'ir>>,
+        no: impl FnOnce(&Builder<'ir>, &[Type<'ir>]) -> Vec<Value<'ir>>,
+    ) -> Op<'ir> {
+        let (then, block) = self.region(&[]);
+        let inner = Builder::at_end(self.context, block, self.location);
+        let values = yes(&inner);
+        let types: Vec<Type<'ir>> = values.iter().map(|value| value.ty()).collect();
+        inner.op("scf.yield").operands(&values).build();
+        let (otherwise, block) = self.region(&[]);
+        let inner = Builder::at_end(self.context, block, self.location);
+        let values = no(&inner, &types);
+        inner.op("scf.yield").operands(&values).build();
+        self.op("scf.if")
+            .operands(&[condition])
+            .results(&types)
+            .region(then)
+            .region(otherwise)
+            .build()
+    }
+
     /// A region with one block of the given argument types, to hand to [`OpBuilder::region`].
     pub fn region(&self, arguments: &[Type<'ir>]) -> (OwnedRegion, Block<'ir>) {
         let types: Vec<MlirType> = arguments.iter().map(|ty| ty.raw()).collect();

@@ -57,6 +57,7 @@ pub fn plan(program: &TileProgram<'_>, schedule: &TileSchedule) -> PipelinePlan 
         },
         width_bytes: 16,
         layout: SharedLayout::Xor,
+        sync: 0,
         copies: (position * copies[0]..copies[0] + position * copies[1])
             .map(|copy| CopyPlan {
                 load: id("vector.load", copy as usize),
@@ -72,12 +73,13 @@ pub fn plan(program: &TileProgram<'_>, schedule: &TileSchedule) -> PipelinePlan 
             loop_index: 0,
             buffers: vec![buffer(0), buffer(1)],
             barriers: vec![id("gpu.barrier", 0), id("gpu.barrier", 1)],
-            registers: Some(RegisterPlan {
+            around: Vec::new(),
+            registers: vec![RegisterPlan {
                 loop_index: 1,
                 depth: schedule.register_stages,
                 read_ahead: schedule.register_stages - 1,
                 loads: (0..loads).map(|load| id("nvgpu.ldmatrix", load as usize)).collect(),
-            }),
+            }],
         }],
     }
 }

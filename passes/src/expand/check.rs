@@ -1,0 +1,468 @@
+//! Everything that could make a rewrite wrong or impossible, found before anything is changed.
+
+use std::collections::{HashMap, HashSet};
+
+use alcop_compiler::ir::{BufferId, Op, OpId, OpIndex, Value, constant_index, enclosing, preorder};
+
+use super::copies::{self, Site};
+use super::items::{self, Registers};
+use crate::error::Error;
+use crate::multi_buffer::{self, Buffer};
+use crate::plan::{BufferPlan, LoopPlan, PipelinePlan, RegisterPlan, SharedLayout, Transport};
+use crate::slice::blocker;
+use crate::swizzle;
+use crate::waits::Untimely;
+
+/// More copies than this in one iteration of one thread would be unrolled into code that nobody wants.
+const MAX_COPIES: u64 = 1024;
+
+/// A buffer of the plan, found.
+#[derive(Clone, Debug)]
+pub struct Planned<'ir> {
+    pub id: BufferId,
+    pub buffer: Buffer<'ir>,
+    pub slots: u32,
+    pub distance: u32,
+    pub sync: u32,
+    pub layout: SharedLayout,
+    pub transport: Transport,
+    pub width_bytes: u32,
+}
+
+/// A loop with everything that the rewrite touches, found and checked.
+#[derive(Debug)]
+pub struct PipelineLoop<'ir> {
+    /// The loop, and before it those whose iterations the pipeline runs across, outermost first.
+    pub nest: Vec<Op<'ir>>,
+    pub kernel: Op<'ir>,
+    pub buffers: Vec<Planned<'ir>>,
+    pub sites: Vec<Site<'ir>>,
+    /// What the pipeline replaces: the copies, their own groups and waits, and barriers.
+    pub gone: HashSet<Op<'ir>>,
+    pub registers: Vec<Registers<'ir>>,
+}
+
+impl<'ir> PipelineLoop<'ir> {
+    /// The loop that holds the copies.
+    pub fn inner(&self) -> Op<'ir> {
+        *self.nest.last().expect("a nest has a loop")
+    }
+
+    /// The outermost loop of the nest: the pipeline fills before it.
+    pub fn outer(&self) -> Op<'ir> {
+        self.nest[0]
+    }
+
+    /// Whether no buffer has more than one slot.
+    pub fn is_single_slot(&self) -> bool {
+        self.buffers.iter().all(|planned| planned.slots == 1)
+    }
+
+    /// The buffer that a value is, or is a view of.
+    pub fn buffer_of(&self, value: Value<'ir>) -> Option<usize> {
+        self.buffers.iter().position(|planned| {
+            planned.buffer.values.contains(&value) || planned.buffer.views.iter().any(|view| view.result(0) == value)
+        })
+    }
+}
+
+/// Finds and checks every loop of a plan, in the order in which they are rewritten: inner ones first.
+pub fn check<'ir>(index: &OpIndex<'ir>, plan: &PipelinePlan) -> Result<Vec<PipelineLoop<'ir>>, Error> {
+    let mut barriers: HashSet<Op<'ir>> = HashSet::new();
+    for id in plan.loops.iter().flat_map(|entry| &entry.barriers) {
+        barriers.insert(find(index, id)?);
+    }
+    let mut homes: HashMap<(Op<'ir>, &BufferId), Vec<Op<'ir>>> = HashMap::new();
+    for entry in &plan.loops {
+        let op = find_loop(index, entry.loop_index)?;
+        let Some(kernel) = enclosing(op, "gpu.func") else {
+            return Err(Error::refused(
+                "unknown-op",
+                op.location(),
+                "the loop is not inside a gpu.func",
+            ));
+        };
+        for buffer in &entry.buffers {
+            let loops = homes.entry((kernel, &buffer.buffer)).or_default();
+            if loops.contains(&op) {
+                let message = "the plan has the buffer twice in one loop";
+                return Err(Error::refused("several-writers", op.location(), message));
+            }
+            loops.push(op);
+        }
+    }
+    let mut loops = Vec::with_capacity(plan.loops.len());
+    for entry in &plan.loops {
+        loops.push(check_loop(index, entry, &homes, &barriers)?);
+    }
+    check_nests(&loops)?;
+    loops.sort_by_key(|entry| std::cmp::Reverse(depth(entry.outer())));
+    Ok(loops)
+}
+
+fn depth(op: Op<'_>) -> usize {
+    std::iter::successors(op.parent(), |op| op.parent()).count()
+}
+
+/// No two pipelines may run across one loop, or one inside the nest of another: each would carry its state through
+/// loops that the other one rewrites.
+fn check_nests(loops: &[PipelineLoop<'_>]) -> Result<(), Error> {
+    for (number, entry) in loops.iter().enumerate() {
+        for other in &loops[..number] {
+            let shared = entry.nest.iter().find(|op| other.nest.contains(op));
+            if let Some(shared) = shared {
+                let message = "the plan lets two pipelines run across the iterations of this loop; at most one can";
+                return Err(Error::refused("sync-positions-differ", shared.location(), message));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn find<'ir>(index: &OpIndex<'ir>, id: &OpId) -> Result<Op<'ir>, Error> {
+    index.find(id).ok_or_else(|| Error::NoSuchOp { id: id.clone() })
+}
+
+fn find_loop<'ir>(index: &OpIndex<'ir>, number: usize) -> Result<Op<'ir>, Error> {
+    let id = OpId {
+        op: "scf.for".to_owned(),
+        index: number,
+    };
+    find(index, &id)
+}
+
+fn check_loop<'ir>(
+    index: &OpIndex<'ir>,
+    plan: &LoopPlan,
+    homes: &HashMap<(Op<'ir>, &BufferId), Vec<Op<'ir>>>,
+    barriers: &HashSet<Op<'ir>>,
+) -> Result<PipelineLoop<'ir>, Error> {
+    let op = find_loop(index, plan.loop_index)?;
+    let kernel = enclosing(op, "gpu.func").expect("checked before");
+    let nest = check_around(index, op, &plan.around)?;
+    if plan.buffers.is_empty() {
+        return Err(Error::refused(
+            "unknown-op",
+            op.location(),
+            "the plan pipelines a loop without buffers",
+        ));
+    }
+    let mut checked = PipelineLoop {
+        nest,
+        kernel,
+        buffers: Vec::new(),
+        sites: Vec::new(),
+        gone: HashSet::new(),
+        registers: Vec::new(),
+    };
+    for buffer in &plan.buffers {
+        checked.buffers.push(check_buffer(index, kernel, op, buffer)?);
+    }
+    let single = checked.is_single_slot();
+    if !single
+        && let Some(alone) = checked
+            .buffers
+            .iter()
+            .find(|planned| planned.transport == Transport::Synchronous)
+    {
+        let message = format!(
+            "a buffer with a synchronous copy ({}) cannot be pipelined beside others; copy it asynchronously or leave it \
+             out of the plan",
+            alone.buffer.ty
+        );
+        return Err(Error::refused("sync-positions-differ", op.location(), message));
+    }
+    for (number, buffer) in plan.buffers.iter().enumerate() {
+        let uses = checked.buffers[number].buffer.uses.clone();
+        check_uses(op, &uses, &homes[&(kernel, &buffer.buffer)])?;
+        let ids: Vec<(Op<'ir>, Op<'ir>)> = buffer
+            .copies
+            .iter()
+            .map(|copy| Ok((find(index, &copy.load)?, find(index, &copy.store)?)))
+            .collect::<Result<_, Error>>()?;
+        let sites = copies::find(op, number, &checked.buffers[number], &ids)?;
+        checked.sites.extend(sites);
+    }
+    if !single {
+        check_sites(&checked)?;
+    }
+    for id in &plan.barriers {
+        let barrier = find(index, id)?;
+        if !barrier.is("gpu.barrier") || !barrier.is_within(op) {
+            return Err(Error::refused(
+                "unknown-op",
+                barrier.location(),
+                "not a gpu.barrier of the pipelined loop",
+            ));
+        }
+        checked.gone.insert(barrier);
+    }
+    let kept = preorder(op)
+        .into_iter()
+        .find(|op| op.is("gpu.barrier") && !barriers.contains(op));
+    if let Some(kept) = kept {
+        let message = "a barrier that the plan keeps stands in the loop";
+        return Err(Error::refused("barrier-orders-other-memory", kept.location(), message));
+    }
+    checked.gone.extend(checked.sites.iter().map(|site| site.store));
+    checked.gone.extend(copies::groups_and_waits(op, &checked.sites));
+    for registers in &plan.registers {
+        let found = check_registers(index, &checked, registers)?;
+        checked.registers.push(found);
+    }
+    if !single {
+        items::timeline(&checked, &items::items(&checked)).map_err(|untimely| untimely_error(&checked, untimely))?;
+    }
+    Ok(checked)
+}
+
+fn untimely_error(checked: &PipelineLoop<'_>, untimely: Untimely) -> Error {
+    let (buffer, message) = match untimely {
+        Untimely::NothingAhead { buffer } => {
+            let planned = &checked.buffers[buffer];
+            let message = format!(
+                "{} with {} slots is read until its next chunk is needed, so nothing can be loaded ahead",
+                planned.buffer.ty, planned.slots
+            );
+            (buffer, message)
+        }
+        Untimely::TooFar { buffer, most } => {
+            let planned = &checked.buffers[buffer];
+            let message = format!(
+                "{} in {} slots can be loaded {most} iterations ahead, for it is read until then; the plan says {}",
+                planned.buffer.ty, planned.slots, planned.distance
+            );
+            (buffer, message)
+        }
+    };
+    let location = checked.buffers[buffer].buffer.values[0].location();
+    Error::refused("sync-positions-differ", location, message)
+}
+
+/// The loops that the pipeline runs across: each directly inside the one before, with bounds that do not change.
+fn check_around<'ir>(index: &OpIndex<'ir>, op: Op<'ir>, around: &[usize]) -> Result<Vec<Op<'ir>>, Error> {
+    let mut nest = around
+        .iter()
+        .map(|number| find_loop(index, *number))
+        .collect::<Result<Vec<_>, _>>()?;
+    nest.push(op);
+    for pair in nest.windows(2) {
+        if pair[1].parent() != Some(pair[0]) {
+            let message = "the loops that a pipeline runs across must stand directly in one another";
+            return Err(Error::refused("not-sequential", pair[1].location(), message));
+        }
+    }
+    for inner in &nest[1..] {
+        let varies = inner.operands().take(3).find(|bound| {
+            let inside = bound.def_op().is_some_and(|op| op.is_within(nest[0]));
+            inside && constant_index(*bound).is_none() || matches!(bound.def(), alcop_compiler::ir::Def::Argument(block, _) if block.parent().is_some_and(|op| op.is_within(nest[0])))
+        });
+        if varies.is_some() {
+            let message =
+                "the bounds of the loop change with the loops around it, so the pipeline cannot run across them";
+            return Err(Error::refused("not-sequential", inner.location(), message));
+        }
+    }
+    Ok(nest)
+}
+
+fn check_buffer<'ir>(
+    index: &OpIndex<'ir>,
+    kernel: Op<'ir>,
+    op: Op<'ir>,
+    plan: &BufferPlan,
+) -> Result<Planned<'ir>, Error> {
+    let refuse = |code, message: String| Err(Error::refused(code, op.location(), message));
+    let buffer = multi_buffer::find(index, kernel, &plan.buffer)?;
+    if plan.slots == 0 || plan.distance >= plan.slots {
+        return refuse(
+            "sync-positions-differ",
+            format!(
+                "{} slots with a distance of {}: a buffer has at least one slot, and is loaded at most slots − 1 chunks \
+                 ahead",
+                plan.slots, plan.distance
+            ),
+        );
+    }
+    if plan.transport == Transport::CpAsync && !matches!(plan.width_bytes, 4 | 8 | 16) {
+        return refuse(
+            "width-unsupported",
+            format!("cp.async moves 4, 8 or 16 bytes, not {}", plan.width_bytes),
+        );
+    }
+    if plan.layout == SharedLayout::Xor {
+        swizzle::check(&buffer)?;
+    }
+    let outlives = buffer.values.iter().all(|value| {
+        value
+            .def_op()
+            .is_none_or(|def| !def.is_within(op) || !matches!(def.name(), "memref.alloc" | "memref.alloca"))
+    });
+    if !outlives {
+        return refuse(
+            "not-sequential",
+            "the buffer is allocated inside the loop that fills it; allocate it before the loop".to_owned(),
+        );
+    }
+    Ok(Planned {
+        id: plan.buffer.clone(),
+        buffer,
+        slots: plan.slots,
+        distance: plan.distance,
+        sync: plan.sync,
+        layout: plan.layout,
+        transport: plan.transport,
+        width_bytes: plan.width_bytes,
+    })
+}
+
+/// Every use of a buffer stands in a loop that the plan pipelines it in.
+fn check_uses(op: Op<'_>, uses: &[alcop_compiler::ir::Use<'_>], homes: &[Op<'_>]) -> Result<(), Error> {
+    for used in uses {
+        let outside = !homes.iter().any(|home| used.op.is_within(*home));
+        if outside && !used.op.is("memref.dealloc") {
+            let message = format!(
+                "{} uses the buffer outside of the loop at {}",
+                used.op.name(),
+                op.location()
+            );
+            return Err(Error::refused("read-after-loop", used.op.location(), message));
+        }
+    }
+    Ok(())
+}
+
+/// The copies can be made for another iteration: nothing that they depend on stays behind.
+fn check_sites(checked: &PipelineLoop<'_>) -> Result<(), Error> {
+    let scope = checked.outer();
+    let mut copies = 0_u64;
+    for site in &checked.sites {
+        let mut counters: HashSet<Value<'_>> = checked
+            .nest
+            .iter()
+            .map(|op| op.body().expect("a loop").argument(0))
+            .collect();
+        let mut times = 1_u64;
+        for parent in site.loops(checked.inner()) {
+            counters.insert(parent.body().expect("a loop").argument(0));
+            times = times.saturating_mul(items::static_trip(parent).unwrap_or(0));
+        }
+        copies += times;
+        let bases: HashSet<Value<'_>> = checked
+            .buffers
+            .iter()
+            .flat_map(|planned| planned.buffer.values.clone())
+            .collect();
+        for value in site.dependences(checked.inner()) {
+            let known = |value: Value<'_>| counters.contains(&value) || bases.contains(&value);
+            if let Some(op) = blocker(value, scope, &known) {
+                let message = format!(
+                    "its address or mask depends on {} at {}, which cannot run ahead",
+                    op.name(),
+                    op.location()
+                );
+                return Err(Error::refused("not-a-pure-copy", site.store.location(), message));
+            }
+        }
+    }
+    if copies > MAX_COPIES {
+        let message = format!("an iteration has {copies} copies a thread; at most {MAX_COPIES} are unrolled");
+        return Err(Error::refused("not-sequential", checked.inner().location(), message));
+    }
+    Ok(())
+}
+
+fn check_registers<'ir>(
+    index: &OpIndex<'ir>,
+    checked: &PipelineLoop<'ir>,
+    plan: &RegisterPlan,
+) -> Result<Registers<'ir>, Error> {
+    let scope = checked.inner();
+    let inner = find_loop(index, plan.loop_index)?;
+    let refuse = |code, message: String| Err(Error::refused(code, inner.location(), message));
+    if inner != scope && inner.parent() != Some(scope) {
+        return refuse(
+            "not-sequential",
+            "the register loop does not stand directly in the pipelined loop".to_owned(),
+        );
+    }
+    let (lower, step, steps) = if inner == scope {
+        (0, 1, 1)
+    } else {
+        let (Some(lower), Some(upper), Some(step)) = (
+            constant_index(inner.operand(0)),
+            constant_index(inner.operand(1)),
+            constant_index(inner.operand(2)),
+        ) else {
+            return refuse(
+                "not-sequential",
+                "the register loop has no static bounds, so it cannot be unrolled".to_owned(),
+            );
+        };
+        if step <= 0 || upper <= lower {
+            return refuse(
+                "not-sequential",
+                format!("the register loop from {lower} to {upper} by {step} never runs"),
+            );
+        }
+        (lower, step, ((upper - lower + step - 1) / step) as usize)
+    };
+    let depth = plan.depth as usize;
+    if depth == 0 || plan.read_ahead + 1 != plan.depth {
+        let message = format!(
+            "depth {} needs a read-ahead of one less, the plan says {}",
+            plan.depth, plan.read_ahead
+        );
+        return refuse("register-depth-exceeds-chunk", message);
+    }
+    let slots = checked.buffers.iter().map(|planned| planned.slots).min().unwrap_or(1);
+    if depth > 1 && (slots < 2 || depth > steps + 1) {
+        let message = format!(
+            "a register depth of {depth} reads {} steps ahead; with {steps} steps a chunk and {slots} slots at most {} fit",
+            depth - 1,
+            if slots < 2 { 0 } else { steps }
+        );
+        return refuse("register-depth-exceeds-chunk", message);
+    }
+    let loads = plan
+        .loads
+        .iter()
+        .map(|id| find(index, id))
+        .collect::<Result<Vec<_>, _>>()?;
+    let counters: Vec<Value<'ir>> = checked
+        .nest
+        .iter()
+        .chain([&inner])
+        .map(|op| op.body().expect("scf.for has one block").argument(0))
+        .collect();
+    let bases: HashSet<Value<'ir>> = checked
+        .buffers
+        .iter()
+        .flat_map(|planned| planned.buffer.values.clone())
+        .collect();
+    for load in &loads {
+        let reads = checked.buffer_of(load.operand(0)).is_some();
+        if load.parent() != Some(inner) || load.num_results() != 1 || !reads {
+            return Err(Error::refused(
+                "unknown-op",
+                load.location(),
+                "not a load of the planned loop from one of the planned buffers",
+            ));
+        }
+        for operand in load.operands() {
+            let known = |value: Value<'ir>| counters.contains(&value) || bases.contains(&value);
+            if let Some(op) = blocker(operand, checked.outer(), &known) {
+                let message = format!("its address depends on {}, which cannot run ahead", op.name());
+                return Err(Error::refused("not-a-pure-copy", load.location(), message));
+            }
+        }
+    }
+    Ok(Registers {
+        inner,
+        depth,
+        steps,
+        lower,
+        step,
+        loads,
+    })
+}

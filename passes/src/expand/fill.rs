@@ -1,0 +1,693 @@
+//! Filling slots: the copies of one chunk, made for any iteration.
+//!
+//! ```text
+//! %v = vector.load %a[%k]; vector.store %v, %s[%i]      for the chunk at k + 3, into slot 0, becomes
+//! nvgpu.device_async_copy %a[%k + 3], %slot0[%i], 8     if there is such a chunk
+//! ```
+//!
+//! What a copy must look up first (an index in global memory), and what travels through registers instead of by
+//! `cp.async`, is loaded one chunk earlier still: [`Filler::preload`] returns it, [`Filler::fill`] uses it.
+
+use std::collections::VecDeque;
+
+use alcop_compiler::ir::{Attr, Block, Builder, Mapping, MemRef, Op, Type, Value, clone_op};
+
+use super::check::PipelineLoop;
+use super::copies::{From, Site, blocks, elements, holds};
+use super::items::static_trip;
+use crate::fold::{self, Condition};
+use crate::plan::Transport;
+use crate::slice::{Materializer, is_lookup};
+use crate::swizzle;
+
+/// Makes the copies of some buffers of a loop.
+pub struct Filler<'a, 'ir> {
+    pub pipelined: &'a PipelineLoop<'ir>,
+    pub materializer: &'a Materializer<'a, 'ir>,
+    /// The sites that this filler makes.
+    pub sites: Vec<&'a Site<'ir>>,
+}
+
+/// A copy with all its operands computed.
+struct Ready<'ir> {
+    conditions: Vec<(Value<'ir>, bool)>,
+    target: Value<'ir>,
+    target_indices: Vec<Value<'ir>>,
+    what: What<'ir>,
+    location: alcop_compiler::ir::Location<'ir>,
+}
+
+enum What<'ir> {
+    /// `cp.async`: of `elements`, the first `valid` are read and the others filled with zeros.
+    Copy {
+        source: Value<'ir>,
+        source_indices: Vec<Value<'ir>>,
+        elements: i64,
+        valid: Option<Value<'ir>>,
+        width_bytes: u32,
+    },
+    /// A store of what was loaded before, or of zeros.
+    Store { store: Op<'ir>, value: Value<'ir> },
+}
+
+/// What was looked up before, or is to be.
+enum Early<'ir> {
+    Collect(Vec<Value<'ir>>),
+    Replay(VecDeque<Value<'ir>>),
+}
+
+impl<'ir> Filler<'_, 'ir> {
+    /// Whether something is loaded one chunk earlier than the copies are made.
+    pub fn preloads(&self) -> bool {
+        self.sites.iter().any(|site| {
+            self.pipelined.buffers[site.buffer].transport == Transport::RegisterStaged
+                || site
+                    .dependences(self.pipelined.inner())
+                    .into_iter()
+                    .any(|value| self.looks_up(value))
+        })
+    }
+
+    fn looks_up(&self, value: Value<'ir>) -> bool {
+        let Some(op) = value.def_op().filter(|op| op.is_within(self.materializer.scope)) else {
+            return false;
+        };
+        // What is no lookup and not pure was refused, but for the guards of a load.
+        is_lookup(op) || op.operands().any(|operand| self.looks_up(operand))
+    }
+
+    /// Loads early what the copies of a chunk need. `chunk` maps the counters of the nest.
+    pub fn preload(&self, builder: &Builder<'ir>, chunk: &Mapping<'ir>, exists: Condition<'ir>) -> Vec<Value<'ir>> {
+        let collect = |builder: &Builder<'ir>| {
+            let mut early = Early::Collect(Vec::new());
+            self.ready(builder, chunk, &mut early);
+            let Early::Collect(values) = early else {
+                unreachable!("still collecting")
+            };
+            values
+        };
+        match exists {
+            Condition::Known(true) => collect(builder),
+            // The values are used by no copy. Which they would be is known from a chunk that exists.
+            Condition::Known(false) => self.guarded(builder, &[(builder.bool(false), true)], collect),
+            Condition::Value(exists) => self.guarded(builder, &[(exists, true)], collect),
+        }
+    }
+
+    /// Fills slots with a chunk, if it exists. `chunk` maps the counters of the nest and the buffers to their slots.
+    pub fn fill(&self, builder: &Builder<'ir>, chunk: &Mapping<'ir>, exists: Condition<'ir>, preloaded: &[Value<'ir>]) {
+        if matches!(exists, Condition::Known(false)) {
+            return;
+        }
+        let mut early = Early::Replay(preloaded.iter().copied().collect());
+        let ready = zero_filled(builder, self.ready(builder, chunk, &mut early));
+        let mut rest = ready.as_slice();
+        while let Some(first) = rest.first() {
+            let same = rest
+                .iter()
+                .take_while(|ready| ready.conditions == first.conditions)
+                .count();
+            let (group, others) = rest.split_at(same);
+            let condition = first
+                .conditions
+                .iter()
+                .fold(exists, |all, one| all.and(builder, as_condition(builder, *one)));
+            match condition {
+                Condition::Known(true) => group.iter().for_each(|ready| emit(builder, ready)),
+                Condition::Known(false) => {}
+                Condition::Value(condition) => {
+                    builder.if_then(condition, |inner| group.iter().for_each(|ready| emit(inner, ready)));
+                }
+            }
+            rest = others;
+        }
+    }
+
+    fn ready(&self, builder: &Builder<'ir>, chunk: &Mapping<'ir>, early: &mut Early<'ir>) -> Vec<Ready<'ir>> {
+        let mut out = Vec::new();
+        let body = self.pipelined.inner().body().expect("scf.for has one block");
+        self.walk(builder, body, chunk.clone(), &[], early, &mut out);
+        out
+    }
+
+    fn walk(
+        &self,
+        builder: &Builder<'ir>,
+        block: Block<'ir>,
+        mut map: Mapping<'ir>,
+        conditions: &[(Value<'ir>, bool)],
+        early: &mut Early<'ir>,
+        out: &mut Vec<Ready<'ir>>,
+    ) {
+        for op in block.ops() {
+            if let Some(site) = self.sites.iter().find(|site| site.store == op) {
+                let builder = builder.with_location(op.location());
+                self.site(&builder, site, &mut map, conditions, early, out);
+            } else if op.num_regions() > 0 && holds(op, &self.sites) {
+                if op.is("scf.if") {
+                    let condition = self.get(builder, op.operand(0), &mut map, conditions, early);
+                    for (number, side) in blocks(op).into_iter().enumerate() {
+                        let mut conditions = conditions.to_vec();
+                        conditions.push((condition, number == 0));
+                        self.walk(builder, side, map.clone(), &conditions, early, out);
+                    }
+                } else {
+                    let trip = static_trip(op).expect("checked to be a static loop") as i64;
+                    let [lower, step] = [0, 2].map(|operand| {
+                        alcop_compiler::ir::constant_index(op.operand(operand)).expect("checked to be a static loop")
+                    });
+                    let inner = op.body().expect("scf.for has one block");
+                    for turn in 0..trip {
+                        let mut map = map.clone();
+                        map.insert(inner.argument(0), builder.index(lower + turn * step));
+                        self.walk(builder, inner, map, conditions, early, out);
+                    }
+                }
+            }
+        }
+    }
+
+    fn get(
+        &self,
+        builder: &Builder<'ir>,
+        value: Value<'ir>,
+        map: &mut Mapping<'ir>,
+        conditions: &[(Value<'ir>, bool)],
+        early: &mut Early<'ir>,
+    ) -> Value<'ir> {
+        self.materializer
+            .get(builder, value, map, &mut |builder, op, map| match early {
+                Early::Replay(values) => values.pop_front().expect("replayed in the order of collection"),
+                Early::Collect(values) => {
+                    let loaded = self.guarded(builder, conditions, |builder| {
+                        let clone = clone_op(builder, op, &mut map.clone());
+                        clone.results().collect()
+                    });
+                    values.extend(&loaded);
+                    loaded[0]
+                }
+            })
+    }
+
+    /// What `make` returns where all conditions hold, zeros elsewhere.
+    fn guarded(
+        &self,
+        builder: &Builder<'ir>,
+        conditions: &[(Value<'ir>, bool)],
+        make: impl FnOnce(&Builder<'ir>) -> Vec<Value<'ir>>,
+    ) -> Vec<Value<'ir>> {
+        let all = conditions.iter().fold(Condition::Known(true), |all, one| {
+            all.and(builder, as_condition(builder, *one))
+        });
+        let condition = match all {
+            Condition::Known(true) => return make(builder),
+            Condition::Known(false) => builder.bool(false),
+            Condition::Value(condition) => condition,
+        };
+        let op = builder.if_else(condition, make, |builder, types| {
+            types.iter().map(|ty| zero(builder, *ty)).collect()
+        });
+        op.results().collect()
+    }
+
+    fn site(
+        &self,
+        builder: &Builder<'ir>,
+        site: &Site<'ir>,
+        map: &mut Mapping<'ir>,
+        conditions: &[(Value<'ir>, bool)],
+        early: &mut Early<'ir>,
+        out: &mut Vec<Ready<'ir>>,
+    ) {
+        let planned = &self.pipelined.buffers[site.buffer];
+        let store = site.store;
+        let (memref, first) = site.target();
+        let target = self.get(builder, store.operand(memref), map, conditions, early);
+        let target_parts = target.ty().as_memref().expect("checked to be a memref");
+        let rank = target_parts.shape.len();
+        let mut ready = |target_indices: &[Value<'ir>], conditions: &[(Value<'ir>, bool)], what| {
+            let mut target_indices = target_indices.to_vec();
+            swizzle::apply(builder, planned.layout, &target_parts, &mut target_indices);
+            out.push(Ready {
+                conditions: conditions.to_vec(),
+                target,
+                target_indices,
+                what,
+                location: builder.location(),
+            });
+        };
+        if store.is("memref.copy") {
+            let source = self.get(builder, store.operand(0), map, conditions, early);
+            for (indices, inside) in self.shares(builder, &target_parts, site.width_bytes) {
+                let mut conditions = conditions.to_vec();
+                conditions.extend(inside.map(|inside| (inside, true)));
+                let what = What::Copy {
+                    source,
+                    source_indices: indices.clone(),
+                    elements: i64::from(site.width_bytes) / element_bytes(&target_parts),
+                    valid: None,
+                    width_bytes: site.width_bytes,
+                };
+                ready(&indices, &conditions, what);
+            }
+            return;
+        }
+        let target_indices: Vec<Value<'ir>> = (first..first + rank)
+            .map(|operand| self.get(builder, store.operand(operand), map, conditions, early))
+            .collect();
+        match &site.from {
+            From::Zeros => {
+                let value = zero(builder, store.operand(0).ty());
+                ready(&target_indices, conditions, What::Store { store, value });
+            }
+            From::Whole => {
+                let operands: Vec<Value<'ir>> = store
+                    .operands()
+                    .skip(1 + rank)
+                    .map(|operand| self.get(builder, operand, map, conditions, early))
+                    .collect();
+                let source_rank = operands[0].ty().memref_rank().expect("a copy's source is a memref");
+                let what = What::Copy {
+                    source: operands[0],
+                    source_indices: operands[1..=source_rank].to_vec(),
+                    elements: i64::from(site.width_bytes) / element_bytes(&target_parts),
+                    valid: operands.get(1 + source_rank).copied(),
+                    width_bytes: site.width_bytes,
+                };
+                ready(&target_indices, conditions, what);
+            }
+            From::Load { load, guards } => {
+                let guards: Vec<(Value<'ir>, bool)> = guards
+                    .iter()
+                    .map(|(guard, on)| (self.get(builder, *guard, map, conditions, early), *on))
+                    .collect();
+                // What is looked up for a guarded load is so only where the guard is on, and stands for nothing else.
+                let within = [conditions, &guards].concat();
+                let mut map = map.clone();
+                let operands: Vec<Value<'ir>> = load
+                    .operands()
+                    .map(|operand| self.get(builder, operand, &mut map, &within, early))
+                    .collect();
+                if planned.transport == Transport::RegisterStaged {
+                    let value = self.staged(builder, *load, &map, &within, early);
+                    ready(&target_indices, conditions, What::Store { store, value });
+                    return;
+                }
+                let source_rank = operands[0].ty().memref_rank().expect("a load's source is a memref");
+                let source_indices = &operands[1..=source_rank];
+                let moved = i64::from(site.width_bytes) / element_bytes(&target_parts);
+                for piece in 0..elements(load.result(0).ty()) / moved {
+                    let at = piece * moved;
+                    let mut valid = valid_elements(builder, *load, &operands, at, moved);
+                    for (guard, on) in &guards {
+                        let (all, none) = (valid.unwrap_or_else(|| builder.index(moved)), builder.index(0));
+                        let (yes, no) = if *on { (all, none) } else { (none, all) };
+                        valid = Some(builder.select(*guard, yes, no));
+                    }
+                    let what = What::Copy {
+                        source: operands[0],
+                        source_indices: behind(builder, source_indices, at),
+                        elements: moved,
+                        valid,
+                        width_bytes: site.width_bytes,
+                    };
+                    ready(&behind(builder, &target_indices, at), conditions, what);
+                }
+            }
+        }
+    }
+
+    /// A load that travels through registers: made early, used later.
+    fn staged(
+        &self,
+        builder: &Builder<'ir>,
+        load: Op<'ir>,
+        map: &Mapping<'ir>,
+        conditions: &[(Value<'ir>, bool)],
+        early: &mut Early<'ir>,
+    ) -> Value<'ir> {
+        match early {
+            Early::Replay(values) => values.pop_front().expect("replayed in the order of collection"),
+            Early::Collect(values) => {
+                let loaded = self.guarded(builder, conditions, |builder| {
+                    clone_op(builder, load, &mut map.clone()).results().collect()
+                });
+                values.extend(&loaded);
+                loaded[0]
+            }
+        }
+    }
+
+    /// The indices of the pieces of a memref that each thread moves, and whether there is such a piece for it.
+    fn shares(
+        &self,
+        builder: &Builder<'ir>,
+        memref: &MemRef<'ir>,
+        width_bytes: u32,
+    ) -> Vec<(Vec<Value<'ir>>, Option<Value<'ir>>)> {
+        let shape: Vec<i64> = memref
+            .shape
+            .iter()
+            .map(|extent| extent.expect("checked to be static"))
+            .collect();
+        let moved = i64::from(width_bytes) / element_bytes(memref);
+        let pieces = shape.iter().product::<i64>() / moved;
+        let (thread, threads) = linear_thread(builder, self.pipelined.kernel);
+        (0..(pieces + threads - 1) / threads)
+            .map(|turn| {
+                let piece = fold::add(builder, thread, builder.index(turn * threads));
+                let inside = ((turn + 1) * threads > pieces)
+                    .then(|| fold::less(builder, piece, builder.index(pieces)))
+                    .and_then(|inside| match inside {
+                        Condition::Value(inside) => Some(inside),
+                        Condition::Known(inside) => Some(builder.bool(inside)),
+                    });
+                let mut rest = fold::mul(builder, piece, builder.index(moved));
+                let mut indices = Vec::with_capacity(shape.len());
+                for extent in shape.iter().skip(1).rev() {
+                    let extent = builder.index(*extent);
+                    indices.push(builder.rem(rest, extent));
+                    rest = builder.div(rest, extent);
+                }
+                indices.push(rest);
+                indices.reverse();
+                indices.truncate(shape.len());
+                (indices, inside)
+            })
+            .collect()
+    }
+}
+
+/// The number of the thread in its block, and how many there are.
+fn linear_thread<'ir>(builder: &Builder<'ir>, kernel: Op<'ir>) -> (Value<'ir>, i64) {
+    let context = builder.context();
+    let sizes = kernel
+        .attr("known_block_size")
+        .and_then(Attr::as_ints)
+        .expect("a kernel without a block size has no pipelinable copies");
+    let mut thread = builder.index(0);
+    let mut threads = 1;
+    for (axis, size) in ["x", "y", "z"].into_iter().zip(sizes) {
+        if size > 1 {
+            let dimension = Attr::parse(context, &format!("#gpu<dim {axis}>")).expect("the gpu dialect is loaded");
+            let id = builder
+                .op("gpu.thread_id")
+                .attr("dimension", dimension)
+                .result(Type::index(context))
+                .value();
+            let scaled = fold::mul(builder, id, builder.index(threads));
+            thread = fold::add(builder, thread, scaled);
+        }
+        threads *= size;
+    }
+    (thread, threads)
+}
+
+fn element_bytes(memref: &MemRef<'_>) -> i64 {
+    memref.element.bytes().expect("checked to be whole bytes") as i64
+}
+
+fn as_condition<'ir>(builder: &Builder<'ir>, (value, on): (Value<'ir>, bool)) -> Condition<'ir> {
+    match (fold::condition(value), on) {
+        (Condition::Known(known), on) => Condition::Known(known == on),
+        (known, true) => known,
+        (_, false) => Condition::Value(builder.xor(value, builder.bool(true))),
+    }
+}
+
+/// Indices `elements` further on along the last dimension.
+fn behind<'ir>(builder: &Builder<'ir>, indices: &[Value<'ir>], elements: i64) -> Vec<Value<'ir>> {
+    let mut indices = indices.to_vec();
+    if let Some(last) = indices.last_mut().filter(|_| elements > 0) {
+        *last = fold::add(builder, *last, builder.index(elements));
+    }
+    indices
+}
+
+/// Zeros of a scalar or vector type.
+fn zero<'ir>(builder: &Builder<'ir>, ty: Type<'ir>) -> Value<'ir> {
+    let context = builder.context();
+    let scalar = |ty: Type<'ir>| {
+        if ty.is_float() {
+            Attr::float(context, ty, 0.0)
+        } else {
+            Attr::int(ty, 0)
+        }
+    };
+    match ty.as_vector() {
+        Some((_, element)) => builder.constant(Attr::splat(ty, scalar(element)), ty),
+        None => builder.constant(scalar(ty), ty),
+    }
+}
+
+/// How many of the `moved` elements from `at` on the load's bounds and mask let in; `None`: all of them.
+fn valid_elements<'ir>(
+    builder: &Builder<'ir>,
+    load: Op<'ir>,
+    operands: &[Value<'ir>],
+    at: i64,
+    moved: i64,
+) -> Option<Value<'ir>> {
+    let source = operands[0];
+    let rank = source.ty().memref_rank().expect("a load's source is a memref");
+    let mut valid: Option<Value<'ir>> = None;
+    let clamp = |count: Value<'ir>| {
+        let left = fold::add(builder, count, builder.index(-at));
+        let some = signed(builder, "arith.maxsi", left, builder.index(0));
+        signed(builder, "arith.minsi", some, builder.index(moved))
+    };
+    let both = |a: Option<Value<'ir>>, b: Value<'ir>| Some(a.map_or(b, |a| signed(builder, "arith.minsi", a, b)));
+    let mask = match load.name() {
+        "vector.transfer_read" => operands.get(2 + rank),
+        "vector.maskedload" => operands.get(1 + rank),
+        _ => None,
+    };
+    if let Some(mask) = mask {
+        let op = mask.def_op().expect("checked to be a mask of a prefix");
+        let count = match op.name() {
+            "vector.create_mask" => op.operand(0),
+            _ => {
+                let sizes = op.attr("mask_dim_sizes").and_then(Attr::as_ints).unwrap_or_default();
+                builder.index(sizes.first().copied().unwrap_or(0))
+            }
+        };
+        valid = both(valid, clamp(count));
+    }
+    if load.is("vector.transfer_read") {
+        let bounds = load.attr("in_bounds").and_then(Attr::as_array).unwrap_or_default();
+        let dims = elements_rank(load.result(0).ty());
+        for dim in 0..dims {
+            if bounds.get(dim).copied().and_then(Attr::as_bool) == Some(true) {
+                continue;
+            }
+            let of = rank - dims + dim;
+            let index = operands[1 + of];
+            let extent = extent(builder, source, of);
+            let left = builder.sub(extent, index);
+            if dim + 1 == dims {
+                valid = both(valid, clamp(left));
+            } else {
+                // A dimension of one element: inside or not.
+                let inside = fold::less(builder, index, extent);
+                let all = valid.unwrap_or_else(|| builder.index(moved));
+                valid = Some(inside.select(builder, all, builder.index(0)));
+            }
+        }
+    }
+    valid
+}
+
+fn elements_rank(ty: Type<'_>) -> usize {
+    ty.as_vector().map_or(0, |(shape, _)| shape.len())
+}
+
+fn extent<'ir>(builder: &Builder<'ir>, memref: Value<'ir>, dim: usize) -> Value<'ir> {
+    let parts = memref.ty().as_memref().expect("a load's source is a memref");
+    match parts.shape[dim] {
+        Some(extent) => builder.index(extent),
+        None => builder
+            .op("memref.dim")
+            .operands(&[memref, builder.index(dim as i64)])
+            .result(Type::index(builder.context()))
+            .value(),
+    }
+}
+
+fn signed<'ir>(builder: &Builder<'ir>, name: &'ir str, a: Value<'ir>, b: Value<'ir>) -> Value<'ir> {
+    let constants = [a, b].map(alcop_compiler::ir::constant_index);
+    if let [Some(a), Some(b)] = constants {
+        return builder.index(if name == "arith.maxsi" { a.max(b) } else { a.min(b) });
+    }
+    builder.op(name).operands(&[a, b]).result(a.ty()).value()
+}
+
+/// A copy under a condition and zeros for the same elements under the opposite one are one copy with zero fill.
+fn zero_filled<'ir>(builder: &Builder<'ir>, ready: Vec<Ready<'ir>>) -> Vec<Ready<'ir>> {
+    let mut ready: Vec<Option<Ready<'ir>>> = ready.into_iter().map(Some).collect();
+    for at in 0..ready.len() {
+        let Some(zeros) = ready[at].as_ref() else { continue };
+        let What::Store { value, .. } = &zeros.what else {
+            continue;
+        };
+        let Some(((condition, on), outer)) = zeros.conditions.split_last() else {
+            continue;
+        };
+        if !super::copies::is_zero(*value) {
+            continue;
+        }
+        let filled = elements(value.ty());
+        let opposite = |other: &Ready<'ir>| {
+            let same_place = other.target == zeros.target && same(&other.target_indices, &zeros.target_indices);
+            let opposite = other.conditions.split_last() == Some((&(*condition, !on), outer));
+            same_place && opposite && matches!(other.what, What::Copy { elements, .. } if elements == filled)
+        };
+        let Some(twin) = ready.iter().position(|other| other.as_ref().is_some_and(opposite)) else {
+            continue;
+        };
+        let copied_on = !on;
+        let condition = *condition;
+        if let Some(copy) = ready[twin].as_mut() {
+            copy.conditions.pop();
+            if let What::Copy { elements, valid, .. } = &mut copy.what {
+                let (all, none) = (valid.unwrap_or_else(|| builder.index(*elements)), builder.index(0));
+                let (yes, no) = if copied_on { (all, none) } else { (none, all) };
+                *valid = Some(builder.select(condition, yes, no));
+            }
+        }
+        ready[at] = None;
+    }
+    ready.into_iter().flatten().collect()
+}
+
+/// Whether two lists of indices are the same: values, or the same computation of the same values.
+fn same<'ir>(a: &[Value<'ir>], b: &[Value<'ir>]) -> bool {
+    let one = |a: Value<'ir>, b: Value<'ir>| {
+        if a == b {
+            return true;
+        }
+        let (Some(x), Some(y)) = (a.def_op(), b.def_op()) else {
+            return false;
+        };
+        let attributes = x.attrs() == y.attrs();
+        let operands: Vec<Value<'ir>> = x.operands().collect();
+        let others: Vec<Value<'ir>> = y.operands().collect();
+        x.name() == y.name() && attributes && crate::slice::is_pure(x) && same(&operands, &others)
+    };
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| one(*a, *b))
+}
+
+fn emit<'ir>(builder: &Builder<'ir>, ready: &Ready<'ir>) {
+    let builder = builder.with_location(ready.location);
+    match &ready.what {
+        What::Store { store, value } => {
+            let mut operands = vec![*value, ready.target];
+            operands.extend_from_slice(&ready.target_indices);
+            let mut op = builder.op(store.name()).operands(&operands);
+            for (name, attr) in store.attrs() {
+                op = op.attr(name, attr);
+            }
+            op.build();
+        }
+        What::Copy {
+            source,
+            source_indices,
+            elements,
+            valid,
+            width_bytes,
+        } => {
+            let (target, target_indices) = unit_stride(&builder, ready.target, &ready.target_indices, *elements);
+            let (source, source_indices) = unit_stride(&builder, *source, source_indices, *elements);
+            async_copy(
+                &builder,
+                (target, &target_indices),
+                (source, &source_indices),
+                *elements,
+                *valid,
+                *width_bytes,
+            );
+        }
+    }
+}
+
+/// `nvgpu.device_async_copy` of the whole width; 16 bytes go past L1 (`cp.async.cg`).
+fn async_copy<'ir>(
+    builder: &Builder<'ir>,
+    (target, target_indices): (Value<'ir>, &[Value<'ir>]),
+    (source, source_indices): (Value<'ir>, &[Value<'ir>]),
+    elements: i64,
+    valid: Option<Value<'ir>>,
+    width_bytes: u32,
+) {
+    let context = builder.context();
+    let token = Type::parse(context, "!nvgpu.device.async.token").expect("the nvgpu dialect is loaded");
+    let mut operands = vec![target];
+    operands.extend_from_slice(target_indices);
+    operands.push(source);
+    operands.extend_from_slice(source_indices);
+    operands.extend(valid);
+    let segments = [
+        1,
+        target_indices.len() as i32,
+        1,
+        source_indices.len() as i32,
+        i32::from(valid.is_some()),
+    ];
+    let mut op = builder
+        .op("nvgpu.device_async_copy")
+        .operands(&operands)
+        .attr("dstElements", Attr::int(Type::index(context), elements))
+        .attr("operandSegmentSizes", Attr::dense_i32(context, &segments))
+        .result(token);
+    if width_bytes == 16 {
+        op = op.attr("bypassL1", Attr::unit(context));
+    }
+    op.build();
+}
+
+/// The same elements as part of a memref whose last dimension has stride 1, which asynchronous copies ask for.
+fn unit_stride<'ir>(
+    builder: &Builder<'ir>,
+    memref: Value<'ir>,
+    indices: &[Value<'ir>],
+    elements: i64,
+) -> (Value<'ir>, Vec<Value<'ir>>) {
+    let parts = memref.ty().as_memref().expect("a copy's operand is a memref");
+    if parts.strides.last() == Some(&Some(1)) {
+        return (memref, indices.to_vec());
+    }
+    let context = builder.context();
+    let index = Type::index(context);
+    let space = memref.ty().memory_space();
+    let space_text = space.map_or(String::new(), |space| format!(", {space}"));
+    let base = Type::parse(context, &format!("memref<{}{space_text}>", parts.element)).expect("a memref type");
+    let mut types = vec![base, index];
+    types.extend(std::iter::repeat_n(index, 2 * indices.len()));
+    let metadata = builder
+        .op("memref.extract_strided_metadata")
+        .operands(&[memref])
+        .results(&types)
+        .build();
+    let mut offset = parts
+        .offset
+        .map_or_else(|| metadata.result(1), |offset| builder.index(offset));
+    for (dim, at) in indices.iter().enumerate() {
+        let stride = match parts.strides[dim] {
+            Some(stride) => builder.index(stride),
+            None => metadata.result(2 + indices.len() + dim),
+        };
+        offset = fold::add(builder, offset, fold::mul(builder, *at, stride));
+    }
+    let text = format!(
+        "memref<{elements}x{}, strided<[1], offset: ?>{space_text}>",
+        parts.element
+    );
+    let row = builder
+        .op("memref.reinterpret_cast")
+        .operands(&[metadata.result(0), offset])
+        .attr("static_offsets", Attr::dense_i64(context, &[i64::MIN]))
+        .attr("static_sizes", Attr::dense_i64(context, &[elements]))
+        .attr("static_strides", Attr::dense_i64(context, &[1]))
+        .attr("operandSegmentSizes", Attr::dense_i32(context, &[1, 1, 0, 0]))
+        .result(Type::parse(context, &text).expect("a memref type"));
+    (row.value(), vec![builder.index(0)])
+}
