@@ -108,7 +108,7 @@ fn a_printed_plan_is_obeyed_and_an_edited_one_changes_the_kernel() {
         .replace("\"distance\": 2", "\"distance\": 3");
     assert!(stdout(&with_plan(&deeper)).contains("cp.async.wait_group \t2;"));
     expect(
-        &with_plan(&plan.replacen("\"slots\": 3", "\"slots\": 4", 1)),
+        &with_plan(&plan.replacen("\"distance\": 2", "\"distance\": 3", 1)),
         1,
         "sync-positions-differ",
     );

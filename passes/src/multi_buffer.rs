@@ -298,6 +298,89 @@ pub fn dynamic_shared_memory<'ir>(builder: &Builder<'ir>) -> Value<'ir> {
     builder.op("gpu.dynamic_shared_memory").result(ty).value()
 }
 
+/// Bytes of static shared memory that a block may use; what is beyond must be dynamic (CUDA C++ Programming Guide,
+/// "Compute Capabilities").
+const STATIC_LIMIT_BYTES: u64 = 48 * 1024;
+
+/// Gives the buffers of every kernel that no ring replaced a place in dynamic shared memory, behind what is there: the
+/// allocations, and the attributions where those are more than static shared memory holds.
+pub fn place(module: &mut Module<'_>) -> Result<(), Error> {
+    let context = module.context();
+    let kernels: Vec<Op<'_>> = preorder(module.op())
+        .into_iter()
+        .filter(|op| op.is("gpu.func"))
+        .collect();
+    for kernel in kernels {
+        let Some(entry) = kernel.region(0).blocks().next() else {
+            continue;
+        };
+        let shared = |value: &Value<'_>| value.ty().as_memref().is_some_and(|memref| memref.is_workgroup);
+        let inputs = kernel
+            .attr("function_type")
+            .and_then(Attr::as_type)
+            .and_then(Type::num_inputs)
+            .unwrap_or(0);
+        let attributions: Vec<Value<'_>> = entry.arguments().skip(inputs).filter(shared).collect();
+        let bytes = attributions
+            .iter()
+            .filter_map(|value| value.ty().as_memref()?.static_bytes())
+            .sum::<u64>();
+        let allocations = preorder(kernel)
+            .into_iter()
+            .filter(|op| op.is("memref.alloc"))
+            .map(|op| op.result(0))
+            .filter(shared);
+        let moved: Vec<Value<'_>> = allocations
+            .chain(attributions.into_iter().rev().filter(|_| bytes > STATIC_LIMIT_BYTES))
+            .collect();
+        let buffers = moved
+            .into_iter()
+            .map(|value| {
+                let (memref, slot_bytes) = check_type(value)?;
+                Ok(Buffer {
+                    values: vec![value],
+                    ty: value.ty(),
+                    memref,
+                    slot_bytes,
+                    views: Vec::new(),
+                    uses: Vec::new(),
+                })
+            })
+            .collect::<Result<Vec<Buffer<'_>>, Error>>()?;
+        let rooms: Vec<Room> = buffers
+            .iter()
+            .map(|buffer| Room {
+                bytes: buffer.slot_bytes,
+                from: 0,
+                to: 1,
+            })
+            .collect();
+        let (offsets, _) = layout(&rooms, dynamic_end(kernel));
+        let Some(first) = entry.first().filter(|_| !buffers.is_empty()) else {
+            continue;
+        };
+        let builder = Builder::before(context, first).with_location(kernel.location());
+        let dynamic = dynamic_shared_memory(&builder);
+        for (buffer, offset) in buffers.iter().zip(offsets) {
+            let value = buffer.values[0];
+            let builder = builder.with_location(value.location());
+            let ring = create(&builder, dynamic, buffer.slot_bytes, offset);
+            let place = slot(&builder, buffer, ring, builder.index(0));
+            for used in value.uses() {
+                if used.op.is("memref.dealloc") {
+                    used.op.erase();
+                }
+            }
+            value.replace_all_uses_with(place);
+            remove(context, value);
+        }
+    }
+    module.verify().map_err(|diagnostics| Error::Invalid {
+        pass: "place shared memory",
+        diagnostics,
+    })
+}
+
 /// Removes what nothing uses any more: an allocation, or the kernel's workgroup attribution.
 pub fn remove<'ir>(context: &'ir Context, buffer: Value<'ir>) {
     match buffer.def() {
@@ -330,7 +413,8 @@ pub fn remove_globals(module: Op<'_>, symbols: &HashSet<String>) {
     {
         *used.entry(symbol).or_default() += 1;
     }
-    for op in ops.into_iter().filter(|op| op.is("memref.global")) {
+    let globals: Vec<Op<'_>> = ops.into_iter().filter(|op| op.is("memref.global")).collect();
+    for op in globals {
         if name(&op, "sym_name").is_some_and(|symbol| symbols.contains(&symbol) && !used.contains_key(&symbol)) {
             op.erase();
         }

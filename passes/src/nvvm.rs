@@ -1,6 +1,6 @@
 //! From the pipelined kernel in upstream dialects to the NVVM dialect.
 
-use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, constant_index, preorder};
+use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, Value, constant_index, preorder};
 
 use crate::error::Error;
 use crate::multi_buffer::RING_ALIGNMENT_BYTES;
@@ -11,6 +11,7 @@ pub fn lower(module: &mut Module<'_>) -> Result<(), Error> {
         pass: "lower to nvvm",
         diagnostics,
     };
+    spell_out_copies(module);
     predicate_copies(module);
     module.verify().map_err(invalid)?;
     module.run_upstream_passes(&passes(module))?;
@@ -81,9 +82,6 @@ fn holds_only_copies(op: Op<'_>) -> bool {
     for inner in block.ops() {
         if inner.is("nvgpu.device_async_copy") {
             copies += 1;
-            if inner.attr("bypassL1").is_none() && copy_bytes(inner).is_none() {
-                return false;
-            }
         } else if !inner.is("scf.yield") && !crate::slice::is_pure(inner) {
             return false;
         }
@@ -91,14 +89,41 @@ fn holds_only_copies(op: Op<'_>) -> bool {
     copies > 0
 }
 
-/// Bytes of an asynchronous copy without a source size.
-fn copy_bytes(copy: Op<'_>) -> Option<u64> {
-    let segments = copy.attr("operandSegmentSizes")?.as_ints()?;
-    if segments.last() != Some(&0) {
-        return None;
+/// The operands of an `nvgpu.device_async_copy`.
+struct AsyncCopy<'ir> {
+    target: Value<'ir>,
+    target_indices: Vec<Value<'ir>>,
+    source: Value<'ir>,
+    source_indices: Vec<Value<'ir>>,
+    /// Elements that are read; the others are zeros.
+    valid: Option<Value<'ir>>,
+    bytes: i64,
+    element_bytes: i64,
+}
+
+fn async_copy(op: Op<'_>) -> AsyncCopy<'_> {
+    let operands: Vec<Value<'_>> = op.operands().collect();
+    let rank = |memref: Value<'_>| memref.ty().memref_rank().expect("verified to be a memref");
+    let source = 1 + rank(operands[0]);
+    let end = source + 1 + rank(operands[source]);
+    let element = operands[0]
+        .ty()
+        .memref_element()
+        .and_then(Type::bytes)
+        .expect("verified to move whole bytes") as i64;
+    let elements = op
+        .attr("dstElements")
+        .and_then(Attr::as_int)
+        .expect("verified to have a number of elements");
+    AsyncCopy {
+        target: operands[0],
+        target_indices: operands[1..source].to_vec(),
+        source: operands[source],
+        source_indices: operands[source + 1..end].to_vec(),
+        valid: operands.get(end).copied(),
+        bytes: elements * element,
+        element_bytes: element,
     }
-    let elements = copy.attr("dstElements")?.as_int()? as u64;
-    Some(elements * copy.operand(0).ty().as_memref()?.element.bytes()?)
 }
 
 fn predicate(module: &Module<'_>, op: Op<'_>) {
@@ -115,35 +140,26 @@ fn predicate(module: &Module<'_>, op: Op<'_>) {
             continue;
         }
         let builder = place.with_location(inner.location());
-        let bytes = copy_bytes(inner).expect("checked by holds_only_copies");
-        let segments = inner
-            .attr("operandSegmentSizes")
-            .and_then(Attr::as_ints)
-            .expect("an operand of each kind");
-        let target_rank = segments[1] as usize;
-        let target = element_address(
-            &builder,
-            inner.operand(0),
-            &inner.operands().skip(1).take(target_rank).collect::<Vec<_>>(),
-        );
-        let source = element_address(
-            &builder,
-            inner.operand(1 + target_rank),
-            &inner.operands().skip(2 + target_rank).collect::<Vec<_>>(),
-        );
+        let copy = async_copy(inner);
+        let i32 = Type::int(context, 32);
+        let target = element_address(&builder, copy.target, &copy.target_indices);
+        let source = element_address(&builder, copy.source, &copy.source_indices);
         // Shared addresses are 32 bits wide in the shared window (PTX ISA, "State Spaces").
-        let target = builder
-            .op("arith.trunci")
-            .operands(&[target])
-            .result(Type::int(context, 32))
-            .value();
-        let cache = if bytes == 16 { "cg" } else { "ca" };
-        let text = format!("@$0 cp.async.{cache}.shared.global [$1], [$2], {bytes};");
+        let target = builder.op("arith.trunci").operands(&[target]).result(i32).value();
+        let mut operands = vec![condition, target, source];
+        let cache = if copy.bytes == 16 { "cg" } else { "ca" };
+        let (mut size, mut constraints) = (String::new(), "b,r,l,~{memory}");
+        if let Some(valid) = copy.valid {
+            let bytes = builder.mul(valid, builder.index(copy.element_bytes));
+            operands.push(builder.op("arith.index_cast").operands(&[bytes]).result(i32).value());
+            (size, constraints) = (", $3".to_owned(), "b,r,l,r,~{memory}");
+        }
+        let text = format!("@$0 cp.async.{cache}.shared.global [$1], [$2], {}{size};", copy.bytes);
         builder
             .op("llvm.inline_asm")
-            .operands(&[condition, target, source])
+            .operands(&operands)
             .attr("asm_string", Attr::string(context, &text))
-            .attr("constraints", Attr::string(context, "b,r,l,~{memory}"))
+            .attr("constraints", Attr::string(context, constraints))
             .attr("has_side_effects", Attr::unit(context))
             .build();
     }
@@ -151,26 +167,47 @@ fn predicate(module: &Module<'_>, op: Op<'_>) {
 }
 
 /// The byte address of an element in its memory space, as `i64`.
-fn element_address<'ir>(
-    builder: &Builder<'ir>,
-    memref: alcop_compiler::ir::Value<'ir>,
-    indices: &[alcop_compiler::ir::Value<'ir>],
-) -> alcop_compiler::ir::Value<'ir> {
+fn element_address<'ir>(builder: &Builder<'ir>, memref: Value<'ir>, indices: &[Value<'ir>]) -> Value<'ir> {
     let context = builder.context();
+    let index = Type::index(context);
     let parts = memref.ty().as_memref().expect("a copy's operand is a memref");
     let bytes = parts.element.bytes().expect("a copy moves whole bytes") as i64;
     let base = builder
         .op("memref.extract_aligned_pointer_as_index")
         .operands(&[memref])
-        .result(Type::index(context))
+        .result(index)
         .value();
-    let mut offset = builder.index(parts.offset.unwrap_or(0) * bytes);
-    for (index, stride) in indices.iter().zip(&parts.strides) {
-        let stride = stride.expect("predicated copies have static strides");
-        offset = match constant_index(*index) {
-            Some(index) => builder.add(offset, builder.index(index * stride * bytes)),
-            None => builder.add(offset, builder.mul(*index, builder.index(stride * bytes))),
+    // What the type does not say stands in the descriptor.
+    let dynamic = parts.offset.is_none() || parts.strides.contains(&None);
+    let metadata = dynamic.then(|| {
+        let space = memref
+            .ty()
+            .memory_space()
+            .map_or(String::new(), |space| format!(", {space}"));
+        let text = format!("memref<{}{space}>", parts.element);
+        let mut types = vec![Type::parse(context, &text).expect("a memref type"), index];
+        types.extend(std::iter::repeat_n(index, 2 * indices.len()));
+        builder
+            .op("memref.extract_strided_metadata")
+            .operands(&[memref])
+            .results(&types)
+            .build()
+    });
+    let described = |result: usize| metadata.expect("made for what is dynamic").result(result);
+    let scaled = |value: Value<'ir>, by: i64| match constant_index(value) {
+        Some(constant) => builder.index(constant * by),
+        None => builder.mul(value, builder.index(by)),
+    };
+    let mut offset = match parts.offset {
+        Some(offset) => builder.index(offset * bytes),
+        None => scaled(described(1), bytes),
+    };
+    for (dim, at) in indices.iter().enumerate() {
+        let part = match parts.strides[dim] {
+            Some(stride) => scaled(*at, stride * bytes),
+            None => scaled(builder.mul(*at, described(2 + indices.len() + dim)), bytes),
         };
+        offset = builder.add(offset, part);
     }
     let address = builder.add(base, offset);
     builder
@@ -178,6 +215,59 @@ fn element_address<'ir>(
         .operands(&[address])
         .result(Type::int(context, 64))
         .value()
+}
+
+/// A `memref.copy` has no way to a GPU but as loops over its elements.
+fn spell_out_copies(module: &Module<'_>) {
+    let context = module.context();
+    let copies: Vec<Op<'_>> = preorder(module.op())
+        .into_iter()
+        .filter(|op| op.is("memref.copy"))
+        .collect();
+    for op in copies {
+        let builder = Builder::before(context, op);
+        let (source, target) = (op.operand(0), op.operand(1));
+        let rank = source.ty().memref_rank().unwrap_or(0);
+        copy_from(&builder, (source, target), rank, &mut Vec::new());
+        op.erase();
+    }
+}
+
+fn copy_from<'ir>(
+    builder: &Builder<'ir>,
+    (source, target): (Value<'ir>, Value<'ir>),
+    rank: usize,
+    indices: &mut Vec<Value<'ir>>,
+) {
+    let parts = source.ty().as_memref().expect("verified to be a memref");
+    if indices.len() == rank {
+        let mut operands = vec![source];
+        operands.extend_from_slice(indices);
+        let value = builder
+            .op("memref.load")
+            .operands(&operands)
+            .result(parts.element)
+            .value();
+        let mut operands = vec![value, target];
+        operands.extend_from_slice(indices);
+        builder.op("memref.store").operands(&operands).build();
+        return;
+    }
+    let dim = builder.index(indices.len() as i64);
+    let extent = match parts.shape[indices.len()] {
+        Some(extent) => builder.index(extent),
+        None => builder
+            .op("memref.dim")
+            .operands(&[source, dim])
+            .result(Type::index(builder.context()))
+            .value(),
+    };
+    builder.for_loop(builder.index(0), extent, builder.index(1), &[], |body, counter, _| {
+        indices.push(counter);
+        copy_from(body, (source, target), rank, indices);
+        indices.pop();
+        Vec::new()
+    });
 }
 
 /// MLIR lowers dynamic shared memory to an internal array of no elements, which LLVM prints as one byte. External, it

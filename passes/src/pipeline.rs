@@ -33,6 +33,7 @@ pub fn compile_to_ptx(module: &mut Module<'_>, plan: &PipelinePlan, architecture
 
 fn run(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str, texts: bool) -> Result<Compiled, Error> {
     expand(module, plan)?;
+    multi_buffer::place(module)?;
     refuse_hazards(module)?;
     let pipelined = if texts { module.to_string() } else { String::new() };
     let dynamic_shared_bytes = multi_buffer::dynamic_bytes(module);

@@ -531,7 +531,7 @@ impl<'ir> Case<'_, 'ir> {
 
     /// What decides on an address or a mask may depend on loop counters, constants, threads, and memory that the loop
     /// only reads; not on what is carried or written.
-    fn ahead(&mut self, at: Op<'ir>, values: &[Value<'ir>], graph: &LoopGraph<'ir>) {
+    pub fn ahead(&mut self, at: Op<'ir>, values: &[Value<'ir>], graph: &LoopGraph<'ir>) {
         for value in values {
             for op in graph.computed_from(*value) {
                 let plain = matches!(op.dialect(), "arith" | "affine" | "index") && op.num_regions() == 0;
@@ -595,7 +595,7 @@ fn contiguous_extent(op: Op<'_>) -> i64 {
 }
 
 /// The condition of a value that is zero on one side, and its other side.
-fn guarded<'ir>(op: Op<'ir>, value: Value<'ir>) -> Option<(Value<'ir>, Value<'ir>)> {
+pub fn guarded<'ir>(op: Op<'ir>, value: Value<'ir>) -> Option<(Value<'ir>, Value<'ir>)> {
     let (a, b) = if op.is("scf.if") {
         let Def::Result(_, number) = value.def() else {
             return None;

@@ -21,6 +21,7 @@ mod groups;
 mod kernel;
 mod linear;
 mod memory;
+mod nest;
 mod order;
 mod print;
 mod registers;

@@ -582,6 +582,9 @@ fn judge_in<'ir>(
         (true, true) => Verdict::AfterSinking,
         (false, _) => Verdict::Rejected,
     };
+    if verdict.verdict == Verdict::Pipelinable {
+        verdict.around = case.around(scope, &sites);
+    }
     verdict.reasons = case.reasons;
     verdict
 }

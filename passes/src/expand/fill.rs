@@ -238,7 +238,7 @@ impl<'ir> Filler<'_, 'ir> {
         };
         if store.is("memref.copy") {
             let source = self.get(builder, store.operand(0), map, conditions, early);
-            for (indices, inside) in self.shares(builder, &target_parts, site.width_bytes) {
+            for (indices, inside) in shares(builder, self.pipelined.kernel, &target_parts, site.width_bytes) {
                 let mut conditions = conditions.to_vec();
                 conditions.extend(inside.map(|inside| (inside, true)));
                 let what = What::Copy {
@@ -337,45 +337,45 @@ impl<'ir> Filler<'_, 'ir> {
             }
         }
     }
+}
 
-    /// The indices of the pieces of a memref that each thread moves, and whether there is such a piece for it.
-    fn shares(
-        &self,
-        builder: &Builder<'ir>,
-        memref: &MemRef<'ir>,
-        width_bytes: u32,
-    ) -> Vec<(Vec<Value<'ir>>, Option<Value<'ir>>)> {
-        let shape: Vec<i64> = memref
-            .shape
-            .iter()
-            .map(|extent| extent.expect("checked to be static"))
-            .collect();
-        let moved = i64::from(width_bytes) / element_bytes(memref);
-        let pieces = shape.iter().product::<i64>() / moved;
-        let (thread, threads) = linear_thread(builder, self.pipelined.kernel);
-        (0..(pieces + threads - 1) / threads)
-            .map(|turn| {
-                let piece = fold::add(builder, thread, builder.index(turn * threads));
-                let inside = ((turn + 1) * threads > pieces)
-                    .then(|| fold::less(builder, piece, builder.index(pieces)))
-                    .and_then(|inside| match inside {
-                        Condition::Value(inside) => Some(inside),
-                        Condition::Known(inside) => Some(builder.bool(inside)),
-                    });
-                let mut rest = fold::mul(builder, piece, builder.index(moved));
-                let mut indices = Vec::with_capacity(shape.len());
-                for extent in shape.iter().skip(1).rev() {
-                    let extent = builder.index(*extent);
-                    indices.push(builder.rem(rest, extent));
-                    rest = builder.div(rest, extent);
-                }
-                indices.push(rest);
-                indices.reverse();
-                indices.truncate(shape.len());
-                (indices, inside)
-            })
-            .collect()
-    }
+/// The indices of the pieces of a memref that each thread moves, and whether there is such a piece for it.
+pub fn shares<'ir>(
+    builder: &Builder<'ir>,
+    kernel: Op<'ir>,
+    memref: &MemRef<'ir>,
+    width_bytes: u32,
+) -> Vec<(Vec<Value<'ir>>, Option<Value<'ir>>)> {
+    let shape: Vec<i64> = memref
+        .shape
+        .iter()
+        .map(|extent| extent.expect("checked to be static"))
+        .collect();
+    let moved = i64::from(width_bytes) / element_bytes(memref);
+    let pieces = shape.iter().product::<i64>() / moved;
+    let (thread, threads) = linear_thread(builder, kernel);
+    (0..(pieces + threads - 1) / threads)
+        .map(|turn| {
+            let piece = fold::add(builder, thread, builder.index(turn * threads));
+            let inside = ((turn + 1) * threads > pieces)
+                .then(|| fold::less(builder, piece, builder.index(pieces)))
+                .and_then(|inside| match inside {
+                    Condition::Value(inside) => Some(inside),
+                    Condition::Known(inside) => Some(builder.bool(inside)),
+                });
+            let mut rest = fold::mul(builder, piece, builder.index(moved));
+            let mut indices = Vec::with_capacity(shape.len());
+            for extent in shape.iter().skip(1).rev() {
+                let extent = builder.index(*extent);
+                indices.push(builder.rem(rest, extent));
+                rest = builder.div(rest, extent);
+            }
+            indices.push(rest);
+            indices.reverse();
+            indices.truncate(shape.len());
+            (indices, inside)
+        })
+        .collect()
 }
 
 /// The number of the thread in its block, and how many there are.

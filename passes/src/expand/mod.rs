@@ -234,7 +234,10 @@ impl<'ir> Rings<'ir> {
     /// Removes what became rings, and what nothing needs any more.
     fn remove_buffers(&self, context: &'ir Context, module: Op<'ir>) {
         for kernel in self.kernels() {
-            let deallocations = preorder(kernel).into_iter().filter(|op| op.is("memref.dealloc"));
+            let deallocations: Vec<Op<'ir>> = preorder(kernel)
+                .into_iter()
+                .filter(|op| op.is("memref.dealloc"))
+                .collect();
             for op in deallocations {
                 if self
                     .of(kernel)

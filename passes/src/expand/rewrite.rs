@@ -6,7 +6,7 @@ use alcop_compiler::ir::{Attr, Builder, Context, Mapping, Op, Type, Use, Value, 
 
 use super::check::PipelineLoop;
 use super::copies::Site;
-use super::fill::Filler;
+use super::fill::{self, Filler};
 use super::items::{self, Item, Registers};
 use super::nest::{Chunk, Nest};
 use crate::fold;
@@ -630,6 +630,9 @@ fn single_slot<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, rings:
             op.set_operand(operand, map.get(value));
         }
     }
+    for site in pipelined.sites.iter().filter(|site| site.store.is("memref.copy")) {
+        share_copy(context, pipelined, site);
+    }
     for registers in &pipelined.registers {
         if registers.inner == pipelined.inner() {
             continue;
@@ -653,6 +656,33 @@ fn single_slot<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, rings:
         }
         registers.inner.erase();
     }
+}
+
+/// A `memref.copy` that every thread would execute becomes plain loads and stores of each thread's share.
+fn share_copy<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, site: &Site<'ir>) {
+    let builder = Builder::before(context, site.store);
+    let (source, target) = (site.store.operand(0), site.store.operand(1));
+    let planned = &pipelined.buffers[site.buffer];
+    let parts = target.ty().as_memref().expect("checked to be a memref");
+    let element = parts.element.bytes().expect("checked to be whole bytes");
+    let piece = Type::vector(&[(u64::from(site.width_bytes) / element) as i64], parts.element);
+    for (indices, inside) in fill::shares(&builder, pipelined.kernel, &parts, site.width_bytes) {
+        let mut to = indices.clone();
+        swizzle::apply(&builder, planned.layout, &parts, &mut to);
+        let copy = |builder: &Builder<'ir>| {
+            let load = [&[source][..], &indices].concat();
+            let value = builder.op("vector.load").operands(&load).result(piece).value();
+            let store = [&[value, target][..], &to].concat();
+            builder.op("vector.store").operands(&store).build();
+        };
+        match inside {
+            Some(inside) => {
+                builder.if_then(inside, copy);
+            }
+            None => copy(&builder),
+        }
+    }
+    site.store.erase();
 }
 
 /// Whether a value is there before an operation of its kernel.

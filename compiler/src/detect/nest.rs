@@ -1,0 +1,102 @@
+//! Across which loops around it a pipeline may run on, instead of draining at the end of each run.
+//!
+//! ```text
+//! scf.for %tile { scf.for %k { copy %a[%tile, %k]; … }; store %c[%tile] }      around the loop over %k: that over %tile
+//! scf.for %row { scf.for %k = 0 to %row { copy … } }                           none: the bounds change
+//! ```
+
+use super::copies::{Site, guarded};
+use super::effects::indices;
+use super::graph::LoopGraph;
+use super::kernel::Touch;
+use super::order::effects;
+use super::shared::Case;
+use crate::ir::{Def, Op, Value, constant_index};
+
+impl<'ir> Case<'_, 'ir> {
+    /// The loops around `scope`, outermost first, whose later iterations' copies may be made early too: what the copies
+    /// need is known ahead, nothing in those loops writes their sources, and the buffer has no other use there.
+    pub fn around(&self, scope: Op<'ir>, sites: &[Site<'ir>]) -> Vec<usize> {
+        let mut found = Vec::new();
+        let mut inner = scope;
+        while let Some(outer) = inner.parent().filter(|outer| outer.is("scf.for")) {
+            let Some(index) = self
+                .scene
+                .loop_index(outer)
+                .filter(|_| self.runs_on(scope, inner, outer, sites))
+            else {
+                break;
+            };
+            found.push(index);
+            inner = outer;
+        }
+        found.reverse();
+        found
+    }
+
+    fn runs_on(&self, scope: Op<'ir>, inner: Op<'ir>, outer: Op<'ir>, sites: &[Site<'ir>]) -> bool {
+        let scene = self.scene;
+        let counts = outer.operand(0).ty().is_index() && outer.attr("unsignedCmp").is_none();
+        let fixed = |bound: Value<'ir>| {
+            constant_index(bound).is_some()
+                || match bound.def() {
+                    Def::Result(op, _) => !scene.is_inside(op, outer),
+                    Def::Argument(block, _) => block
+                        .parent()
+                        .is_none_or(|op| op != outer && !scene.is_inside(op, outer)),
+                }
+        };
+        let elsewhere = |touch: &Touch<'ir>| scene.is_inside(touch.op, outer) && !scene.is_inside(touch.op, scope);
+        if !counts
+            || !inner.operands().take(3).all(fixed)
+            || self.stores.iter().chain(self.loads).any(elsewhere)
+            || !effects(scene, outer).is_empty()
+        {
+            return false;
+        }
+        let graph = LoopGraph::new(scene, outer);
+        let mut trial = Case {
+            scene,
+            buffer: self.buffer,
+            memref: self.memref.clone(),
+            bytes: self.bytes,
+            origin: self.origin.clone(),
+            stores: self.stores,
+            loads: self.loads,
+            reasons: Vec::new(),
+        };
+        for site in sites {
+            trial.ahead(site.touch.op, &needs(site), &graph);
+        }
+        let sources: Vec<Touch<'ir>> = sites.iter().filter_map(|site| site.load.clone()).collect();
+        let loads: Vec<Op<'ir>> = sources.iter().map(|touch| touch.op).collect();
+        trial.sources(&graph, &loads);
+        trial.before(outer, &sources);
+        trial.reasons.is_empty()
+    }
+}
+
+/// What decides on the addresses, masks and conditions of a copy.
+fn needs<'ir>(site: &Site<'ir>) -> Vec<Value<'ir>> {
+    let mut values: Vec<Value<'ir>> = site.conditions.iter().map(|(op, _)| op.operand(0)).collect();
+    for touch in site.load.iter().chain([&site.touch]) {
+        values.extend(indices(touch.op, touch.access));
+        values.push(touch.op.operand(touch.access.memref));
+    }
+    if let Some(load) = &site.load {
+        let behind = load.op.operands().skip(load.access.memref + 1);
+        values.extend(behind);
+        let mut value = site.touch.op.operands().next();
+        while let Some(current) = value.filter(|value| value.def_op().is_some_and(|op| op != load.op)) {
+            let choice = current
+                .def_op()
+                .filter(|op| matches!(op.name(), "scf.if" | "arith.select"));
+            let guard = choice.and_then(|op| guarded(op, current));
+            value = guard.map(|(condition, loaded)| {
+                values.push(condition);
+                loaded
+            });
+        }
+    }
+    values
+}

@@ -1,0 +1,30 @@
+// Asynchronous copies that the input waits for at once: their group and wait give way to those of the pipeline.
+// PLAN loop 0
+gpu.module @m {
+  gpu.func @waited_at_once(%in: memref<320x4xf32> {llvm.noalias, llvm.align = 16 : i64},
+                           %out: memref<32x4xf32> {llvm.noalias, llvm.align = 16 : i64})
+      kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c31 = arith.constant 31 : index
+    %c32 = arith.constant 32 : index
+    %c320 = arith.constant 320 : index
+    %zero = arith.constant dense<0.0> : vector<4xf32>
+    %t = gpu.thread_id x
+    %mirror = arith.subi %c31, %t : index
+    %tile = memref.alloc() : memref<32x4xf32, #gpu.address_space<workgroup>>
+    %sum = scf.for %i = %c0 to %c320 step %c32 iter_args(%s = %zero) -> (vector<4xf32>) {
+      %row = arith.addi %i, %t : index
+      %token = nvgpu.device_async_copy %in[%row, %c0], %tile[%t, %c0], 4 {bypassL1}
+          : memref<320x4xf32> to memref<32x4xf32, #gpu.address_space<workgroup>>
+      %group = nvgpu.device_async_create_group %token
+      nvgpu.device_async_wait %group
+      gpu.barrier
+      %x = vector.load %tile[%mirror, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>
+      %s2 = arith.addf %s, %x : vector<4xf32>
+      gpu.barrier
+      scf.yield %s2 : vector<4xf32>
+    }
+    vector.store %sum, %out[%t, %c0] {alignment = 16 : i64} : memref<32x4xf32>, vector<4xf32>
+    gpu.return
+  }
+}
