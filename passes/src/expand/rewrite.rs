@@ -301,16 +301,29 @@ impl<'ir> Rewriter<'_, 'ir> {
 
     /// Clones an operation of the body for the consumer's side: without the copies, with swizzled accesses.
     fn clone_access(&self, builder: &Builder<'ir>, op: Op<'ir>, map: &mut Mapping<'ir>) -> Op<'ir> {
+        let slots = map.clone();
         let clone = clone_op(builder, op, map);
         let pairs: Vec<(Op<'ir>, Op<'ir>)> = preorder(op).into_iter().zip(preorder(clone)).collect();
         for (old, new) in pairs.iter().rev() {
             if self.pipelined.gone.contains(old) {
                 new.erase();
-            } else {
-                swizzle_accesses(self.context, self.pipelined, *old, *new);
+                continue;
             }
+            // A buffer that is named inside the loop is its slot there too.
+            if let Some(buffer) = old.results().next().filter(|result| self.is_buffer(*result)) {
+                new.result(0).replace_all_uses_with(slots.get(buffer));
+                map.insert(buffer, slots.get(buffer));
+            }
+            swizzle_accesses(self.context, self.pipelined, *old, *new);
         }
         clone
+    }
+
+    fn is_buffer(&self, value: Value<'ir>) -> bool {
+        self.pipelined
+            .buffers
+            .iter()
+            .any(|planned| planned.buffer.values.contains(&value))
     }
 
     /// The loop of a level of the nest, with the pipeline inside. Returns what stands for its results, and the state.

@@ -1,0 +1,31 @@
+// A masked load: the first elements that the mask lets in, zeros behind them.
+// PLAN loop 0
+gpu.module @m {
+  gpu.func @masked(%in: memref<32x32xf32> {llvm.noalias, llvm.align = 16 : i64},
+                   %out: memref<32x4xf32> {llvm.noalias, llvm.align = 16 : i64})
+      kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c4 = arith.constant 4 : index
+    %c27 = arith.constant 27 : index
+    %c31 = arith.constant 31 : index
+    %c28 = arith.constant 28 : index
+    %zero = arith.constant dense<0.0> : vector<4xf32>
+    %t = gpu.thread_id x
+    %mirror = arith.subi %c31, %t : index
+    %tile = memref.alloc() : memref<32x4xf32, #gpu.address_space<workgroup>>
+    %sum = scf.for %i = %c0 to %c28 step %c4 iter_args(%s = %zero) -> (vector<4xf32>) {
+      %left = arith.subi %c27, %i : index
+      %mask = vector.create_mask %left : vector<4xi1>
+      %v = vector.maskedload %in[%t, %i], %mask, %zero
+          : memref<32x32xf32>, vector<4xi1>, vector<4xf32> into vector<4xf32>
+      vector.store %v, %tile[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>
+      gpu.barrier
+      %x = vector.load %tile[%mirror, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>
+      %s2 = arith.addf %s, %x : vector<4xf32>
+      gpu.barrier
+      scf.yield %s2 : vector<4xf32>
+    }
+    vector.store %sum, %out[%t, %c0] {alignment = 16 : i64} : memref<32x4xf32>, vector<4xf32>
+    gpu.return
+  }
+}
