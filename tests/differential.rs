@@ -156,7 +156,13 @@ fn buffer() -> impl Strategy<Value = Buffer> {
                 extra,
             };
             // What these forms cannot say.
-            if matches!(form, Form::Whole | Form::Waited) && matches!(guard, Guard::Filled | Guard::Zeros) {
+            let unsaid = match form {
+                Form::Whole => matches!(guard, Guard::Filled | Guard::Zeros),
+                // A wait under a condition may be for other copies than its own.
+                Form::Waited => guard != Guard::Always,
+                Form::Straight | Form::Looped | Form::Transfer => false,
+            };
+            if unsaid {
                 buffer.guard = Guard::Always;
             }
             if !buffer.is_aligned() {
@@ -181,7 +187,10 @@ fn program() -> impl Strategy<Value = Program> {
             |(threads, outer, trip, mut buffers, (slots, registers, shorter, xor))| {
                 // Whether threads decide alike in a loop whose bound they load is more than detection proves.
                 let dynamic = trip.1 || outer.iter().any(|(_, dynamic): &(usize, bool)| *dynamic);
-                for buffer in buffers.iter_mut().filter(|buffer| dynamic && buffer.guard == Guard::Skipped) {
+                for buffer in buffers
+                    .iter_mut()
+                    .filter(|buffer| dynamic && buffer.guard == Guard::Skipped)
+                {
                     buffer.guard = Guard::Always;
                 }
                 Program {
@@ -454,12 +463,7 @@ impl Program {
                         text.line(&format!(
                             "%token{name} = nvgpu.device_async_copy {origin}, {place}, {lanes}{bypass} : {source} to {shared}"
                         ));
-                        if buffer.guard == Guard::Skipped {
-                            text.line(&format!("%group{name} = nvgpu.device_async_create_group %token{name}"));
-                            text.line(&format!("nvgpu.device_async_wait %group{name}"));
-                        } else {
-                            text.tokens.push(format!("%token{name}"));
-                        }
+                        text.tokens.push(format!("%token{name}"));
                     }
                     (_, Guard::Always | Guard::Skipped) => {
                         text.line(&format!("%v{name} = {load}"));

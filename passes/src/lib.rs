@@ -13,6 +13,7 @@ pub mod nvvm;
 pub mod pipeline;
 pub mod plan;
 pub mod ptx;
+pub mod sink;
 pub mod slice;
 pub mod swizzle;
 pub mod waits;

@@ -397,7 +397,12 @@ fn what_cannot_be_judged_is_said() {
             "an index depends on data",
         ),
         (
-            "%v = vector.transfer_read %s[%c0], %zero {in_bounds = [true]} : SHARED, vector<8xf16>",
+            "%v = vector.transfer_read %s[%c0], %zero : SHARED, vector<8xf16>",
+            "a load that is not known to read bytes in a row",
+        ),
+        (
+            "%v = gpu.subgroup_mma_load_matrix %s[%c0] {leadDimension = 16 : index} : SHARED
+                 -> !gpu.mma_matrix<16x16xf16, \"AOp\">",
             "does not know this access to shared memory",
         ),
         (

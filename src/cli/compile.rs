@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use alcop_compiler::detect::detect;
 use alcop_compiler::ir::{Context, Module};
 use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::Error;
 use alcop_passes::decide::decide;
 use alcop_passes::pipeline::compile;
 use alcop_passes::plan::PipelinePlan;
+use alcop_passes::sink::sink_and_detect;
 use alcop_spec::{GpuTarget, Kernel, OpSpec, TileSchedule};
 use clap::{Args, ValueEnum};
 
@@ -98,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.emit == Emit::Tile {
         return output::write(&arguments.output, &module.to_string());
     }
-    let plan = plan(&module, arguments, &schedule, &target)?;
+    let plan = plan(&mut module, arguments, &schedule, &target)?;
     if arguments.emit == Emit::Plan {
         let text = serde_json::to_string_pretty(&plan).map_err(Failure::bug)?;
         return output::write(&arguments.output, &format!("{text}\n"));
@@ -138,15 +138,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn plan(
-    module: &Module<'_>,
+    module: &mut Module<'_>,
     arguments: &Arguments,
     schedule: &TileSchedule,
     target: &GpuTarget,
 ) -> Result<PipelinePlan, Failure> {
+    // A plan is made of, and for, the module whose copies are pure.
+    let detection = sink_and_detect(module, &detect_options(target)).map_err(failure)?;
     if let Some(path) = &arguments.plan {
         return output::read_json(path);
     }
-    let detection = detect(module, &detect_options(target));
     let depths = depths(schedule);
     decide(module, &detection, target.arch.name(), &depths).map_err(failure)
 }

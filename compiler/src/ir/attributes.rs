@@ -129,6 +129,34 @@ impl<'ir> Type<'ir> {
         }
     }
 
+    /// The same memref, vector or scalar with elements of another type; `None` for what is none of these.
+    pub fn with_element(self, element: Type<'ir>) -> Option<Self> {
+        // SAFETY: each accessor is called on the kind of type that it is for; the parts come from a valid type.
+        unsafe {
+            if mlirTypeIsAMemRef(self.raw) {
+                let rank = mlirShapedTypeGetRank(self.raw);
+                let shape: Vec<i64> = (0..rank as usize)
+                    .map(|dim| mlirShapedTypeGetDimSize(self.raw, dim as isize))
+                    .collect();
+                let (layout, space) = (
+                    mlirMemRefTypeGetLayout(self.raw),
+                    mlirMemRefTypeGetMemorySpace(self.raw),
+                );
+                return Some(Type::from_raw(mlirMemRefTypeGet(
+                    element.raw,
+                    rank as isize,
+                    shape.as_ptr(),
+                    layout,
+                    space,
+                )));
+            }
+        }
+        match self.as_vector() {
+            Some((shape, _)) => Some(Type::vector(&shape, element)),
+            None => self.scalar_bits().map(|_| element),
+        }
+    }
+
     /// A function type.
     pub fn function(context: &'ir Context, inputs: &[Type<'ir>], results: &[Type<'ir>]) -> Self {
         let inputs: Vec<MlirType> = inputs.iter().map(|ty| ty.raw).collect();
@@ -446,6 +474,15 @@ impl<'ir> Attr<'ir> {
             }
         }
         self.as_int() == Some(0)
+    }
+
+    /// The number that every element of a dense constant has.
+    pub fn splat_value(self) -> Option<Attr<'ir>> {
+        // SAFETY: the value is asked for only of a splat.
+        unsafe {
+            let splat = mlirAttributeIsADenseElements(self.raw) && mlirDenseElementsAttrIsSplat(self.raw);
+            splat.then(|| Attr::from_raw(mlirDenseElementsAttrGetSplatValue(self.raw)))
+        }
     }
 
     /// The value of a string attribute.

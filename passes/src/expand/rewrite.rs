@@ -12,7 +12,7 @@ use super::nest::{Chunk, Nest};
 use crate::fold;
 use crate::multi_buffer::{self, Access};
 use crate::plan::SharedLayout;
-use crate::slice::Materializer;
+use crate::slice::{Materializer, usable_before};
 use crate::swizzle;
 use crate::waits::Timeline;
 
@@ -696,19 +696,6 @@ fn share_copy<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, site: &
         }
     }
     site.store.erase();
-}
-
-/// Whether a value is there before an operation of its kernel.
-fn usable_before<'ir>(value: Value<'ir>, op: Op<'ir>) -> bool {
-    let Some(def) = value.def_op() else { return true };
-    let mut place = Some(op);
-    while let Some(current) = place {
-        if current.block() == def.block() {
-            return def.is_before(current);
-        }
-        place = current.parent();
-    }
-    false
 }
 
 fn commit(builder: &Builder<'_>) {

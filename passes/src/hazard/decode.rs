@@ -65,6 +65,8 @@ pub(super) enum Step {
         condition: ValueId,
         then: Vec<Step>,
         otherwise: Vec<Step>,
+        /// Each result and what the sides yield for it.
+        results: Vec<[ValueId; 3]>,
     },
     /// What cannot be executed, and why.
     Refuse {
@@ -142,7 +144,10 @@ pub(super) struct Access {
 #[derive(Clone, Debug)]
 struct Shared {
     buffer: usize,
-    shifts: Vec<ValueId>,
+    /// The byte offset of its first element: a sum of values times factors.
+    shifts: Vec<(ValueId, i64)>,
+    /// That of the pointer which `memref.reinterpret_cast` counts from.
+    pointer: Vec<(ValueId, i64)>,
     strides: Vec<i64>,
     element_bytes: u64,
 }
@@ -165,6 +170,7 @@ pub(super) fn decode<'ir>(body: Block<'ir>, block_size: [i64; 3], numbers: &mut 
         },
         value_ids: HashMap::new(),
         shared: HashMap::new(),
+        globals: HashMap::new(),
         buffers: DYNAMIC + 1,
     };
     for argument in body.arguments() {
@@ -180,6 +186,8 @@ struct Decoder<'a, 'ir> {
     program: Program<'ir>,
     value_ids: HashMap<Value<'ir>, ValueId>,
     shared: HashMap<Value<'ir>, Shared>,
+    /// The buffer of each global in shared memory.
+    globals: HashMap<&'ir str, usize>,
     buffers: usize,
 }
 
@@ -229,6 +237,7 @@ impl<'ir> Decoder<'_, 'ir> {
                 let whole = Shared {
                     buffer: DYNAMIC,
                     shifts: Vec::new(),
+                    pointer: Vec::new(),
                     strides: vec![1],
                     element_bytes: 1,
                 };
@@ -239,18 +248,56 @@ impl<'ir> Decoder<'_, 'ir> {
                 self.declare_buffer(op.result(0));
                 None
             }
+            "gpu.lane_id" | "gpu.subgroup_id" => {
+                let lane = op.is("gpu.lane_id");
+                let ids = (0..self.program.threads as i64).map(|thread| if lane { thread % 32 } else { thread / 32 });
+                let ids = self.numbers.per_thread(ids.collect());
+                self.preset(op, ids);
+                None
+            }
+            "memref.get_global" => {
+                self.global(op)?;
+                None
+            }
             "memref.view" => {
                 self.view(op)?;
                 None
             }
-            "memref.dealloc" | "scf.yield" | "gpu.return" => None,
-            "vector.load" | "memref.load" => self.load(op)?,
+            "memref.subview" => {
+                self.subview(op)?;
+                None
+            }
+            "memref.reinterpret_cast" => {
+                self.reinterpret_cast(op)?;
+                None
+            }
+            "memref.cast"
+            | "memref.memory_space_cast"
+            | "memref.assume_alignment"
+            | "memref.expand_shape"
+            | "memref.collapse_shape"
+            | "builtin.unrealized_conversion_cast" => {
+                self.same_bytes(op)?;
+                None
+            }
+            "memref.dealloc" | "scf.yield" | "gpu.return" | "memref.extract_strided_metadata" => None,
+            "vector.load" | "memref.load" | "vector.transfer_read" => self.load(op)?,
             "nvgpu.ldmatrix" => Some(self.ldmatrix(op)?),
-            "vector.store" | "memref.store" => Some(self.store(op)?),
+            "vector.store" | "memref.store" | "vector.transfer_write" => Some(self.store(op)?),
             "nvgpu.device_async_copy" => Some(self.async_copy(op)?),
-            "nvvm.cp.async.commit.group" => Some(Step::Commit { op: self.number(op) }),
+            "nvvm.cp.async.commit.group" | "nvgpu.device_async_create_group" => {
+                Some(Step::Commit { op: self.number(op) })
+            }
             "nvvm.cp.async.wait.group" => {
                 let pending = op.attr("n").and_then(Attr::as_int).ok_or("a wait without a count")?;
+                let pending = u64::try_from(pending).map_err(|_| format!("a wait for {pending} groups"))?;
+                Some(Step::Wait {
+                    op: self.number(op),
+                    pending,
+                })
+            }
+            "nvgpu.device_async_wait" => {
+                let pending = op.attr("numGroups").and_then(Attr::as_int).unwrap_or(0);
                 let pending = u64::try_from(pending).map_err(|_| format!("a wait for {pending} groups"))?;
                 Some(Step::Wait {
                     op: self.number(op),
@@ -308,15 +355,116 @@ impl<'ir> Decoder<'_, 'ir> {
         Ok(None)
     }
 
+    /// A value that is known before anything runs.
+    fn known(&mut self, number: i64) -> ValueId {
+        self.program.values.push(Some(Number::Uniform(number)));
+        self.program.values.len() - 1
+    }
+
     fn view(&mut self, op: Op<'ir>) -> Result<(), String> {
         let base = self
             .shared(op.operand(0))?
             .ok_or("a view of memory that is not shared")?;
         let mut shared = strides(op.result(0), base.buffer).ok_or("a view without static strides")?;
         shared.shifts = base.shifts;
-        shared.shifts.push(self.value(op.operand(1)));
+        shared.shifts.push((self.value(op.operand(1)), 1));
+        shared.pointer.clone_from(&shared.shifts);
         self.shared.insert(op.result(0), shared);
         Ok(())
+    }
+
+    /// A global in shared memory is a buffer of its own, however often it is named.
+    fn global(&mut self, op: Op<'ir>) -> Result<(), String> {
+        let symbol = op
+            .attr("name")
+            .and_then(Attr::as_symbol)
+            .ok_or("a global without a name")?;
+        let buffer = *self.globals.entry(symbol).or_insert_with(|| {
+            self.buffers += 1;
+            self.buffers - 1
+        });
+        if let Some(shared) = strides(op.result(0), buffer) {
+            self.shared.insert(op.result(0), shared);
+        }
+        Ok(())
+    }
+
+    /// The same elements under another shape or type.
+    fn same_bytes(&mut self, op: Op<'ir>) -> Result<(), String> {
+        let shared = match op.operand(0).ty().memref_rank() {
+            Some(_) => self.shared(op.operand(0))?,
+            None => None,
+        };
+        let Some(base) = shared else { return Ok(()) };
+        let own = strides(op.result(0), base.buffer).or_else(|| Some(base.clone()).filter(|_| op.is("memref.cast")));
+        let own = own.ok_or("a view without static strides")?;
+        self.shared.insert(
+            op.result(0),
+            Shared {
+                strides: own.strides,
+                element_bytes: own.element_bytes,
+                ..base
+            },
+        );
+        Ok(())
+    }
+
+    fn subview(&mut self, op: Op<'ir>) -> Result<(), String> {
+        let Some(base) = self.shared(op.operand(0))? else {
+            return Ok(());
+        };
+        let own = strides(op.result(0), base.buffer).ok_or("a view without static strides")?;
+        let offsets = self.mixed(op, "static_offsets", 1)?;
+        let mut shifts = base.shifts.clone();
+        shifts.extend(
+            offsets
+                .into_iter()
+                .zip(&base.strides)
+                .map(|(offset, stride)| (offset, *stride)),
+        );
+        let shared = Shared {
+            shifts,
+            strides: own.strides,
+            ..base
+        };
+        self.shared.insert(op.result(0), shared);
+        Ok(())
+    }
+
+    fn reinterpret_cast(&mut self, op: Op<'ir>) -> Result<(), String> {
+        let Some(base) = self.shared(op.operand(0))? else {
+            return Ok(());
+        };
+        let own = strides(op.result(0), base.buffer).ok_or("a view without static strides")?;
+        let offset = self.mixed(op, "static_offsets", 1)?;
+        let mut shifts = base.pointer.clone();
+        shifts.extend(offset.into_iter().map(|offset| (offset, own.element_bytes as i64)));
+        let shared = Shared {
+            shifts,
+            strides: own.strides,
+            ..base
+        };
+        self.shared.insert(op.result(0), shared);
+        Ok(())
+    }
+
+    /// A list of numbers of which some stand in an attribute and the others are operands, from `first` on.
+    fn mixed(&mut self, op: Op<'ir>, name: &str, first: usize) -> Result<Vec<ValueId>, String> {
+        let fixed = op
+            .attr(name)
+            .and_then(Attr::as_ints)
+            .ok_or_else(|| format!("no {name}"))?;
+        let mut operands = op.operands().skip(first);
+        fixed
+            .into_iter()
+            .map(|number| match number {
+                i64::MIN => operands
+                    .next()
+                    .map(|operand| self.value(operand))
+                    .ok_or_else(|| format!("too short {name}")),
+                number => Ok(self.known(number)),
+            })
+            .collect()
     }
 
     /// An access to shared memory; its step.
@@ -328,7 +476,7 @@ impl<'ir> Decoder<'_, 'ir> {
         indices: impl Iterator<Item = Value<'ir>>,
         bytes: u64,
     ) -> Step {
-        let mut terms: Vec<(ValueId, i64)> = shared.shifts.iter().map(|shift| (*shift, 1)).collect();
+        let mut terms: Vec<(ValueId, i64)> = shared.shifts.clone();
         for (index, stride) in self.values(indices).into_iter().zip(&shared.strides) {
             terms.push((index, *stride));
         }
@@ -350,8 +498,9 @@ impl<'ir> Decoder<'_, 'ir> {
         let Some(shared) = self.shared(op.operand(0))? else {
             return Ok(None);
         };
-        let bytes = op.result(0).ty().bytes().ok_or("a load of unknown size")?;
-        let indices = op.operands().skip(1);
+        let bytes = moved_in_a_row(op, op.result(0)).ok_or("a load that is not known to read bytes in a row")?;
+        let rank = op.operand(0).ty().memref_rank().unwrap_or(0);
+        let indices = op.operands().skip(1).take(rank);
         Ok(Some(self.access(op, AccessKind::Read, shared, indices, bytes)))
     }
 
@@ -376,8 +525,9 @@ impl<'ir> Decoder<'_, 'ir> {
         let Some(shared) = self.shared(op.operand(1))? else {
             return Ok(self.check(op, op.operands().take(1)));
         };
-        let bytes = op.operand(0).ty().bytes().ok_or("a store of unknown size")?;
-        Ok(self.access(op, AccessKind::Write, shared, op.operands().skip(2), bytes))
+        let bytes = moved_in_a_row(op, op.operand(0)).ok_or("a store that is not known to write bytes in a row")?;
+        let rank = op.operand(1).ty().memref_rank().unwrap_or(0);
+        Ok(self.access(op, AccessKind::Write, shared, op.operands().skip(2).take(rank), bytes))
     }
 
     fn check(&mut self, op: Op<'ir>, data: impl Iterator<Item = Value<'ir>>) -> Step {
@@ -458,22 +608,56 @@ impl<'ir> Decoder<'_, 'ir> {
     }
 
     fn branch(&mut self, op: Op<'ir>) -> Result<Step, String> {
-        if op.num_results() != 0 {
-            return Err("a branch with results".to_owned());
-        }
         let mut sides = op
             .regions()
             .map(|region| region.blocks().flat_map(|block| self.block(block)).collect::<Vec<_>>())
             .collect::<Vec<_>>()
             .into_iter();
         let (then, otherwise) = (sides.next().unwrap_or_default(), sides.next().unwrap_or_default());
+        let yields: Vec<Op<'ir>> = op
+            .regions()
+            .filter_map(|region| region.blocks().next()?.terminator())
+            .collect();
+        let results = op
+            .results()
+            .enumerate()
+            .map(|(number, result)| {
+                let [yes, no] = yields.as_slice() else {
+                    return Err("a branch with results and one side".to_owned());
+                };
+                Ok([
+                    self.value(result),
+                    self.value(yes.operand(number)),
+                    self.value(no.operand(number)),
+                ])
+            })
+            .collect::<Result<_, String>>()?;
         Ok(Step::If {
             condition: self.value(op.operand(0)),
             op: self.number(op),
             then,
             otherwise,
+            results,
         })
     }
+}
+
+/// Bytes that an access moves, where they lie one behind the other: a scalar, or a vector of one row that stays inside.
+fn moved_in_a_row(op: Op<'_>, value: Value<'_>) -> Option<u64> {
+    let transfer = matches!(op.name(), "vector.transfer_read" | "vector.transfer_write");
+    let inside = |attr: Attr<'_>| {
+        attr.as_array()
+            .is_some_and(|bounds| bounds.iter().all(|one| one.as_bool() == Some(true)))
+    };
+    if transfer && !op.attr("in_bounds").is_some_and(inside) {
+        return None;
+    }
+    if let Some((shape, _)) = value.ty().as_vector()
+        && shape.iter().rev().skip(1).any(|extent| *extent != 1)
+    {
+        return None;
+    }
+    value.ty().bytes()
 }
 
 fn axis(op: Op<'_>) -> Result<usize, String> {
@@ -499,6 +683,7 @@ fn strides(memref: Value<'_>, buffer: usize) -> Option<Shared> {
     Some(Shared {
         buffer,
         shifts: Vec::new(),
+        pointer: Vec::new(),
         strides,
         element_bytes,
     })

@@ -7,7 +7,7 @@
 //! For %i = 0 to 3072 step 32       its body, 96 times: every iteration is evaluated
 //! ```
 
-use super::decode::{Compute, ForLoop, Program, Step, ValueId};
+use super::decode::{Compute, ForLoop, Program, Step};
 use super::numbers::{Arith, Number, Numbers};
 use super::replay::{Event, Replay};
 
@@ -74,8 +74,18 @@ impl<'p, 'ir> Machine<'p, 'ir> {
                 condition,
                 then,
                 otherwise,
+                results,
                 ..
-            } => self.branch(*condition, then, otherwise),
+            } => {
+                let taken = self.values[*condition].clone();
+                self.branch(&taken, then, otherwise)?;
+                for [result, yes, no] in results {
+                    let sides = [&taken, &self.values[*yes], &self.values[*no]];
+                    let chosen = self.numbers.apply(Arith::SELECT, sides);
+                    self.values[*result] = chosen.expect("a choice has a value");
+                }
+                Ok(())
+            }
             Step::Refuse { op, reason } => Err(self.program.at(*op, reason)),
         }
     }
@@ -164,10 +174,10 @@ impl<'p, 'ir> Machine<'p, 'ir> {
         flow.map_or(Ok(()), |flow| self.replay.push(Event::Flow(flow)))
     }
 
-    fn branch(&mut self, condition: ValueId, then: &'p [Step], otherwise: &'p [Step]) -> Result<(), String> {
+    fn branch(&mut self, taken: &Number, then: &'p [Step], otherwise: &'p [Step]) -> Result<(), String> {
         let (none, all) = (Number::Uniform(0), Number::Uniform(1));
-        let taken = self.values[condition].clone();
-        let left = bits(&mut self.numbers, Arith::XOR, &taken, &all);
+        let left = bits(&mut self.numbers, Arith::XOR, taken, &all);
+        let taken = taken.clone();
         let before = self.active.clone();
         for (steps, side) in [(then, taken), (otherwise, left)] {
             self.active = bits(&mut self.numbers, Arith::AND, &before, &side);

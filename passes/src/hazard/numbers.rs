@@ -158,6 +158,7 @@ enum Kind {
 impl Arith {
     pub const AND: Arith = Arith::index(Kind::And);
     pub const XOR: Arith = Arith::index(Kind::Xor);
+    pub const SELECT: Arith = Arith::index(Kind::Select);
     pub const SCALE: Arith = Arith::index(Kind::Scale);
 
     const fn index(kind: Kind) -> Self {

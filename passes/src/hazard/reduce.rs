@@ -31,6 +31,11 @@ fn data(program: &Program<'_>, body: &[Step]) -> Vec<bool> {
                 (data[carried.argument], data[carried.result]) = (false, false);
             }
         }
+        Step::If { results, .. } => {
+            for [result, ..] in results {
+                data[*result] = false;
+            }
+        }
         _ => {}
     });
     // Being data spreads, also around loops, until it has spread everywhere.
@@ -49,6 +54,11 @@ fn data(program: &Program<'_>, body: &[Step]) -> Vec<bool> {
                 for carried in &for_loop.carried {
                     let to = [carried.argument, carried.result];
                     spread(&mut data, &[carried.init, carried.yielded], &to);
+                }
+            }
+            Step::If { results, .. } => {
+                for [result, yes, no] in results {
+                    spread(&mut data, &[*yes, *no], &[*result]);
                 }
             }
             _ => {}
@@ -81,7 +91,14 @@ fn needed(program: &Program<'_>, body: &[Step]) -> Vec<bool> {
                 }
             }
             Step::Check { data, .. } => need(&mut needed, data),
-            Step::If { condition, .. } => need(&mut needed, &[*condition]),
+            Step::If { condition, results, .. } => {
+                need(&mut needed, &[*condition]);
+                for [result, yes, no] in results {
+                    if needed[*result] {
+                        need(&mut needed, &[*yes, *no]);
+                    }
+                }
+            }
             Step::For(for_loop) => {
                 need(&mut needed, &for_loop.bounds);
                 for carried in &for_loop.carried {
@@ -120,7 +137,20 @@ struct Reducer {
 
 impl Reducer {
     fn steps(&self, steps: Vec<Step>, program: &mut Program<'_>) -> Vec<Step> {
-        steps.into_iter().filter_map(|step| self.step(step, program)).collect()
+        let mut kept = Vec::new();
+        for step in steps {
+            let chosen = match &step {
+                Step::If { results, .. } => results.clone(),
+                _ => Vec::new(),
+            };
+            kept.extend(self.step(step, program));
+            let data = chosen
+                .into_iter()
+                .filter(|[result, ..]| self.data[*result] && self.needed[*result]);
+            let flow = data.map(|[result, yes, no]| (result, vec![yes, no])).collect();
+            kept.extend(add(program, flow).map(Step::Flow));
+        }
+        kept
     }
 
     fn step(&self, step: Step, program: &mut Program<'_>) -> Option<Step> {
@@ -145,13 +175,16 @@ impl Reducer {
                 condition,
                 then,
                 otherwise,
+                results,
             } => {
                 if self.data[condition] {
                     return Some(refuse(op, "a condition depends on data"));
                 }
+                let integers = |[result, ..]: &[ValueId; 3]| !self.data[*result] && self.needed[*result];
                 Step::If {
                     op,
                     condition,
+                    results: results.into_iter().filter(integers).collect(),
                     then: self.steps(then, program),
                     otherwise: self.steps(otherwise, program),
                 }
