@@ -1,6 +1,8 @@
 //! What the tests of whole kernels share: small operators, and PTX text taken apart at its main loop.
 #![allow(dead_code)] // Each test binary uses its own part.
 
+pub mod forms;
+
 use std::process::{Command, Output};
 
 use alcop::runtime::verify::OutputTile;
