@@ -217,6 +217,15 @@ fn is_outside<'ir>(value: Value<'ir>, scope: Op<'ir>) -> bool {
     }
 }
 
+/// Whether a load reads global memory that nothing in the kernel writes.
+fn is_constant_memory<'ir>(scene: &Scene<'_, 'ir>, load: Op<'ir>) -> bool {
+    let place = scene.memory.place(load.operand(0));
+    let written = scene.touches.iter().any(|touch| {
+        touch.writes && scene.memory.alias(&touch.place, &place) != super::memory::Alias::Never
+    });
+    scene.memory.is_global(&place) && !written && scene.wild.is_empty()
+}
+
 /// Whether every thread of the block has the same value: arguments, positions of blocks, loop counters, arithmetic.
 pub fn is_uniform<'ir>(scene: &Scene<'_, 'ir>, value: Value<'ir>) -> bool {
     let mut open = vec![value];
@@ -245,6 +254,11 @@ pub fn is_uniform<'ir>(scene: &Scene<'_, 'ir>, value: Value<'ir>) -> bool {
                 let arithmetic = matches!(op.dialect(), "arith" | "index" | "math" | "affine") && op.num_regions() == 0;
                 let splat = matches!(op.name(), "vector.broadcast" | "vector.splat");
                 if op.is("memref.dim") {
+                    continue;
+                }
+                // All threads that load the same number load the same value, where nobody writes it.
+                if op.is("memref.load") && is_constant_memory(scene, op) {
+                    open.extend(op.operands());
                     continue;
                 }
                 if !arithmetic && !splat {
