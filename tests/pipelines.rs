@@ -8,10 +8,13 @@ mod common;
 
 use std::path::Path;
 
+use alcop::compile_operator;
 use alcop::compiler::detect::Verdict;
 use alcop::compiler::ir::{Context, Module};
+use alcop::runtime::emulator::{Class, Counts};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, EmulationReport, emulate};
-use alcop::spec::Kernel;
+use alcop::spec::kernel::ArrayDType;
+use alcop::spec::{DType, GpuTarget, Kernel, Layout};
 use common::forms::{arguments, compiled, detection, files, kernel_of, planned, sunk_detection};
 use rayon::prelude::*;
 
@@ -133,4 +136,61 @@ fn check_plan(name: &str, text: &str, module: &Module<'_>) -> Result<(), String>
         return Ok(());
     }
     Err(format!("{name}: the plan is {found:?}, the file expects {expected:?}"))
+}
+
+/// Instructions, matrix products, barriers and the like of the innermost loop that multiplies, for each iteration and warp.
+fn main_loop(kernel: &Kernel, arguments: &[ArgBuffer]) -> (f64, Counts) {
+    let (_, report) = run(kernel, arguments, Arrival::Latest, 0);
+    let products = |counts: &Counts| counts.instructions.get(&Class::Mma).copied().unwrap_or(0);
+    let inner = report
+        .counters
+        .loops
+        .iter()
+        .filter(|of| products(&of.counts) > 0)
+        .max_by_key(|of| of.depth)
+        .expect("a loop with matrix products");
+    (
+        inner.counts.total as f64 / products(&inner.counts) as f64,
+        inner.counts.clone(),
+    )
+}
+
+/// A loop nest costs little more than a loop: instructions a product, against the matmul with the same tiles.
+#[test]
+fn nests_cost_few_instructions_more_than_a_matmul() {
+    let target = GpuTarget::resolve("a100").expect("an embedded device");
+    let op = common::matmul(Layout::Nt, [64, 64, 64], DType::F32);
+    let reference = compile_operator(&op, &common::schedule([64, 64, 32], [64, 64], 3, 2), &target).expect("legal");
+    let zeros = [64 * 64, 64 * 64].map(|elements| ArgBuffer::Array {
+        dtype: ArrayDType::F16,
+        bytes: vec![0; 2 * elements],
+    });
+    let [a, b] = zeros;
+    let c = ArgBuffer::poisoned(ArrayDType::F32, 64 * 64);
+    let (matmul, _) = main_loop(&reference, &[a, b, c]);
+    for (name, most) in [("persistent_matmul", 1.10), ("convolution_mma", 1.35)] {
+        let path = files()
+            .into_iter()
+            .find(|path| path.file_stem().is_some_and(|stem| stem == name))
+            .expect(name);
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let kernel = compiled(&path, &text, true, |module| planned(module, (3, 2)).expect("a plan")).expect(name);
+        let context = Context::new();
+        let module = context.parse(&text, name).expect(name);
+        let (found, counts) = main_loop(&kernel, &arguments(kernel_of(&module)));
+        let of = |class| counts.instructions.get(&class).copied().unwrap_or(0);
+        println!("{name}: {found:.2} instructions a product, a matmul {matmul:.2}; {counts:?}");
+        assert!(
+            found <= most * matmul,
+            "{name}: {found:.2} instructions a product, a matmul has {matmul:.2}"
+        );
+        assert_eq!(counts.shared_conflicts, 0, "{name}");
+        assert!(!kernel.ptx.contains(".local"), "{name}: local memory");
+        assert!(
+            !kernel.ptx.contains("rem.") && !kernel.ptx.contains("div."),
+            "{name}: a division"
+        );
+        assert_eq!(of(Class::Mma) / of(Class::Barrier), 64, "{name}: one barrier a chunk");
+        assert_eq!(counts.max_groups_after_wait, 1, "{name}: two chunks ahead");
+    }
 }

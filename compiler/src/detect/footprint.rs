@@ -220,9 +220,10 @@ fn is_outside<'ir>(value: Value<'ir>, scope: Op<'ir>) -> bool {
 /// Whether a load reads global memory that nothing in the kernel writes.
 fn is_constant_memory<'ir>(scene: &Scene<'_, 'ir>, load: Op<'ir>) -> bool {
     let place = scene.memory.place(load.operand(0));
-    let written = scene.touches.iter().any(|touch| {
-        touch.writes && scene.memory.alias(&touch.place, &place) != super::memory::Alias::Never
-    });
+    let written = scene
+        .touches
+        .iter()
+        .any(|touch| touch.writes && scene.memory.alias(&touch.place, &place) != super::memory::Alias::Never);
     scene.memory.is_global(&place) && !written && scene.wild.is_empty()
 }
 
