@@ -9,6 +9,7 @@ pub mod expand;
 pub mod hazard;
 pub mod multi_buffer;
 pub mod nvvm;
+pub mod opt;
 pub mod pipeline;
 pub mod plan;
 pub mod ptx;
