@@ -91,7 +91,7 @@ check-gpu: build ## compare emulator and simulated times with a GPU: DEVICE=cuda
 check-corpus: setup-sass ## compile kernels with Triton (from PyPI) and compare them, emulated, with NumPy
 	scripts/check-corpus.sh
 
-check-upstream: build ## explain the kernels of MLIR's own tests: LLVM_SRC=checkout
+check-upstream: build ## explain the kernels of MLIR's own tests, against the reviewed verdicts: LLVM_SRC=checkout
 	scripts/check-upstream.sh "$(LLVM_SRC)" $(BUILD_DIR)/upstream.tsv
 
 bench-search: build ## search one operator exhaustively (resumable), and replay the strategies on its times

@@ -10,6 +10,7 @@ pub mod fold;
 pub mod hazard;
 pub mod multi_buffer;
 pub mod nvvm;
+pub mod opt;
 pub mod pipeline;
 pub mod plan;
 pub mod ptx;

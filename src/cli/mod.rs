@@ -7,6 +7,7 @@ mod device;
 mod explain;
 mod journal;
 mod operator;
+mod opt;
 mod output;
 mod plot;
 mod predict;
@@ -17,7 +18,7 @@ mod tune;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 /// Overlaps loading and computing in GPU kernels: tiled MLIR in, pipelined and checked PTX out.
 #[derive(Parser)]
@@ -31,6 +32,8 @@ struct Cli {
 enum Command {
     /// Say of each buffer whether its loads can run ahead, and why not.
     Explain(explain::Arguments),
+    /// Run passes by name on an MLIR file, as mlir-opt does: upstream's and ours.
+    Opt(opt::Arguments),
     /// Compile a kernel: tile program, plan, pipelined MLIR, LLVM IR, PTX or launch file.
     Compile(compile::Arguments),
     /// Execute a PTX kernel in the emulator (or on a GPU) and write its outputs; hazards are errors.
@@ -104,8 +107,11 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .without_time()
         .init();
-    let result = match Cli::parse().command {
+    let known = Cli::command();
+    let line = opt::with_pass_flags(&known, std::env::args_os().collect());
+    let result = match Cli::parse_from(line).command {
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Opt(arguments) => opt::run(&arguments),
         Command::Compile(arguments) => compile::run(&arguments),
         Command::Run(arguments) => run::run(&arguments),
         Command::Time(arguments) => time::run(&arguments),

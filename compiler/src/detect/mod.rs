@@ -11,6 +11,7 @@
 //! does not write, with barriers between filling and reading. What cannot be proven is a reason, never a guess.
 //! [`detect`] is pure: it returns plain data.
 
+pub mod attributes;
 mod copies;
 mod coverage;
 mod effects;
@@ -29,7 +30,7 @@ mod shared;
 mod sink;
 mod verdict;
 
-pub use print::{detection_json, detection_table, detections_json, remarks};
+pub use print::{Remark, detection_json, detection_table, detections_json, remark_list, remarks};
 pub use verdict::{BufferVerdict, CopyOps, Detection, KernelVerdicts, Level, LoopVerdict, Reason, ReasonCode, Verdict};
 
 use std::collections::{HashMap, HashSet};

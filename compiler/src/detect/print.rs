@@ -96,12 +96,35 @@ pub fn detection_table(detection: &Detection) -> String {
     out
 }
 
-/// Remarks as a compiler prints them, `file:line:column: remark: …`: one for each reason, at the place that is the
-/// reason; one for a buffer without any.
+/// Something to say about a place in the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// `file:line:column`.
+    pub location: String,
+    /// What.
+    pub message: String,
+    /// Whether it says why something is not pipelined.
+    pub rejects: bool,
+}
+
+/// Remarks as a compiler prints them, `file:line:column: remark: …`, a line each.
 pub fn remarks(detection: &Detection) -> String {
-    let mut out = String::new();
-    let mut line = |location: &str, text: String| {
-        writeln!(out, "{location}: remark: {text}").expect("a string takes all");
+    remark_list(detection)
+        .iter()
+        .map(|remark| format!("{}: remark: {}\n", remark.location, remark.message))
+        .collect()
+}
+
+/// One remark for each reason, at the place that is the reason; one for a buffer without any; one for each loop that is
+/// not pipelined.
+pub fn remark_list(detection: &Detection) -> Vec<Remark> {
+    let mut out = Vec::new();
+    let mut line = |location: &str, rejects: bool, message: String| {
+        out.push(Remark {
+            location: location.to_owned(),
+            message,
+            rejects,
+        });
     };
     for kernel in &detection.kernels {
         for buffer in &kernel.buffers {
@@ -111,6 +134,7 @@ pub fn remarks(detection: &Detection) -> String {
                 let code = code.as_str().unwrap_or("");
                 line(
                     &reason.location,
+                    true,
                     format!("{name}: rejected: {} [{code}]", reason.message),
                 );
             }
@@ -118,7 +142,12 @@ pub fn remarks(detection: &Detection) -> String {
                 let depth = buffer
                     .max_depth
                     .map_or(String::new(), |depth| format!(", at most {depth} deep"));
-                line(&buffer.location, format!("{name}: {}{depth}", word(buffer.verdict)));
+                let rejects = buffer.verdict != Verdict::Pipelinable;
+                line(
+                    &buffer.location,
+                    rejects,
+                    format!("{name}: {}{depth}", word(buffer.verdict)),
+                );
             }
         }
         for one in kernel.loops.iter().filter(|one| one.verdict == Verdict::Rejected) {
@@ -133,7 +162,11 @@ pub fn remarks(detection: &Detection) -> String {
                 .filter_map(|code| Some(code.as_str()?.to_owned()))
                 .collect();
             let codes: Vec<String> = codes.into_iter().collect();
-            line(&one.location, format!("{what}: not pipelined [{}]", codes.join(", ")));
+            line(
+                &one.location,
+                true,
+                format!("{what}: not pipelined [{}]", codes.join(", ")),
+            );
         }
     }
     out

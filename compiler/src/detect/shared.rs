@@ -531,8 +531,16 @@ fn judge_in<'ir>(
         return verdict;
     };
     let memref = buffer.value.ty().as_memref();
-    let Some((memref, bytes)) = memref.and_then(|memref| row_major_bytes(&memref).map(|bytes| (memref, bytes))) else {
-        let message = "the buffer is not row-major, has no static size, or is larger than shared memory";
+    let Some((memref, bytes)) = memref
+        .clone()
+        .and_then(|memref| row_major_bytes(&memref).map(|bytes| (memref, bytes)))
+    else {
+        let dynamic = memref.as_ref().is_some_and(|memref| memref.shape.contains(&None));
+        let message = match memref.as_ref().and_then(MemRef::static_bytes) {
+            _ if dynamic => "the buffer's size is not static; where it is constant, canonicalize makes it so".to_owned(),
+            Some(bytes) if bytes > MAX_BYTES => format!("the buffer has {bytes} bytes, more than any shared memory"),
+            _ => "the buffer is not row-major, or its elements are no whole bytes".to_owned(),
+        };
         verdict.reject(Reason::new(ReasonCode::NotContiguous, message, buffer.value.location()));
         return verdict;
     };

@@ -522,6 +522,26 @@ impl<'ir> Attr<'ir> {
         }
     }
 
+    /// Whether this is a dictionary.
+    pub fn is_dictionary(self) -> bool {
+        unsafe { mlirAttributeIsADictionary(self.raw) }
+    }
+
+    /// The names and values of a dictionary attribute; none of another attribute.
+    pub fn entries(self) -> Vec<(&'ir str, Attr<'ir>)> {
+        unsafe {
+            if !mlirAttributeIsADictionary(self.raw) {
+                return Vec::new();
+            }
+            (0..mlirDictionaryAttrGetNumElements(self.raw))
+                .map(|position| {
+                    let named = mlirDictionaryAttrGetElement(self.raw, position);
+                    (to_str(mlirIdentifierStr(named.name)), Attr::from_raw(named.attribute))
+                })
+                .collect()
+        }
+    }
+
     /// The integers of a dense integer array (`array<i32: …>`, `array<i64: …>`, `array<i1: …>`) or an array of
     /// integer attributes.
     pub fn as_ints(self) -> Option<Vec<i64>> {

@@ -9,6 +9,7 @@ use melior::utility::{register_all_dialects, register_all_llvm_translations, reg
 use mlir_sys::*;
 
 use super::handles::{Block, Location, Op, string_ref, to_str};
+use super::walk::preorder;
 
 /// How bad a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,8 +116,12 @@ impl Context {
         std::mem::take(&mut self.diagnostics.borrow_mut())
     }
 
-    /// Parses and verifies a module; `name` is the file name that locations show. Where the text has several operations
-    /// at its top level, locations show it only if it is a file of that text; otherwise they show `-`.
+    /// Adds a diagnostic of ours to those of MLIR, in order.
+    pub fn report(&self, diagnostic: Diagnostic) {
+        self.diagnostics.borrow_mut().push(diagnostic);
+    }
+
+    /// Parses and verifies a module; `name` is the file name that locations show.
     pub fn parse<'c>(&'c self, source: &str, name: &str) -> Result<Module<'c>, ParseError> {
         self.take_diagnostics();
         // MLIR reads the buffer through a length, but wants a terminating zero behind it.
@@ -129,7 +134,7 @@ impl Context {
             // The parser says so at no place in the text, when all of the text was fine.
             let several = diagnostics.len() == 1 && diagnostics[0].location.ends_with(":0:0");
             return match several {
-                true => self.parse_implicit_module(&text, name),
+                true => self.parse_implicit_module(body, name),
                 false => Err(ParseError { diagnostics }),
             };
         }
@@ -150,21 +155,46 @@ impl Context {
         Ok(module)
     }
 
-    /// Parses the operations of a module that is not written out. `text` ends in a zero.
-    fn parse_implicit_module<'c>(&'c self, text: &str, name: &str) -> Result<Module<'c>, ParseError> {
-        let source = &text[..text.len() - 1];
-        let is_file = std::fs::read_to_string(name).is_ok_and(|content| content == source);
-        // SAFETY: the context lives, the strings outlive the calls.
-        let raw = unsafe {
-            match is_file {
-                true => mlirModuleCreateParseFromFile(self.raw(), string_ref(name)),
-                false => mlirModuleCreateParse(self.raw(), string_ref(source)),
+    /// Parses the operations of a module that is not written out. MLIR's function for that takes no name, and calls the
+    /// text `-`.
+    fn parse_implicit_module<'c>(&'c self, source: &str, name: &str) -> Result<Module<'c>, ParseError> {
+        // SAFETY: the context lives, the string (with a zero behind it) outlives the call.
+        let raw = unsafe { mlirModuleCreateParse(self.raw(), string_ref(source)) };
+        let mut diagnostics = self.take_diagnostics();
+        if raw.ptr.is_null() {
+            for diagnostic in &mut diagnostics {
+                if let Some(place) = diagnostic.location.strip_prefix("-:") {
+                    diagnostic.location = format!("{name}:{place}");
+                }
             }
-        };
-        let diagnostics = self.take_diagnostics();
-        match raw.ptr.is_null() {
-            true => Err(ParseError { diagnostics }),
-            false => Ok(Module { raw, context: self }),
+            return Err(ParseError { diagnostics });
+        }
+        let module = Module { raw, context: self };
+        rename_locations(&module, "-", name);
+        Ok(module)
+    }
+}
+
+/// Gives every operation and block argument that was read from a file `from` the same place in a file `to`.
+fn rename_locations(module: &Module<'_>, from: &str, to: &str) {
+    let renamed = |location: Location<'_>| match location.file_line_col() {
+        Some((file, line, column)) if file == from && location.is_file() => {
+            Some(Location::file(module.context, to, line, column).raw())
+        }
+        _ => None,
+    };
+    for op in preorder(module.op()) {
+        if let Some(location) = renamed(op.location()) {
+            // SAFETY: operation and location live in the same context.
+            unsafe { mlirOperationSetLocation(op.raw(), location) }
+        }
+        for block in op.regions().flat_map(|region| region.blocks()) {
+            for argument in block.arguments() {
+                if let Some(location) = renamed(argument.location()) {
+                    // SAFETY: the value is a block's argument, in the context of the location.
+                    unsafe { mlirBlockArgumentSetLocation(argument.raw(), location) }
+                }
+            }
         }
     }
 }
@@ -204,6 +234,14 @@ pub struct Module<'c> {
 }
 
 impl<'c> Module<'c> {
+    /// Takes a module over; it is destroyed with the result.
+    ///
+    /// # Safety
+    /// It must not be null, belong to `context`, and have no other owner that destroys it.
+    pub(super) unsafe fn from_raw(raw: MlirModule, context: &'c Context) -> Self {
+        Module { raw, context }
+    }
+
     /// A module without operations.
     pub fn empty(context: &'c Context, location: Location<'c>) -> Self {
         // SAFETY: the location belongs to the context.

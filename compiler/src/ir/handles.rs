@@ -516,6 +516,11 @@ impl<'ir> Location<'ir> {
         }
     }
 
+    /// Whether this is a plain place in a file.
+    pub(super) fn is_file(self) -> bool {
+        unsafe { mlirLocationIsAFileLineColRange(self.raw) }
+    }
+
     /// File, line and column, looking through names, call sites and fusions.
     pub fn file_line_col(self) -> Option<(&'ir str, u32, u32)> {
         unsafe {

@@ -9,6 +9,7 @@ mod attributes;
 mod builder;
 mod context;
 mod handles;
+mod pass_manager;
 mod rewrite;
 mod walk;
 
@@ -16,5 +17,6 @@ pub use attributes::{Attr, MemRef, Type};
 pub use builder::{Builder, CmpPredicate, OpBuilder, OwnedRegion};
 pub use context::{Context, Diagnostic, Module, ParseError, PipelineError, Severity};
 pub use handles::{Block, BufferId, Def, Location, Op, OpId, Region, Use, Value};
+pub use pass_manager::{PassLevel, PassManager};
 pub use rewrite::{Mapping, clone_op, clone_ops};
 pub use walk::{OpIndex, constant_index, enclosing, preorder};

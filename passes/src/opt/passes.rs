@@ -1,0 +1,301 @@
+//! The passes of ours by name, and their options.
+//!
+//! ```text
+//! alcop-detect{assume-noalias block-size=128,1,1}       verdicts as attributes and remarks
+//! alcop-plan{shared-stages=3 register-stages=2}         alcop.plan on the module
+//! alcop-expand                                          obeys it
+//! alcop-check-hazards                                   the judge
+//! alcop-pipeline{shared-stages=3 register-stages=2}     all of them
+//! alcop-strip                                           removes attributes of ours
+//! ```
+
+use alcop_compiler::detect::attributes;
+use alcop_compiler::detect::{DetectOptions, Detection, detect, remark_list};
+use alcop_compiler::ir::{Attr, Diagnostic, Module, Op, Severity, preorder};
+
+use super::planned;
+use super::{BuildError, Settings};
+use crate::decide::Depths;
+use crate::error::Error;
+use crate::expand::expand;
+use crate::hazard;
+use crate::plan::SharedLayout;
+
+/// What a user may ask of detection and planning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Slots, fragment sets and layout.
+    pub depths: Depths,
+    /// Threads of a block, where the kernel does not say.
+    pub block_size: Option<[u32; 3]>,
+    /// Whether pointer arguments do not overlap.
+    pub assume_noalias: bool,
+}
+
+/// A pass of ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AlcopPass {
+    /// Writes verdicts as attributes, and remarks.
+    Detect(Options),
+    /// Writes the plan into `alcop.plan`.
+    Plan(Options),
+    /// Obeys `alcop.plan`.
+    Expand,
+    /// Fails where the judge finds a hazard.
+    CheckHazards,
+    /// Detects, plans, expands and judges.
+    Pipeline(Options),
+    /// Removes every attribute of ours.
+    Strip,
+}
+
+/// The options of a pass of ours are wrong (the user's mistake).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PassOptionError {
+    /// No such option.
+    #[error("no option {option:?}; known: {known}")]
+    Unknown {
+        /// What was given.
+        option: String,
+        /// What there is.
+        known: String,
+    },
+    /// The value does not fit the option.
+    #[error("option {option}: {value:?} is not {wanted}")]
+    Value {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        value: String,
+        /// What is wanted.
+        wanted: &'static str,
+    },
+}
+
+const DETECTION_OPTIONS: [&str; 2] = ["block-size", "assume-noalias"];
+const PLAN_OPTIONS: [&str; 5] = [
+    "shared-stages",
+    "register-stages",
+    "layout",
+    "block-size",
+    "assume-noalias",
+];
+
+/// Our passes that do their work only together with others so far, and where it is done.
+const NOT_SEPARABLE: [(&str, &str); 4] = [
+    (
+        "alcop-sink-elementwise",
+        "element-wise work is not moved out of copies by any pass so far",
+    ),
+    (
+        "alcop-multi-buffer",
+        "alcop-expand makes the rings as it rewrites the loops that fill them",
+    ),
+    (
+        "alcop-waits",
+        "alcop-expand places the waits as it rewrites the loops; their counts come from positions",
+    ),
+    (
+        "alcop-swizzle",
+        "alcop-expand lays the rings out as the plan's \"layout\" says; alcop-plan{layout=…} sets it",
+    ),
+];
+
+/// The names of our passes.
+pub fn names() -> Vec<&'static str> {
+    let separable = [
+        "alcop-detect",
+        "alcop-plan",
+        "alcop-expand",
+        "alcop-check-hazards",
+        "alcop-pipeline",
+        "alcop-strip",
+    ];
+    separable
+        .into_iter()
+        .chain(NOT_SEPARABLE.iter().map(|(name, _)| *name))
+        .collect()
+}
+
+/// Whether a name is to be looked up among our passes and not among upstream's.
+pub fn is_ours(name: &str) -> bool {
+    name.starts_with("alcop-")
+}
+
+impl AlcopPass {
+    /// A pass from its name and what stands between its braces.
+    pub fn parse(name: &str, options: &str) -> Result<AlcopPass, BuildError> {
+        let parse = |known: &[&str]| {
+            parse_options(options, known).map_err(|error| BuildError::Options {
+                name: name.to_owned(),
+                error,
+            })
+        };
+        if let Some((_, instead)) = NOT_SEPARABLE.iter().find(|(known, _)| *known == name) {
+            return Err(BuildError::NotSeparable {
+                name: name.to_owned(),
+                instead,
+            });
+        }
+        match name {
+            "alcop-detect" => Ok(AlcopPass::Detect(parse(&DETECTION_OPTIONS)?)),
+            "alcop-plan" => Ok(AlcopPass::Plan(parse(&PLAN_OPTIONS)?)),
+            "alcop-pipeline" => Ok(AlcopPass::Pipeline(parse(&PLAN_OPTIONS)?)),
+            "alcop-expand" => parse(&[]).map(|_| AlcopPass::Expand),
+            "alcop-check-hazards" => parse(&[]).map(|_| AlcopPass::CheckHazards),
+            "alcop-strip" => parse(&[]).map(|_| AlcopPass::Strip),
+            _ => Err(BuildError::Unknown { name: name.to_owned() }),
+        }
+    }
+
+    /// Runs the pass. On an error the module is as it was. Remarks go to the module's context.
+    pub fn run(&self, module: &mut Module<'_>, settings: &Settings) -> Result<(), Error> {
+        match self {
+            AlcopPass::Detect(options) => {
+                let detection = detection(module, options, settings);
+                attributes::annotate(module, &detection);
+                remarks(module, &detection, false);
+                Ok(())
+            }
+            AlcopPass::Plan(options) => {
+                let detection = detection(module, options, settings);
+                let plan = planned::plan(module, &detection, &settings.architecture, &options.depths)?;
+                planned::write(module, &plan)
+            }
+            AlcopPass::Expand => {
+                let plan = planned::read(module)?;
+                let mut copy = module.duplicate();
+                attributes::strip(&copy);
+                expand(&mut copy, &plan)?;
+                module.replace_with(copy);
+                Ok(())
+            }
+            AlcopPass::CheckHazards => judge(module, module),
+            AlcopPass::Pipeline(options) => {
+                let detection = detection(module, options, settings);
+                remarks(module, &detection, true);
+                let plan = planned::plan(module, &detection, &settings.architecture, &options.depths)?;
+                if plan.loops.is_empty() {
+                    return Ok(());
+                }
+                let mut copy = module.duplicate();
+                attributes::strip(&copy);
+                expand(&mut copy, &plan)?;
+                judge(module, &copy)?;
+                module.replace_with(copy);
+                Ok(())
+            }
+            AlcopPass::Strip => {
+                attributes::strip(module);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn detection(module: &Module<'_>, options: &Options, settings: &Settings) -> Detection {
+    let options = DetectOptions {
+        shared_bytes_per_block: settings.shared_bytes_per_block,
+        block_size: options.block_size,
+        assume_noalias: options.assume_noalias,
+    };
+    detect(module, &options)
+}
+
+fn remarks(module: &Module<'_>, detection: &Detection, rejections_only: bool) {
+    for remark in remark_list(detection) {
+        if remark.rejects || !rejections_only {
+            module.context().report(Diagnostic {
+                severity: Severity::Remark,
+                location: remark.location,
+                message: remark.message,
+            });
+        }
+    }
+}
+
+/// Judges `pipelined`; what the judge could not judge is a warning at the kernel.
+fn judge(module: &Module<'_>, pipelined: &Module<'_>) -> Result<(), Error> {
+    let kernels = preorder(pipelined.op()).into_iter().filter(|op| op.is("gpu.func"));
+    let mut hazards = Vec::new();
+    for (kernel, judgement) in kernels.zip(hazard::check(pipelined)) {
+        if let Some(reason) = judgement.not_judged {
+            module.context().report(Diagnostic {
+                severity: Severity::Warning,
+                location: kernel.location().to_string(),
+                message: format!("{} was not proven free of hazards: {reason}", name(kernel)),
+            });
+        }
+        if let Some(first) = judgement.hazards.first() {
+            let location = kernel.location();
+            let more = match judgement.hazards.len() {
+                1 => String::new(),
+                count => format!("; {} more", count - 1),
+            };
+            let message = format!("{} has hazards: {first}{more}", name(kernel));
+            hazards.push(Error::refused("hazard", location, message));
+        }
+    }
+    hazards.into_iter().next().map_or(Ok(()), Err)
+}
+
+fn name(kernel: Op<'_>) -> String {
+    let name = kernel.attr("sym_name").and_then(Attr::as_str);
+    name.map_or_else(|| "the kernel".to_owned(), |name| format!("kernel {name}"))
+}
+
+fn parse_options(text: &str, known: &[&str]) -> Result<Options, PassOptionError> {
+    let mut options = Options {
+        depths: Depths {
+            shared_stages: 3,
+            register_stages: 2,
+            layout: SharedLayout::Xor,
+        },
+        block_size: None,
+        assume_noalias: false,
+    };
+    for option in text.split_whitespace() {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        if !known.contains(&name) {
+            return Err(PassOptionError::Unknown {
+                option: name.to_owned(),
+                known: match known {
+                    [] => "none".to_owned(),
+                    _ => known.join(", "),
+                },
+            });
+        }
+        let wrong = |option, wanted| PassOptionError::Value {
+            option,
+            value: value.to_owned(),
+            wanted,
+        };
+        let count = |option| value.parse().map_err(|_| wrong(option, "a number of stages"));
+        match name {
+            "shared-stages" => options.depths.shared_stages = count("shared-stages")?,
+            "register-stages" => options.depths.register_stages = count("register-stages")?,
+            "layout" => {
+                options.depths.layout = match value {
+                    "xor" => SharedLayout::Xor,
+                    "plain" => SharedLayout::Plain,
+                    _ => return Err(wrong("layout", "xor or plain")),
+                }
+            }
+            "block-size" => {
+                let parts: Result<Vec<u32>, _> = value.split(',').map(str::parse).collect();
+                let size = parts.ok().and_then(|parts| <[u32; 3]>::try_from(parts).ok());
+                let size = size.filter(|size| size.iter().all(|extent| *extent > 0));
+                options.block_size = Some(size.ok_or_else(|| wrong("block-size", "three positive numbers: X,Y,Z"))?);
+            }
+            "assume-noalias" => {
+                options.assume_noalias = match value {
+                    "" | "true" | "1" => true,
+                    "false" | "0" => false,
+                    _ => return Err(wrong("assume-noalias", "true or false")),
+                }
+            }
+            other => unreachable!("{other} is among the known options"),
+        }
+    }
+    Ok(options)
+}

@@ -1,0 +1,2 @@
+// RUN(2) alcop opt %s --pass-pipeline='builtin.module(no-such-pass)' 2>&1 | FileCheck %s
+// CHECK: 'no-such-pass' does not refer to a registered pass or pass pipeline
