@@ -144,8 +144,8 @@ fn refusals_say_what_does_not_fit_and_exit_with_1() {
     let refused = |rest: &[&str], message: &str| expect(&alcop(&matmul("compile", rest)), 1, message);
     refused(&["--block", "100x128x32", "--warp", "50x64"], "[tile-not-supported]");
     refused(
-        &["--block", "192x128x32", "--warp", "64x64"],
-        "M = 512 is not a multiple of the block tile's 192",
+        &["--block", "128x192x32", "--warp", "64x64"],
+        "a row of B's chunk has 24 pieces of 16 bytes",
     );
     refused(&["--shared-stages", "12"], "at most 10 fit");
     refused(&["--register-stages", "4"], "[register-depth-exceeds-chunk]");

@@ -1,7 +1,7 @@
 //! Operands to run operators on: the same seed gives the same bytes on every machine.
 
 use alcop_spec::op::{DType, Matmul};
-use half::f16;
+use half::{bf16, f16};
 
 use crate::random::split_mix;
 
@@ -11,7 +11,8 @@ pub enum Filling {
     /// Whole numbers from −2 to 2: sums of up to 2²² products are exact in f32, so that a wrong element is wrong by a
     /// whole number.
     Integers,
-    /// Multiples of 2⁻¹⁰ between −1 and 1, which exercise rounding.
+    /// Between −1 and 1, which exercises rounding: multiples of 2⁻¹⁰, in bf16 the nearest that it has; in tf32 multiples of
+    /// 2⁻²³, of which the tensor cores read the upper bits. Integers of 8 bits: all of them.
     Fractions,
 }
 
@@ -29,13 +30,18 @@ fn fill(elements: u64, dtype: DType, filling: Filling, seed: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity((elements * dtype.bytes()) as usize);
     for _ in 0..elements {
         let bits = split_mix(&mut state) >> 40;
-        let value = match filling {
-            Filling::Integers => (bits % 5) as f32 - 2.0,
-            Filling::Fractions => (bits % 2047) as f32 / 1024.0 - 1023.0 / 1024.0,
+        let value = match (filling, dtype) {
+            (Filling::Integers, _) => (bits % 5) as f32 - 2.0,
+            (Filling::Fractions, DType::F16 | DType::Bf16) => (bits % 2047) as f32 / 1024.0 - 1023.0 / 1024.0,
+            (Filling::Fractions, DType::F32 | DType::Tf32) => bits as f32 / 8_388_608.0 - 1.0,
+            (Filling::Fractions, DType::I8 | DType::I32) => (bits % 256) as f32 - 128.0,
         };
         match dtype {
             DType::F16 => bytes.extend(f16::from_f32_const(value).to_le_bytes()),
-            DType::F32 => bytes.extend(value.to_le_bytes()),
+            DType::Bf16 => bytes.extend(bf16::from_f32_const(value).to_le_bytes()),
+            DType::F32 | DType::Tf32 => bytes.extend(value.to_le_bytes()),
+            DType::I8 => bytes.extend((value as i8).to_le_bytes()),
+            DType::I32 => bytes.extend((value as i32).to_le_bytes()),
         }
     }
     bytes

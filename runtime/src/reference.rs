@@ -2,10 +2,12 @@
 //!
 //! A kernel that sums in f32, in whatever order, is within `γ(K)·Σ|a||b|` of the true sum, with `γ(n) = nu/(1 − nu)`
 //! and `u = 2⁻²⁴` (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section 3.1); rounding the result
-//! to its type adds half a unit in the last place.
+//! to its type adds half a unit in the last place. tf32 operands are binary32 of which the tensor cores read 10 of 23
+//! bits of the mantissa, so that each is off by up to 2⁻¹⁰ of itself. Sums of integers are exact, and stop at the ends
+//! of i32 (PTX ISA, mma, `.satfinite`).
 
 use alcop_spec::op::{DType, Matmul};
-use half::f16;
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 /// Part of the output of a matmul.
@@ -212,9 +214,19 @@ fn widen(bytes: &[u8], dtype: DType) -> Vec<f32> {
             .chunks_exact(2)
             .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32_const())
             .collect(),
-        DType::F32 => bytes
+        DType::Bf16 => bytes
+            .chunks_exact(2)
+            .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32_const())
+            .collect(),
+        DType::F32 | DType::Tf32 => bytes
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+        DType::I8 => bytes.iter().map(|&b| f32::from(b as i8)).collect(),
+        // Not exact beyond 2²⁴; no kernel takes such operands.
+        DType::I32 => bytes
+            .chunks_exact(4)
+            .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32)
             .collect(),
     }
 }
@@ -295,14 +307,19 @@ fn compare_panel(op: &Matmul, a: &[f32], b: &[f32], c: &[u8], panel: &Region, to
         max_error: 0.0,
         max_share: 0.0,
     };
-    let gamma = gamma(op.k);
+    let share = gamma(op.k) + operand_share(op.dtype);
+    let tolerance = if op.out_dtype == DType::I32 {
+        Tolerance::Exact
+    } else {
+        tolerance
+    };
     for (index, &(expected, magnitude)) in reference.iter().enumerate() {
         let (r, j) = (index as u64 / panel.columns, index as u64 % panel.columns);
         let (row, column) = (panel.row + r, panel.column + j);
         let at = ((panel.batch * op.m + row) * op.n + column) as usize;
         let got = element(c, op.out_dtype, at);
         let bound = match tolerance {
-            Tolerance::Bound => gamma * magnitude,
+            Tolerance::Bound => share * magnitude,
             Tolerance::Exact => 0.0,
         };
         let allowed = bound
@@ -342,15 +359,23 @@ fn gamma(k: u64) -> f64 {
     if nu < 1.0 { nu / (1.0 - nu) } else { f64::INFINITY }
 }
 
-fn element(c: &[u8], dtype: DType, at: usize) -> f64 {
+/// What the tensor cores' reading of two operands changes of their product, as a share of it.
+fn operand_share(dtype: DType) -> f64 {
     match dtype {
-        DType::F16 => f64::from(f16::from_le_bytes([c[2 * at], c[2 * at + 1]]).to_f32_const()),
-        DType::F32 => f64::from(f32::from_le_bytes([
-            c[4 * at],
-            c[4 * at + 1],
-            c[4 * at + 2],
-            c[4 * at + 3],
-        ])),
+        DType::Tf32 => 2.0 * 2f64.powi(-10) + 2f64.powi(-20),
+        DType::F16 | DType::Bf16 | DType::F32 | DType::I8 | DType::I32 => 0.0,
+    }
+}
+
+fn element(c: &[u8], dtype: DType, at: usize) -> f64 {
+    let two = || [c[2 * at], c[2 * at + 1]];
+    let four = || [c[4 * at], c[4 * at + 1], c[4 * at + 2], c[4 * at + 3]];
+    match dtype {
+        DType::F16 => f64::from(f16::from_le_bytes(two()).to_f32_const()),
+        DType::Bf16 => f64::from(bf16::from_le_bytes(two()).to_f32_const()),
+        DType::F32 | DType::Tf32 => f64::from(f32::from_le_bytes(four())),
+        DType::I8 => f64::from(c[at] as i8),
+        DType::I32 => f64::from(i32::from_le_bytes(four())),
     }
 }
 
@@ -358,7 +383,9 @@ fn element(c: &[u8], dtype: DType, at: usize) -> f64 {
 fn half_unit(size: f64, dtype: DType) -> f64 {
     match dtype {
         DType::F16 => (size * 2f64.powi(-11)).max(2f64.powi(-25)),
-        DType::F32 => (size * 2f64.powi(-24)).max(2f64.powi(-150)),
+        DType::Bf16 => (size * 2f64.powi(-8)).max(2f64.powi(-134)),
+        DType::F32 | DType::Tf32 => (size * 2f64.powi(-24)).max(2f64.powi(-150)),
+        DType::I8 | DType::I32 => 0.0,
     }
 }
 
@@ -366,7 +393,9 @@ fn half_unit(size: f64, dtype: DType) -> f64 {
 fn overflow(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => 65520.0,
-        DType::F32 => f64::from(f32::MAX) + 2f64.powi(103),
+        DType::Bf16 => 2f64.powi(128) - 2f64.powi(119),
+        DType::F32 | DType::Tf32 => f64::from(f32::MAX) + 2f64.powi(103),
+        DType::I8 | DType::I32 => f64::INFINITY,
     }
 }
 
@@ -380,7 +409,10 @@ fn acceptable(got: f64, expected: f64, bound: f64, allowed: f64, dtype: DType, t
     if tolerance == Tolerance::Exact {
         let rounded = match dtype {
             DType::F16 => f64::from(f16::from_f64(expected).to_f32_const()),
-            DType::F32 => f64::from(expected as f32),
+            DType::Bf16 => f64::from(bf16::from_f64(expected).to_f32_const()),
+            DType::F32 | DType::Tf32 => f64::from(expected as f32),
+            DType::I8 => expected.clamp(-128.0, 127.0),
+            DType::I32 => expected.clamp(f64::from(i32::MIN), f64::from(i32::MAX)),
         };
         // A zero may have either sign: the sum's first product decides it.
         return got == rounded;
