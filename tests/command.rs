@@ -58,6 +58,42 @@ fn explain_gives_each_buffer_a_verdict() {
     assert!(stdout(&alcop(&matmul("explain", &[]))).contains("workgroup attribution 1"));
 }
 
+/// The width of each operand's asynchronous copies is what its rows are aligned to; where that is 2 bytes, the reason.
+#[test]
+fn explain_says_how_wide_the_copies_of_ragged_operands_are() {
+    for (shape, dtype, layout, expected) in [
+        (["100", "72", "50"], "f16", "nn", [Ok(4), Ok(16)]),
+        (["100", "68", "52"], "bf16", "nn", [Ok(8), Ok(8)]),
+        (["100", "72", "51"], "f16", "nn", [Err("width-unsupported"), Ok(16)]),
+        (["100", "72", "51"], "tf32", "tt", [Ok(16), Ok(4)]),
+        (
+            ["101", "72", "50"],
+            "i8",
+            "tt",
+            [Err("width-unsupported"), Err("width-unsupported")],
+        ),
+    ] {
+        let [m, n, k] = shape;
+        let operator = ["explain", "--json", "--op", "matmul", "--m", m, "--n", n, "--k", k];
+        let types = ["--dtype", dtype, "--layout", layout];
+        let text = stdout(&alcop(&[&operator[..], &types].concat()));
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        for (position, expected) in expected.into_iter().enumerate() {
+            let buffer = &json["kernels"][0]["buffers"][position];
+            match expected {
+                Ok(bytes) => assert_eq!(buffer["async_bytes"], bytes, "{shape:?} {dtype} {layout}: {buffer}"),
+                Err(code) => {
+                    assert_eq!(
+                        buffer["reasons"][0]["code"], code,
+                        "{shape:?} {dtype} {layout}: {buffer}"
+                    );
+                    assert_eq!(buffer["verdict"], "rejected");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_explain_prints_is_what_a_tile_program_from_standard_input_gets() {
     let tile = stdout(&alcop(&matmul("compile", &["--emit", "tile"])));

@@ -326,4 +326,40 @@ mod tests {
             assert!(!casts, "{body}");
         }
     }
+
+    #[test]
+    fn products_of_bf16_become_nvvm_products_of_words() {
+        let context = Context::new();
+        let mut module = kernel(
+            &context,
+            "%x = memref.load %a[%i, %i] : memref<8x8xf32>
+             %y = arith.truncf %x : f32 to bf16
+             %p = vector.broadcast %y : bf16 to vector<4x2xbf16>
+             %q = vector.broadcast %y : bf16 to vector<2x2xbf16>
+             %zero = arith.constant dense<0.0> : vector<2x2xf32>
+             %sums = nvgpu.mma.sync(%p, %q, %zero) {mmaShape = [16, 8, 16]}
+               : (vector<4x2xbf16>, vector<2x2xbf16>, vector<2x2xf32>) -> vector<2x2xf32>
+             %s = vector.extract %sums[1, 0] : f32 from vector<2x2xf32>
+             memref.store %s, %b[%i, %i] : memref<8x8xf32>",
+        );
+        lower(&mut module).expect("valid");
+        let products: Vec<Op<'_>> = preorder(module.op())
+            .into_iter()
+            .filter(|op| op.name().ends_with("mma.sync"))
+            .collect();
+        let [product] = products[..] else {
+            panic!("{} products", products.len())
+        };
+        assert!(product.is("nvvm.mma.sync"));
+        assert_eq!(
+            product.attr("operandSegmentSizes").and_then(Attr::as_ints),
+            Some(vec![4, 2, 4])
+        );
+        assert!(
+            product
+                .operands()
+                .take(6)
+                .all(|word| word.ty() == Type::int(&context, 32))
+        );
+    }
 }

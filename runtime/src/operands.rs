@@ -82,4 +82,23 @@ mod tests {
             assert!(mean.abs() < most / 10.0, "{mean}");
         }
     }
+
+    #[test]
+    fn every_type_has_its_own_fractions() {
+        let bytes = |dtype| fill(4096, dtype, Filling::Fractions, 3);
+        let singles: Vec<f32> = bytes(DType::Tf32)
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        assert!(singles.iter().all(|value| value.abs() <= 1.0));
+        // The tensor cores read 10 of the 23 bits: nearly all of these are cut.
+        assert!(singles.iter().filter(|value| value.to_bits() & 0x1fff != 0).count() > 3000);
+        let whole = bytes(DType::I8);
+        assert!((0..=255).all(|byte| whole.contains(&byte)));
+        let brain: Vec<f32> = bytes(DType::Bf16)
+            .chunks_exact(2)
+            .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32_const())
+            .collect();
+        assert!(brain.iter().all(|value| value.abs() <= 1.0) && brain.iter().any(|value| value.abs() > 0.9));
+    }
 }

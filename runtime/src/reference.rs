@@ -564,4 +564,54 @@ mod tests {
         let error = compare_matmul(&op, &[0; 4], &[], &[], None, Tolerance::Bound).expect_err("too small");
         assert_eq!((error.name, error.expected), ("A", 2 * 37 * 50 * 2));
     }
+
+    /// C of one element, from one product of two operands given as bytes.
+    fn one_product(dtype: DType, a: &[u8], b: &[u8], c: &[u8], tolerance: Tolerance) -> Comparison {
+        let op = Matmul {
+            m: 1,
+            n: 1,
+            k: 1,
+            batch: 1,
+            dtype,
+            out_dtype: dtype.accumulator(),
+            layout: Layout::Nn,
+        };
+        compare_matmul(&op, a, b, c, None, tolerance).expect("sizes fit")
+    }
+
+    #[test]
+    fn tf32_operands_may_lose_thirteen_bits_and_no_more() {
+        let (a, b) = (1.0f32 + 2f32.powi(-10) - 2f32.powi(-23), 1.0f32);
+        let compare = |c: f32| {
+            let bytes = [a, b, c].map(f32::to_le_bytes);
+            one_product(DType::Tf32, &bytes[0], &bytes[1], &bytes[2], Tolerance::Bound).matches()
+        };
+        assert!(compare(1.0) && compare(a));
+        assert!(!compare(1.0 - 2f32.powi(-9)));
+        // Binary32 products may not.
+        let bytes = [a, b, 1.0].map(f32::to_le_bytes);
+        assert!(!one_product(DType::F32, &bytes[0], &bytes[1], &bytes[2], Tolerance::Bound).matches());
+    }
+
+    #[test]
+    fn integers_are_exact_under_either_tolerance_and_stop_at_the_ends() {
+        for tolerance in [Tolerance::Bound, Tolerance::Exact] {
+            let compare = |c: i32| one_product(DType::I8, &[0x80], &[0x7f], &c.to_le_bytes(), tolerance).matches();
+            assert!(compare(-128 * 127));
+            assert!(!compare(-128 * 127 + 1) && !compare(128 * 127));
+        }
+        let (most, exact) = (f64::from(i32::MAX), Tolerance::Exact);
+        assert!(acceptable(most, most + 5.0, 0.0, 0.0, DType::I32, exact));
+        assert!(!acceptable(most - 1.0, most + 5.0, 0.0, 0.0, DType::I32, exact));
+    }
+
+    #[test]
+    fn bf16_results_are_rounded_to_eight_bits() {
+        let rounded =
+            |got: f32, expected: f64| acceptable(f64::from(got), expected, 0.0, 0.0, DType::Bf16, Tolerance::Exact);
+        assert!(rounded(256.0, 257.0) && rounded(260.0, 259.0));
+        assert!(!rounded(257.0, 257.0) && !rounded(258.0, 257.0));
+        assert_eq!(element(&bf16::from_f32(-3.5).to_le_bytes(), DType::Bf16, 0), -3.5);
+        assert!(half_unit(1.0, DType::Bf16) == 2f64.powi(-8) && overflow(DType::Bf16) > 3.39e38);
+    }
 }
