@@ -5,15 +5,16 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use alcop::compile_operator;
+use alcop::compiler::detect::{Level, ReasonCode, detect};
 use alcop::compiler::ir::Context;
 use alcop::compiler::tile_program::tile_program;
 use alcop::passes::{Error, nvvm, ptx};
 use alcop::runtime::verify::{Scope, Verifier};
 use alcop::runtime::{Arrival, EmulateOptions, emulate};
 use alcop::search::evaluate::arguments;
+use alcop::spec::rejection::Operand;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout, Matmul, OpSpec, TileSchedule};
-use alcop::{CompileError, spec};
+use alcop::{CompileError, compile_operator, detect_options, spec};
 use common::{schedule, tile};
 use rayon::prelude::*;
 
@@ -142,6 +143,50 @@ fn extents_around_a_tile_are_right_without_a_pipeline() {
     points
         .par_iter()
         .for_each(|op| right(op, &schedule, &unpipelined(op, &schedule)));
+}
+
+/// Detection finds every operand's copies as wide as its rows are aligned, and pipelinable wherever that is 4 bytes or
+/// more; of the others it says that `cp.async` has no such width. Beside one of those, whose barriers have to stay, the
+/// other operand has that as its only reason.
+#[test]
+fn verdicts_give_every_operand_the_width_that_its_rows_allow() {
+    const SEED: u64 = 0x5eed_0007;
+    let widths: Vec<[u32; 2]> = random_points(SEED, 6, 4)
+        .par_iter()
+        .map(|(op, schedule)| {
+            let context = Context::new();
+            let program = tile_program(&context, op, schedule).unwrap_or_else(|error| panic!("{op}: {error}"));
+            let detection = detect(&program.module, &detect_options(&a100()));
+            let OpSpec::Matmul(mm) = op;
+            [Operand::A, Operand::B].map(|operand| {
+                let number = usize::from(operand == Operand::B);
+                let verdict = &detection.kernels[0].buffers[number];
+                assert_eq!(verdict.level, Level::Shared);
+                let codes: Vec<ReasonCode> = verdict.reasons.iter().map(|reason| reason.code).collect();
+                let found = verdict.copies.iter().map(|copy| copy.bytes).max();
+                let bytes = mm.copy_bytes(operand);
+                let narrow = [Operand::A, Operand::B].map(|operand| mm.copy_bytes(operand) < 4);
+                let wanted = match (bytes < 4, narrow.contains(&true)) {
+                    (true, _) => Some(ReasonCode::WidthUnsupported),
+                    (false, true) => Some(ReasonCode::BarrierOrdersOtherMemory),
+                    (false, false) => None,
+                };
+                assert_eq!(codes.first().copied(), wanted, "{op}, {schedule}: {operand}: {codes:?}");
+                assert!(
+                    codes.iter().all(|code| Some(*code) == wanted),
+                    "{op}, {schedule}: {codes:?}"
+                );
+                assert!(
+                    bytes < 4 || found == Some(bytes),
+                    "{op}, {schedule}: {operand}: {found:?}"
+                );
+                bytes
+            })
+        })
+        .collect();
+    for wanted in [1, 2, 4, 8, 16] {
+        assert!(widths.as_flattened().contains(&wanted), "{wanted} bytes");
+    }
 }
 
 /// With a pipeline, a ragged kernel is right or refused, and one of a divided shape is right.
