@@ -58,6 +58,42 @@ fn explain_gives_each_buffer_a_verdict() {
     assert!(stdout(&alcop(&matmul("explain", &[]))).contains("workgroup attribution 1"));
 }
 
+/// The width of each operand's asynchronous copies is what its rows are aligned to; where that is 2 bytes, the reason.
+#[test]
+fn explain_says_how_wide_the_copies_of_ragged_operands_are() {
+    for (shape, dtype, layout, expected) in [
+        (["100", "72", "50"], "f16", "nn", [Ok(4), Ok(16)]),
+        (["100", "68", "52"], "bf16", "nn", [Ok(8), Ok(8)]),
+        (["100", "72", "51"], "f16", "nn", [Err("width-unsupported"), Ok(16)]),
+        (["100", "72", "51"], "tf32", "tt", [Ok(16), Ok(4)]),
+        (
+            ["101", "72", "50"],
+            "i8",
+            "tt",
+            [Err("width-unsupported"), Err("width-unsupported")],
+        ),
+    ] {
+        let [m, n, k] = shape;
+        let operator = ["explain", "--json", "--op", "matmul", "--m", m, "--n", n, "--k", k];
+        let types = ["--dtype", dtype, "--layout", layout];
+        let text = stdout(&alcop(&[&operator[..], &types].concat()));
+        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        for (position, expected) in expected.into_iter().enumerate() {
+            let buffer = &json["kernels"][0]["buffers"][position];
+            match expected {
+                Ok(bytes) => assert_eq!(buffer["async_bytes"], bytes, "{shape:?} {dtype} {layout}: {buffer}"),
+                Err(code) => {
+                    assert_eq!(
+                        buffer["reasons"][0]["code"], code,
+                        "{shape:?} {dtype} {layout}: {buffer}"
+                    );
+                    assert_eq!(buffer["verdict"], "rejected");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn what_explain_prints_is_what_a_tile_program_from_standard_input_gets() {
     let tile = stdout(&alcop(&matmul("compile", &["--emit", "tile"])));
@@ -144,8 +180,8 @@ fn refusals_say_what_does_not_fit_and_exit_with_1() {
     let refused = |rest: &[&str], message: &str| expect(&alcop(&matmul("compile", rest)), 1, message);
     refused(&["--block", "100x128x32", "--warp", "50x64"], "[tile-not-supported]");
     refused(
-        &["--block", "192x128x32", "--warp", "64x64"],
-        "M = 512 is not a multiple of the block tile's 192",
+        &["--block", "128x192x32", "--warp", "64x64"],
+        "a row of B's chunk has 24 pieces of 16 bytes",
     );
     refused(&["--shared-stages", "12"], "at most 10 fit");
     refused(&["--register-stages", "4"], "[register-depth-exceeds-chunk]");

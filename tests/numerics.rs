@@ -74,7 +74,8 @@ fn space_and_expand_agree_on_every_depth_and_what_they_accept_is_right() {
     assert_eq!(legal, 48);
 }
 
-/// The space prunes exactly the tiles for which there is no tile program, in every layout.
+/// The space prunes exactly the tiles for which there is no tile program, in every layout, and those of which a thread has
+/// more copies than another.
 #[test]
 fn space_and_tile_programs_agree_on_every_tile() {
     let mut tiles = HashSet::new();
@@ -104,8 +105,9 @@ fn space_and_tile_programs_agree_on_every_tile() {
             .map(|schedule| {
                 let space = occupancy::check(&op, schedule, &limits);
                 let program = tile_program(&Context::new(), &op, schedule).map(|program| program.grid);
+                let uneven = matches!(&space, Err(reasons) if reasons[0].code() == "copy-not-distributable");
                 assert_eq!(
-                    space.is_ok(),
+                    space.is_ok() || uneven,
                     program.is_ok(),
                     "{op}, {schedule}: the space says {space:?}, the compiler {program:?}"
                 );

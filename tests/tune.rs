@@ -153,7 +153,7 @@ fn strategies_differ_in_what_they_try_and_seeds_repeat() {
 fn what_cannot_be_tuned_is_refused_before_anything_is_written() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path().join("out");
-    expect(&tune(&out, "100", &["--trials", "1"]), 1, "shape-not-divisible");
+    expect(&tune(&out, "128", &["--dtype", "f32"]), 1, "dtype-not-supported");
     expect(&tune(&out, "128", &["--target", "v100"]), 2, "unknown target \"v100\"");
     expect(&tune(&out, "128", &["--target", "sm_80"]), 2, "a100 = a100-80gb");
     expect(&tune(&out, "128", &["--dtype", "f8"]), 2, "unknown dtype \"f8\"");

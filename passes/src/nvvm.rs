@@ -13,6 +13,7 @@ pub fn lower(module: &mut Module<'_>) -> Result<(), Error> {
     };
     spell_out_copies(module);
     predicate_copies(module);
+    lower_bf16_products(module);
     module.verify().map_err(invalid)?;
     module.run_upstream_passes(&passes(module))?;
     export_dynamic_shared_memory(module);
@@ -164,6 +165,65 @@ fn predicate(module: &Module<'_>, op: Op<'_>) {
             .build();
     }
     op.erase();
+}
+
+/// `nvgpu.mma.sync` of bf16 becomes `nvvm.mma.sync`: `convert-nvgpu-to-nvvm` of LLVM 22 knows no bf16 ("failed to deduce
+/// operand PTX types"). A register of two bf16 is an `i32` there (PTX ISA, "Matrix Fragments for mma.m16n8k16").
+fn lower_bf16_products(module: &Module<'_>) {
+    let context = module.context();
+    let bf16 = Type::bf16(context);
+    for op in preorder(module.op()) {
+        let fragment = |number: usize| op.operand(number).ty().as_vector();
+        let is_bf16 = op.is("nvgpu.mma.sync") && fragment(0).is_some_and(|(_, element)| element == bf16);
+        let Some(shape) = op.attr("mmaShape").and_then(Attr::as_ints).filter(|_| is_bf16) else {
+            continue;
+        };
+        let builder = Builder::before(context, op);
+        let (word, single) = (Type::int(context, 32), Type::f32(context));
+        let mut operands = Vec::new();
+        let mut segments = Vec::new();
+        for (number, scalar, columns) in [(0, word, 1), (1, word, 1), (2, single, 2)] {
+            let (extents, _) = fragment(number).expect("mma.sync takes vectors");
+            let mut value = op.operand(number);
+            if scalar == word {
+                let words = Type::vector(&[extents[0], 1], word);
+                value = builder.op("vector.bitcast").operands(&[value]).result(words).value();
+            }
+            segments.push((extents[0] * columns) as i32);
+            for (row, column) in (0..extents[0]).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+                let position = Attr::dense_i64(context, &[row, column]);
+                let extract = builder.op("vector.extract").operands(&[value]);
+                operands.push(extract.attr("static_position", position).result(scalar).value());
+            }
+        }
+        let parse = |text: &str| Attr::parse(context, text).expect("the nvvm dialect is loaded");
+        let [m, n, k] = shape[..] else {
+            unreachable!("mmaShape has three extents")
+        };
+        let sums = Type::parse(context, "!llvm.struct<(f32, f32, f32, f32)>").expect("the llvm dialect is loaded");
+        let products = builder
+            .op("nvvm.mma.sync")
+            .operands(&operands)
+            .attr("shape", parse(&format!("#nvvm.shape<m = {m}, n = {n}, k = {k}>")))
+            .attr("layoutA", parse("#nvvm.mma_layout<row>"))
+            .attr("layoutB", parse("#nvvm.mma_layout<col>"))
+            .attr("multiplicandAPtxType", parse("#nvvm.mma_type<bf16>"))
+            .attr("multiplicandBPtxType", parse("#nvvm.mma_type<bf16>"))
+            .attr("operandSegmentSizes", Attr::dense_i32(context, &segments))
+            .result(sums)
+            .value();
+        let parts: Vec<Value<'_>> = (0..4)
+            .map(|number| {
+                let extract = builder.op("llvm.extractvalue").operands(&[products]);
+                let position = Attr::dense_i64(context, &[number]);
+                extract.attr("position", position).result(single).value()
+            })
+            .collect();
+        let result = op.result(0);
+        let whole = builder.op("vector.from_elements").operands(&parts);
+        result.replace_all_uses_with(whole.result(result.ty()).value());
+        op.erase();
+    }
 }
 
 /// The byte address of an element in its memory space, as `i64`.
@@ -359,5 +419,41 @@ mod tests {
             let casts = preorder(module.op()).into_iter().any(|op| op.is("builtin.unrealized_conversion_cast"));
             assert!(!casts, "{body}");
         }
+    }
+
+    #[test]
+    fn products_of_bf16_become_nvvm_products_of_words() {
+        let context = Context::new();
+        let mut module = kernel(
+            &context,
+            "%x = memref.load %a[%i, %i] : memref<8x8xf32>
+             %y = arith.truncf %x : f32 to bf16
+             %p = vector.broadcast %y : bf16 to vector<4x2xbf16>
+             %q = vector.broadcast %y : bf16 to vector<2x2xbf16>
+             %zero = arith.constant dense<0.0> : vector<2x2xf32>
+             %sums = nvgpu.mma.sync(%p, %q, %zero) {mmaShape = [16, 8, 16]}
+               : (vector<4x2xbf16>, vector<2x2xbf16>, vector<2x2xf32>) -> vector<2x2xf32>
+             %s = vector.extract %sums[1, 0] : f32 from vector<2x2xf32>
+             memref.store %s, %b[%i, %i] : memref<8x8xf32>",
+        );
+        lower(&mut module).expect("valid");
+        let products: Vec<Op<'_>> = preorder(module.op())
+            .into_iter()
+            .filter(|op| op.name().ends_with("mma.sync"))
+            .collect();
+        let [product] = products[..] else {
+            panic!("{} products", products.len())
+        };
+        assert!(product.is("nvvm.mma.sync"));
+        assert_eq!(
+            product.attr("operandSegmentSizes").and_then(Attr::as_ints),
+            Some(vec![4, 2, 4])
+        );
+        assert!(
+            product
+                .operands()
+                .take(6)
+                .all(|word| word.ty() == Type::int(&context, 32))
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Operands to run operators on: the same seed gives the same bytes on every machine.
 
 use alcop_spec::op::{DType, Matmul};
-use half::f16;
+use half::{bf16, f16};
 
 use crate::random::split_mix;
 
@@ -11,7 +11,8 @@ pub enum Filling {
     /// Whole numbers from −2 to 2: sums of up to 2²² products are exact in f32, so that a wrong element is wrong by a
     /// whole number.
     Integers,
-    /// Multiples of 2⁻¹⁰ between −1 and 1, which exercise rounding.
+    /// Between −1 and 1, which exercises rounding: multiples of 2⁻¹⁰, in bf16 the nearest that it has; in tf32 multiples of
+    /// 2⁻²³, of which the tensor cores read the upper bits. Integers of 8 bits: all of them.
     Fractions,
 }
 
@@ -29,13 +30,18 @@ fn fill(elements: u64, dtype: DType, filling: Filling, seed: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity((elements * dtype.bytes()) as usize);
     for _ in 0..elements {
         let bits = split_mix(&mut state) >> 40;
-        let value = match filling {
-            Filling::Integers => (bits % 5) as f32 - 2.0,
-            Filling::Fractions => (bits % 2047) as f32 / 1024.0 - 1023.0 / 1024.0,
+        let value = match (filling, dtype) {
+            (Filling::Integers, _) => (bits % 5) as f32 - 2.0,
+            (Filling::Fractions, DType::F16 | DType::Bf16) => (bits % 2047) as f32 / 1024.0 - 1023.0 / 1024.0,
+            (Filling::Fractions, DType::F32 | DType::Tf32) => bits as f32 / 8_388_608.0 - 1.0,
+            (Filling::Fractions, DType::I8 | DType::I32) => (bits % 256) as f32 - 128.0,
         };
         match dtype {
             DType::F16 => bytes.extend(f16::from_f32_const(value).to_le_bytes()),
-            DType::F32 => bytes.extend(value.to_le_bytes()),
+            DType::Bf16 => bytes.extend(bf16::from_f32_const(value).to_le_bytes()),
+            DType::F32 | DType::Tf32 => bytes.extend(value.to_le_bytes()),
+            DType::I8 => bytes.extend((value as i8).to_le_bytes()),
+            DType::I32 => bytes.extend((value as i32).to_le_bytes()),
         }
     }
     bytes
@@ -75,5 +81,24 @@ mod tests {
             let mean = values.iter().sum::<f32>() / values.len() as f32;
             assert!(mean.abs() < most / 10.0, "{mean}");
         }
+    }
+
+    #[test]
+    fn every_type_has_its_own_fractions() {
+        let bytes = |dtype| fill(4096, dtype, Filling::Fractions, 3);
+        let singles: Vec<f32> = bytes(DType::Tf32)
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        assert!(singles.iter().all(|value| value.abs() <= 1.0));
+        // The tensor cores read 10 of the 23 bits: nearly all of these are cut.
+        assert!(singles.iter().filter(|value| value.to_bits() & 0x1fff != 0).count() > 3000);
+        let whole = bytes(DType::I8);
+        assert!((0..=255).all(|byte| whole.contains(&byte)));
+        let brain: Vec<f32> = bytes(DType::Bf16)
+            .chunks_exact(2)
+            .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32_const())
+            .collect();
+        assert!(brain.iter().all(|value| value.abs() <= 1.0) && brain.iter().any(|value| value.abs() > 0.9));
     }
 }

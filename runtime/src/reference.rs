@@ -2,10 +2,12 @@
 //!
 //! A kernel that sums in f32, in whatever order, is within `γ(K)·Σ|a||b|` of the true sum, with `γ(n) = nu/(1 − nu)`
 //! and `u = 2⁻²⁴` (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd ed., section 3.1); rounding the result
-//! to its type adds half a unit in the last place.
+//! to its type adds half a unit in the last place. tf32 operands are binary32 of which the tensor cores read 10 of 23
+//! bits of the mantissa, so that each is off by up to 2⁻¹⁰ of itself. Sums of integers are exact, and stop at the ends
+//! of i32 (PTX ISA, mma, `.satfinite`).
 
 use alcop_spec::op::{DType, Matmul};
-use half::f16;
+use half::{bf16, f16};
 use rayon::prelude::*;
 
 /// Part of the output of a matmul.
@@ -212,9 +214,19 @@ fn widen(bytes: &[u8], dtype: DType) -> Vec<f32> {
             .chunks_exact(2)
             .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32_const())
             .collect(),
-        DType::F32 => bytes
+        DType::Bf16 => bytes
+            .chunks_exact(2)
+            .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32_const())
+            .collect(),
+        DType::F32 | DType::Tf32 => bytes
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect(),
+        DType::I8 => bytes.iter().map(|&b| f32::from(b as i8)).collect(),
+        // Not exact beyond 2²⁴; no kernel takes such operands.
+        DType::I32 => bytes
+            .chunks_exact(4)
+            .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32)
             .collect(),
     }
 }
@@ -295,14 +307,19 @@ fn compare_panel(op: &Matmul, a: &[f32], b: &[f32], c: &[u8], panel: &Region, to
         max_error: 0.0,
         max_share: 0.0,
     };
-    let gamma = gamma(op.k);
+    let share = gamma(op.k) + operand_share(op.dtype);
+    let tolerance = if op.out_dtype == DType::I32 {
+        Tolerance::Exact
+    } else {
+        tolerance
+    };
     for (index, &(expected, magnitude)) in reference.iter().enumerate() {
         let (r, j) = (index as u64 / panel.columns, index as u64 % panel.columns);
         let (row, column) = (panel.row + r, panel.column + j);
         let at = ((panel.batch * op.m + row) * op.n + column) as usize;
         let got = element(c, op.out_dtype, at);
         let bound = match tolerance {
-            Tolerance::Bound => gamma * magnitude,
+            Tolerance::Bound => share * magnitude,
             Tolerance::Exact => 0.0,
         };
         let allowed = bound
@@ -342,15 +359,23 @@ fn gamma(k: u64) -> f64 {
     if nu < 1.0 { nu / (1.0 - nu) } else { f64::INFINITY }
 }
 
-fn element(c: &[u8], dtype: DType, at: usize) -> f64 {
+/// What the tensor cores' reading of two operands changes of their product, as a share of it.
+fn operand_share(dtype: DType) -> f64 {
     match dtype {
-        DType::F16 => f64::from(f16::from_le_bytes([c[2 * at], c[2 * at + 1]]).to_f32_const()),
-        DType::F32 => f64::from(f32::from_le_bytes([
-            c[4 * at],
-            c[4 * at + 1],
-            c[4 * at + 2],
-            c[4 * at + 3],
-        ])),
+        DType::Tf32 => 2.0 * 2f64.powi(-10) + 2f64.powi(-20),
+        DType::F16 | DType::Bf16 | DType::F32 | DType::I8 | DType::I32 => 0.0,
+    }
+}
+
+fn element(c: &[u8], dtype: DType, at: usize) -> f64 {
+    let two = || [c[2 * at], c[2 * at + 1]];
+    let four = || [c[4 * at], c[4 * at + 1], c[4 * at + 2], c[4 * at + 3]];
+    match dtype {
+        DType::F16 => f64::from(f16::from_le_bytes(two()).to_f32_const()),
+        DType::Bf16 => f64::from(bf16::from_le_bytes(two()).to_f32_const()),
+        DType::F32 | DType::Tf32 => f64::from(f32::from_le_bytes(four())),
+        DType::I8 => f64::from(c[at] as i8),
+        DType::I32 => f64::from(i32::from_le_bytes(four())),
     }
 }
 
@@ -358,7 +383,9 @@ fn element(c: &[u8], dtype: DType, at: usize) -> f64 {
 fn half_unit(size: f64, dtype: DType) -> f64 {
     match dtype {
         DType::F16 => (size * 2f64.powi(-11)).max(2f64.powi(-25)),
-        DType::F32 => (size * 2f64.powi(-24)).max(2f64.powi(-150)),
+        DType::Bf16 => (size * 2f64.powi(-8)).max(2f64.powi(-134)),
+        DType::F32 | DType::Tf32 => (size * 2f64.powi(-24)).max(2f64.powi(-150)),
+        DType::I8 | DType::I32 => 0.0,
     }
 }
 
@@ -366,7 +393,9 @@ fn half_unit(size: f64, dtype: DType) -> f64 {
 fn overflow(dtype: DType) -> f64 {
     match dtype {
         DType::F16 => 65520.0,
-        DType::F32 => f64::from(f32::MAX) + 2f64.powi(103),
+        DType::Bf16 => 2f64.powi(128) - 2f64.powi(119),
+        DType::F32 | DType::Tf32 => f64::from(f32::MAX) + 2f64.powi(103),
+        DType::I8 | DType::I32 => f64::INFINITY,
     }
 }
 
@@ -380,7 +409,10 @@ fn acceptable(got: f64, expected: f64, bound: f64, allowed: f64, dtype: DType, t
     if tolerance == Tolerance::Exact {
         let rounded = match dtype {
             DType::F16 => f64::from(f16::from_f64(expected).to_f32_const()),
-            DType::F32 => f64::from(expected as f32),
+            DType::Bf16 => f64::from(bf16::from_f64(expected).to_f32_const()),
+            DType::F32 | DType::Tf32 => f64::from(expected as f32),
+            DType::I8 => expected.clamp(-128.0, 127.0),
+            DType::I32 => expected.clamp(f64::from(i32::MIN), f64::from(i32::MAX)),
         };
         // A zero may have either sign: the sum's first product decides it.
         return got == rounded;
@@ -531,5 +563,55 @@ mod tests {
         let op = operator(Layout::Nn, DType::F32);
         let error = compare_matmul(&op, &[0; 4], &[], &[], None, Tolerance::Bound).expect_err("too small");
         assert_eq!((error.name, error.expected), ("A", 2 * 37 * 50 * 2));
+    }
+
+    /// C of one element, from one product of two operands given as bytes.
+    fn one_product(dtype: DType, a: &[u8], b: &[u8], c: &[u8], tolerance: Tolerance) -> Comparison {
+        let op = Matmul {
+            m: 1,
+            n: 1,
+            k: 1,
+            batch: 1,
+            dtype,
+            out_dtype: dtype.accumulator(),
+            layout: Layout::Nn,
+        };
+        compare_matmul(&op, a, b, c, None, tolerance).expect("sizes fit")
+    }
+
+    #[test]
+    fn tf32_operands_may_lose_thirteen_bits_and_no_more() {
+        let (a, b) = (1.0f32 + 2f32.powi(-10) - 2f32.powi(-23), 1.0f32);
+        let compare = |c: f32| {
+            let bytes = [a, b, c].map(f32::to_le_bytes);
+            one_product(DType::Tf32, &bytes[0], &bytes[1], &bytes[2], Tolerance::Bound).matches()
+        };
+        assert!(compare(1.0) && compare(a));
+        assert!(!compare(1.0 - 2f32.powi(-9)));
+        // Binary32 products may not.
+        let bytes = [a, b, 1.0].map(f32::to_le_bytes);
+        assert!(!one_product(DType::F32, &bytes[0], &bytes[1], &bytes[2], Tolerance::Bound).matches());
+    }
+
+    #[test]
+    fn integers_are_exact_under_either_tolerance_and_stop_at_the_ends() {
+        for tolerance in [Tolerance::Bound, Tolerance::Exact] {
+            let compare = |c: i32| one_product(DType::I8, &[0x80], &[0x7f], &c.to_le_bytes(), tolerance).matches();
+            assert!(compare(-128 * 127));
+            assert!(!compare(-128 * 127 + 1) && !compare(128 * 127));
+        }
+        let (most, exact) = (f64::from(i32::MAX), Tolerance::Exact);
+        assert!(acceptable(most, most + 5.0, 0.0, 0.0, DType::I32, exact));
+        assert!(!acceptable(most - 1.0, most + 5.0, 0.0, 0.0, DType::I32, exact));
+    }
+
+    #[test]
+    fn bf16_results_are_rounded_to_eight_bits() {
+        let rounded =
+            |got: f32, expected: f64| acceptable(f64::from(got), expected, 0.0, 0.0, DType::Bf16, Tolerance::Exact);
+        assert!(rounded(256.0, 257.0) && rounded(260.0, 259.0));
+        assert!(!rounded(257.0, 257.0) && !rounded(258.0, 257.0));
+        assert_eq!(element(&bf16::from_f32(-3.5).to_le_bytes(), DType::Bf16, 0), -3.5);
+        assert!(half_unit(1.0, DType::Bf16) == 2f64.powi(-8) && overflow(DType::Bf16) > 3.39e38);
     }
 }

@@ -6,8 +6,9 @@
 //! fractions, each arrival in turn --> every element within γ(K)·Σ|a||b| + rounding, the same bits under all arrivals
 //! ```
 //!
-//! The output starts as not-a-number, so that an element that nobody writes shows; what lies outside of the blocks that
-//! ran must still be so afterwards.
+//! The output starts as not-a-number, so that an element that nobody writes shows (as −1 where it holds integers, which
+//! shows where the two operands' sums differ from that); what lies outside of the blocks that ran must still be so
+//! afterwards.
 
 use std::sync::Arc;
 

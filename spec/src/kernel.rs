@@ -58,7 +58,10 @@ impl From<DType> for ArrayDType {
     fn from(dtype: DType) -> Self {
         match dtype {
             DType::F16 => ArrayDType::F16,
-            DType::F32 => ArrayDType::F32,
+            DType::Bf16 => ArrayDType::Bf16,
+            DType::F32 | DType::Tf32 => ArrayDType::F32,
+            DType::I8 => ArrayDType::I8,
+            DType::I32 => ArrayDType::I32,
         }
     }
 }

@@ -1,4 +1,5 @@
 //! The shared vocabulary of alcop: what is computed ([`op`]), how it is tiled and pipelined ([`schedule`]),
+//! which tiles there are ([`tiles`]),
 //! where it runs ([`target`], [`occupancy`]), why not ([`rejection`]), and what is handed to a device ([`kernel`]).
 //!
 //! Plain data and arithmetic: nothing here knows LLVM, MLIR or a GPU driver.
@@ -9,6 +10,7 @@ pub mod op;
 pub mod rejection;
 pub mod schedule;
 pub mod target;
+pub mod tiles;
 
 pub use kernel::{Kernel, KernelArg, LaunchFile};
 pub use occupancy::{Limiter, Occupancy, Resources};

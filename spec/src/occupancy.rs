@@ -6,12 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::op::{DType, Matmul, OpSpec};
-use crate::rejection::{Operand, Rejection};
-use crate::schedule::{Axis, MMA_K, Swizzle, TileSchedule, stage_legality};
+use crate::rejection::Rejection;
+use crate::schedule::{TileSchedule, stage_legality};
 use crate::target::Limits;
-
-/// Bytes of the pieces in which chunks are copied and swizzled (one `cp.async`, one row of an `ldmatrix` matrix).
-pub const PIECE_BYTES: u32 = 16;
+use crate::tiles;
 
 /// 32-bit registers of a thread beyond accumulators and fragments: addresses, counters, predicates. An estimate: the
 /// assembler (ptxas 13.5) gives other compilers' and our 128×128×32 kernels with four warps 209 to 254 registers, of
@@ -151,44 +149,35 @@ pub fn shared_bytes(op: &OpSpec, schedule: &TileSchedule) -> u64 {
     u64::from(schedule.shared_stages).saturating_mul(a_bytes + b_bytes)
 }
 
-/// 32-bit registers of a thread for the accumulators of its warp's tile (f32).
+/// 32-bit registers of a thread for the accumulators of its warp's tile (f32 or i32).
 #[inline]
 pub const fn accumulator_registers(schedule: &TileSchedule) -> u32 {
     (schedule.warp.m as u64 * schedule.warp.n as u64 / 32) as u32
 }
 
-/// 32-bit registers of a thread for one fragment set: 16 of k for the warp's rows of A and columns of B, two 16-bit
-/// elements a register.
+/// 32-bit registers of a thread for one fragment set: 32 bytes of k for the warp's rows of A and columns of B, whatever
+/// their type ([`mma_k`](crate::schedule::mma_k)).
 #[inline]
 pub const fn fragment_registers(schedule: &TileSchedule) -> u32 {
-    ((schedule.warp.m as u64 + schedule.warp.n as u64) * MMA_K as u64 / 64) as u32
+    ((schedule.warp.m as u64 + schedule.warp.n as u64) * 32 / (32 * 4)) as u32
 }
 
 /// Checks a schedule against an operator and a target's limits: its resources, or every reason against it.
 ///
 /// Where a reason makes later arithmetic meaningless (a tile of extent 0), only the reasons up to there are given.
 pub fn check(op: &OpSpec, schedule: &TileSchedule, limits: &Limits) -> Result<Resources, Vec<Rejection>> {
-    let mut reasons = Vec::new();
     let OpSpec::Matmul(matmul) = op;
-    check_tiles(schedule, &mut reasons);
-    if !reasons.is_empty() {
-        return Err(reasons);
-    }
-    check_shape(matmul, schedule, &mut reasons);
-    if let Err(reason) = stage_legality(schedule.k_steps(), schedule.shared_stages, schedule.register_stages) {
+    let mut reasons = match tiles::check(matmul, schedule, limits.threads_per_block) {
+        Ok(_) => Vec::new(),
+        Err(reasons) if !has_sound_tiles(&reasons) => return Err(reasons),
+        Err(reasons) => reasons,
+    };
+    let k_steps = schedule.k_steps_of(matmul.dtype);
+    if let Err(reason) = stage_legality(k_steps, schedule.shared_stages, schedule.register_stages) {
         reasons.push(reason);
     }
-    let (warps_m, warps_n) = schedule.warps();
-    let threads = 32 * u64::from(warps_m) * u64::from(warps_n);
-    if threads > u64::from(limits.threads_per_block) {
-        reasons.push(Rejection::TooManyThreads {
-            threads,
-            warps_m,
-            warps_n,
-            limit: limits.threads_per_block,
-        });
-    } else {
-        check_copies(matmul, schedule, threads as u32, &mut reasons);
+    if reasons.is_empty() {
+        check_copies(matmul, schedule, &mut reasons);
     }
     let (a_bytes, b_bytes) = chunk_bytes(matmul.dtype, schedule);
     let shared = shared_bytes(op, schedule);
@@ -217,7 +206,7 @@ pub fn check(op: &OpSpec, schedule: &TileSchedule, limits: &Limits) -> Result<Re
         return Err(reasons);
     }
     // Everything is within a block's limits from here on, so the narrowing loses nothing.
-    let (threads, held) = (threads as u32, held as u32);
+    let (threads, held) = (schedule.threads(), held as u32);
     let registers_estimate = (held + ADDRESSING_REGISTERS).min(limits.registers_per_thread);
     let occupancy = occupancy(limits, threads, registers_estimate, shared as u32);
     if occupancy.blocks_per_sm == 0 {
@@ -238,94 +227,29 @@ pub fn check(op: &OpSpec, schedule: &TileSchedule, limits: &Limits) -> Result<Re
     })
 }
 
-/// Tile extents on their own: whole tensor-core tiles in a warp, whole warps in a block.
-fn check_tiles(schedule: &TileSchedule, reasons: &mut Vec<Rejection>) {
-    // B fragments are loaded by ldmatrix.x4, two tiles of n = 8 at once, hence multiples of 16 on both axes.
-    let multiples = [
-        ("warp tile's m", schedule.warp.m),
-        ("warp tile's n", schedule.warp.n),
-        ("block tile's m", schedule.block.m),
-        ("block tile's n", schedule.block.n),
-        ("block tile's k", schedule.block_k()),
-    ];
-    for (what, extent) in multiples {
-        if extent == 0 || !extent.is_multiple_of(16) {
-            reasons.push(Rejection::TileNotMultiple {
-                what,
-                extent,
-                multiple: 16,
-            });
-        }
-    }
-    if let Some(extent) = schedule.warp.k {
-        // Warps split only the output; a k of the warp tile would promise a split of the sum.
-        reasons.push(Rejection::TileNotMultiple {
-            what: "warp tile's k (leave it out)",
-            extent,
-            multiple: 16,
-        });
-    }
-    for (axis, block, warp) in [
-        (Axis::M, schedule.block.m, schedule.warp.m),
-        (Axis::N, schedule.block.n, schedule.warp.n),
-    ] {
-        if warp != 0 && !block.is_multiple_of(warp) {
-            reasons.push(Rejection::BlockNotMultipleOfWarp { axis, block, warp });
-        }
-    }
-    if schedule.raster_rows == 0 {
-        reasons.push(Rejection::RasterNotPositive);
-    }
+/// Whether the tiles are such that budgets can be computed from them.
+fn has_sound_tiles(reasons: &[Rejection]) -> bool {
+    !reasons.iter().any(|reason| {
+        matches!(
+            reason,
+            Rejection::TileNotMultiple { .. }
+                | Rejection::WarpTilesK { .. }
+                | Rejection::BlockNotMultipleOfWarp { .. }
+                | Rejection::RasterNotSupported { .. }
+                | Rejection::DTypeNotSupported { .. }
+        )
+    })
 }
 
-fn check_shape(matmul: &Matmul, schedule: &TileSchedule, reasons: &mut Vec<Rejection>) {
-    if matmul.dtype != DType::F16 {
-        reasons.push(Rejection::DTypeNotSupported { dtype: matmul.dtype });
-    }
-    for (axis, extent, tile) in [
-        (Axis::M, matmul.m, schedule.block.m),
-        (Axis::N, matmul.n, schedule.block.n),
-        (Axis::K, matmul.k, schedule.block_k()),
-    ] {
-        if extent == 0 {
-            reasons.push(Rejection::EmptyShape { axis });
-        } else if !extent.is_multiple_of(u64::from(tile)) {
-            reasons.push(Rejection::ShapeNotDivisible { axis, extent, tile });
-        }
-    }
-}
-
-/// Rows and columns of an operand's chunk as it lies in memory, with the axis along its rows.
-fn chunk_extents(matmul: &Matmul, schedule: &TileSchedule, operand: Operand) -> (u32, u32, Axis) {
-    let k = schedule.block_k();
-    let (m, n) = (schedule.block.m, schedule.block.n);
-    match operand {
-        Operand::A if matmul.layout.a_transposed() => (k, m, Axis::M),
-        Operand::A => (m, k, Axis::K),
-        Operand::B if matmul.layout.b_transposed() => (n, k, Axis::K),
-        Operand::B => (k, n, Axis::N),
-    }
-}
-
-fn check_copies(matmul: &Matmul, schedule: &TileSchedule, threads: u32, reasons: &mut Vec<Rejection>) {
-    let elements_per_piece = PIECE_BYTES / 2;
-    for operand in [Operand::A, Operand::B] {
-        let (rows, columns, axis) = chunk_extents(matmul, schedule, operand);
-        let row_pieces = columns / elements_per_piece;
-        if schedule.swizzle == Swizzle::Xor && !row_pieces.is_power_of_two() {
-            let layout = matmul.layout;
-            reasons.push(Rejection::RowNotPowerOfTwo {
-                operand,
-                pieces: row_pieces,
-                layout,
-                axis,
-            });
-        }
-        let pieces = u64::from(rows) * u64::from(row_pieces);
-        if !pieces.is_multiple_of(u64::from(threads)) {
+/// A tile program copies the rest of an uneven share under a condition on the thread, and such copies are not pipelined.
+fn check_copies(matmul: &Matmul, schedule: &TileSchedule, reasons: &mut Vec<Rejection>) {
+    let threads = schedule.threads();
+    for chunk in tiles::chunks(matmul, schedule) {
+        if !chunk.is_shared_evenly(threads) {
             reasons.push(Rejection::CopyNotDistributable {
-                operand,
-                pieces,
+                operand: chunk.operand,
+                copies: chunk.copies(),
+                copy_bytes: chunk.copy_bytes,
                 threads,
             });
         }

@@ -5,30 +5,57 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rejection::Operand;
+
 /// An element type of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DType {
     /// IEEE binary16.
     F16,
+    /// bfloat16: the upper half of a binary32.
+    Bf16,
     /// IEEE binary32.
     F32,
+    /// Binary32 in memory, of which the tensor cores read the upper 19 bits (PTX ISA, "Alternate Floating-Point Data
+    /// Formats"). A type of operands only.
+    Tf32,
+    /// Signed integers of 8 bits.
+    I8,
+    /// Signed integers of 32 bits.
+    I32,
 }
 
 impl DType {
+    /// All of them, in the order of their names on the command line.
+    pub const ALL: [DType; 6] = [DType::F16, DType::Bf16, DType::F32, DType::Tf32, DType::I8, DType::I32];
+
     /// Bytes of one element.
     pub const fn bytes(self) -> u64 {
         match self {
-            DType::F16 => 2,
-            DType::F32 => 4,
+            DType::I8 => 1,
+            DType::F16 | DType::Bf16 => 2,
+            DType::F32 | DType::Tf32 | DType::I32 => 4,
         }
     }
 
-    /// The name on the command line, in JSON and in MLIR.
+    /// The name on the command line and in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             DType::F16 => "f16",
+            DType::Bf16 => "bf16",
             DType::F32 => "f32",
+            DType::Tf32 => "tf32",
+            DType::I8 => "i8",
+            DType::I32 => "i32",
+        }
+    }
+
+    /// The type in which products of operands of this type are summed.
+    pub const fn accumulator(self) -> DType {
+        match self {
+            DType::F16 | DType::Bf16 | DType::F32 | DType::Tf32 => DType::F32,
+            DType::I8 | DType::I32 => DType::I32,
         }
     }
 }
@@ -55,15 +82,14 @@ impl FromStr for DType {
     type Err = UnknownName;
 
     fn from_str(name: &str) -> Result<Self, UnknownName> {
-        match name {
-            "f16" => Ok(DType::F16),
-            "f32" => Ok(DType::F32),
-            _ => Err(UnknownName {
+        DType::ALL
+            .into_iter()
+            .find(|dtype| dtype.name() == name)
+            .ok_or_else(|| UnknownName {
                 kind: "dtype",
                 given: name.to_owned(),
-                known: "f16, f32",
-            }),
-        }
+                known: "f16, bf16, f32, tf32, i8, i32",
+            })
     }
 }
 
@@ -125,7 +151,8 @@ impl FromStr for Layout {
     }
 }
 
-/// `C[b] = A[b] · B[b]` for every batch `b`: C is `batch×m×n` with contiguous rows, products are summed in f32.
+/// `C[b] = A[b] · B[b]` for every batch `b`: C is `batch×m×n` with contiguous rows; products are summed in f32, those of
+/// integers in i32 (a sum beyond it stops at the largest or smallest i32: PTX ISA, mma, `.satfinite`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Matmul {
@@ -174,6 +201,20 @@ impl Matmul {
         [self.m, self.n]
     }
 
+    /// Bytes of one copy of an operand from global to shared memory: the widest of 16, 8, 4, 2 and 1 that divides the
+    /// rows as stored. All rows of all products then start at a multiple of it, and end at one, so that a copy lies
+    /// wholly inside a row or wholly outside. `cp.async` has 16, 8 and 4 (PTX ISA, cp.async).
+    pub const fn copy_bytes(&self, operand: Operand) -> u32 {
+        let [_, columns] = match operand {
+            Operand::A => self.a_shape(),
+            Operand::B => self.b_shape(),
+        };
+        // Only the last four bits matter, so that wrapping does no harm.
+        let row_bytes = columns.wrapping_mul(self.dtype.bytes());
+        let known = row_bytes.trailing_zeros();
+        if known >= 4 { 16 } else { 1 << known }
+    }
+
     /// Floating point operations: two for each multiply-add.
     pub const fn flops(&self) -> u64 {
         2 * self.batch * self.m * self.n * self.k
@@ -209,6 +250,49 @@ impl fmt::Display for OpSpec {
                 }
                 write!(f, "{}×{}×{} {}→{}", mm.m, mm.n, mm.k, mm.dtype, mm.out_dtype)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for dtype in DType::ALL {
+            assert_eq!(dtype.name().parse(), Ok(dtype));
+            assert_eq!(serde_json::to_string(&dtype).unwrap(), format!("\"{dtype}\""));
+        }
+        assert!("s8".parse::<DType>().is_err());
+    }
+
+    #[test]
+    fn the_copy_width_is_what_divides_the_rows() {
+        let op = |layout, dtype, [m, n, k]: [u64; 3]| Matmul {
+            m,
+            n,
+            k,
+            batch: 1,
+            dtype,
+            out_dtype: dtype.accumulator(),
+            layout,
+        };
+        for (layout, dtype, shape, a, b) in [
+            (Layout::Nn, DType::F16, [1, 64, 32], 16, 16),
+            (Layout::Nn, DType::F16, [5, 68, 33], 2, 8),
+            (Layout::Nt, DType::F16, [5, 68, 36], 8, 8),
+            (Layout::Tn, DType::Bf16, [6, 7, 64], 4, 2),
+            (Layout::Tt, DType::Tf32, [6, 8, 3], 8, 4),
+            (Layout::Nt, DType::I8, [16, 16, 20], 4, 4),
+            (Layout::Nn, DType::I8, [16, 18, 17], 1, 2),
+        ] {
+            let op = op(layout, dtype, shape);
+            assert_eq!(
+                (op.copy_bytes(Operand::A), op.copy_bytes(Operand::B)),
+                (a, b),
+                "{layout} {dtype} {shape:?}"
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::op::{DType, Layout};
-use crate::schedule::Axis;
+use crate::schedule::{Axis, AxisTiles};
 
 /// An operand of a matmul.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,31 +34,46 @@ pub enum Level {
 /// Why a schedule cannot be used. All are the user's choice of schedule meeting a limit of the hardware or of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Rejection {
-    /// The operands are of a type that the tensor-core path does not take.
-    #[error("operands of type {dtype} are not supported; use f16 (products are summed in f32)")]
+    /// Types that have no kernel.
+    #[error(
+        "no kernel for {dtype} operands with {out_dtype} results; there are kernels for f16 (results f16 or f32), bf16 \
+         (bf16 or f32), tf32 (f32) and i8 (i32)"
+    )]
     DTypeNotSupported {
         /// Type of A and B.
         dtype: DType,
+        /// Type of C.
+        out_dtype: DType,
     },
     /// An extent of the operator is zero.
-    #[error("the extent of {axis} is 0, so there is nothing to compute; give a positive extent", axis = lower(*axis))]
+    #[error("the extent of {axis} is 0, so there is nothing to compute; give a positive extent")]
     EmptyShape {
-        /// The empty axis.
-        axis: Axis,
+        /// `M`, `N`, `K` or `batch`.
+        axis: &'static str,
     },
-    /// The tile does not divide the operator's extent.
-    #[error(
-        "{axis} = {extent} is not a multiple of the block tile's {tile} ({remainder} left over); choose a tile that \
-         divides it, or pad {axis} to {padded}", axis = lower(*axis), remainder = extent % u64::from(*tile),
-         padded = extent.div_ceil(u64::from(*tile)) * u64::from(*tile)
-    )]
-    ShapeNotDivisible {
-        /// The axis.
-        axis: Axis,
-        /// Extent of the operator, in elements.
-        extent: u64,
-        /// Extent of the block tile, in elements.
-        tile: u32,
+    /// An operand's bytes cannot be counted in 63 bits, so that no address reaches all of it.
+    #[error("{operand} ({batch}x{rows}x{columns}) has more than 2^63 bytes; choose a smaller shape")]
+    ShapeTooLarge {
+        /// `A`, `B` or `C`.
+        operand: &'static str,
+        /// Independent products.
+        batch: u64,
+        /// Rows as stored.
+        rows: u64,
+        /// Columns as stored.
+        columns: u64,
+    },
+    /// More blocks along an axis than a grid may have (CUDA C++ Programming Guide, "Compute Capabilities").
+    #[error("{blocks} blocks along {axis}, and a grid has at most {limit}; choose {remedy}")]
+    GridTooLarge {
+        /// `M`, `N` or `batch`.
+        axis: &'static str,
+        /// Blocks that the shape needs.
+        blocks: u64,
+        /// What the device takes.
+        limit: u64,
+        /// The way out.
+        remedy: &'static str,
     },
     /// A tile extent is zero or not a multiple of what the instructions need.
     #[error("the {what} is {extent}; it must be a positive multiple of {multiple}")]
@@ -69,6 +84,12 @@ pub enum Rejection {
         extent: u32,
         /// What it must be a multiple of, in elements.
         multiple: u32,
+    },
+    /// The warp tile has a k, which would split the sum among warps.
+    #[error("the warp tile {warp} has a k, but warps split only m and n; leave it out")]
+    WarpTilesK {
+        /// The warp tile.
+        warp: AxisTiles,
     },
     /// The block tile is not made of whole warp tiles.
     #[error(
@@ -106,7 +127,7 @@ pub enum Rejection {
         /// The operand.
         operand: Operand,
         /// 16-byte pieces of a row.
-        pieces: u32,
+        pieces: u64,
         /// The operator's layout.
         layout: Layout,
         /// The axis along which the row lies.
@@ -114,13 +135,15 @@ pub enum Rejection {
     },
     /// The threads cannot share the copy of a chunk evenly.
     #[error(
-        "the chunk of {operand} is {pieces} pieces of 16 bytes, which {threads} threads cannot share evenly; choose a larger chunk of k or fewer warps"
+        "the chunk of {operand} is {copies} copies of {copy_bytes} bytes, which {threads} threads cannot share evenly; choose a larger chunk of k or fewer warps"
     )]
     CopyNotDistributable {
         /// The operand.
         operand: Operand,
-        /// 16-byte pieces of the chunk.
-        pieces: u64,
+        /// Copies of the chunk.
+        copies: u64,
+        /// Bytes of a copy.
+        copy_bytes: u32,
         /// Threads of the block.
         threads: u32,
     },
@@ -195,20 +218,22 @@ pub enum Rejection {
         /// Registers of an SM.
         registers_per_sm: u32,
     },
-    /// Rasters group whole tile rows.
-    #[error("raster_rows is 0; 1 walks whole columns of tiles, larger numbers group so many tile rows")]
-    RasterNotPositive,
+    /// Blocks in groups of tile rows.
+    #[error("a raster of {rows} tile rows is not supported; use 1, which walks whole columns of tiles")]
+    RasterNotSupported {
+        /// Tile rows of a group.
+        rows: u32,
+    },
 }
 
 impl Rejection {
     /// All codes that [`Rejection::code`] may answer, in alphabetical order.
-    pub const CODES: [&'static str; 8] = [
+    pub const CODES: [&'static str; 7] = [
         "copy-not-distributable",
         "does-not-fit",
         "dtype-not-supported",
         "empty-shape",
         "register-depth-exceeds-chunk",
-        "shape-not-divisible",
         "stages-not-supported",
         "tile-not-supported",
     ];
@@ -218,12 +243,14 @@ impl Rejection {
         match self {
             Rejection::DTypeNotSupported { .. } => "dtype-not-supported",
             Rejection::EmptyShape { .. } => "empty-shape",
-            Rejection::ShapeNotDivisible { .. } => "shape-not-divisible",
             Rejection::TileNotMultiple { .. }
             | Rejection::BlockNotMultipleOfWarp { .. }
             | Rejection::TooManyThreads { .. }
             | Rejection::RowNotPowerOfTwo { .. }
-            | Rejection::RasterNotPositive => "tile-not-supported",
+            | Rejection::WarpTilesK { .. }
+            | Rejection::ShapeTooLarge { .. }
+            | Rejection::GridTooLarge { .. }
+            | Rejection::RasterNotSupported { .. } => "tile-not-supported",
             Rejection::CopyNotDistributable { .. } => "copy-not-distributable",
             Rejection::StagesNotSupported { .. } => "stages-not-supported",
             Rejection::RegisterDepthExceedsChunk { .. } => "register-depth-exceeds-chunk",

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::op::DType;
 use crate::rejection::{Level, Rejection};
 
 /// A loop axis of an operator.
@@ -105,12 +106,18 @@ fn one() -> u32 {
     1
 }
 
-/// k extent of one tensor-core instruction for 16-bit operands (`mma.m16n8k16`, PTX ISA, "Matrix multiply-accumulate").
+/// m extent of one tensor-core instruction (PTX ISA, "Matrix multiply-accumulate": `mma.m16n8k16` and its like).
 pub const MMA_M: u32 = 16;
-/// See [`MMA_M`].
+/// n extent of one; see [`MMA_M`].
 pub const MMA_N: u32 = 8;
-/// See [`MMA_M`].
-pub const MMA_K: u32 = 16;
+/// k extent of one for 16-bit operands; see [`mma_k`].
+pub const MMA_K: u32 = mma_k(DType::F16);
+
+/// k extent of one tensor-core instruction, in elements: 32 bytes of k whatever the type (`m16n8k16` for 16-bit operands,
+/// `m16n8k8` for tf32, `m16n8k32` for 8-bit integers).
+pub const fn mma_k(dtype: DType) -> u32 {
+    32 / dtype.bytes() as u32
+}
 
 impl TileSchedule {
     /// The chunk of k in shared memory, in elements.
@@ -129,9 +136,14 @@ impl TileSchedule {
         32 * m * n
     }
 
-    /// k-steps of a chunk: tensor-core instructions along k between two chunks (Ki in the docs).
+    /// k-steps of a chunk of 16-bit operands: tensor-core instructions along k between two chunks (Ki in the docs).
     pub fn k_steps(&self) -> u32 {
         self.block_k() / MMA_K
+    }
+
+    /// k-steps of a chunk of operands of a type.
+    pub fn k_steps_of(&self, dtype: DType) -> u32 {
+        self.block_k() / mma_k(dtype)
     }
 
     /// The same tiles without a pipeline on either level.

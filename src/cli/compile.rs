@@ -9,7 +9,7 @@ use alcop_passes::decide::decide;
 use alcop_passes::pipeline::compile;
 use alcop_passes::plan::PipelinePlan;
 use alcop_passes::sink::sink_and_detect;
-use alcop_spec::{GpuTarget, Kernel, OpSpec, TileSchedule};
+use alcop_spec::{GpuTarget, Kernel, OpSpec, Rejection, TileSchedule};
 use clap::{Args, ValueEnum};
 
 use super::operator::{OperatorArguments, ScheduleArguments};
@@ -64,10 +64,12 @@ fn failure(error: Error) -> Failure {
 }
 
 fn tile_failure(error: TileError) -> Failure {
-    match error {
+    match &error {
         TileError::Invalid(_) => Failure::bug(error),
-        TileError::DTypeNotSupported { .. } => Failure::usage(error),
-        _ => Failure::refused(error),
+        TileError::Refused(reasons) if matches!(reasons[..], [Rejection::DTypeNotSupported { .. }, ..]) => {
+            Failure::usage(error)
+        }
+        TileError::Refused(_) => Failure::refused(error),
     }
 }
 

@@ -26,12 +26,12 @@ pub struct OperatorArguments {
     /// Independent products
     #[arg(long, default_value_t = 1)]
     pub batch: u64,
-    /// Type of the operands
+    /// Type of the operands: f16, bf16, tf32 (binary32 in memory) or i8
     #[arg(long, default_value = "f16")]
     pub dtype: DType,
-    /// Type of the result
-    #[arg(long, default_value = "f32")]
-    pub out_dtype: DType,
+    /// Type of the result; by default that of the sums: i32 for i8, else f32
+    #[arg(long)]
+    pub out_dtype: Option<DType>,
     /// Which operands are stored transposed: nn, nt, tn or tt
     #[arg(long, default_value = "nn")]
     pub layout: Layout,
@@ -57,7 +57,7 @@ impl OperatorArguments {
             k: need(self.k, "k")?,
             batch: need(Some(self.batch), "batch")?,
             dtype: self.dtype,
-            out_dtype: self.out_dtype,
+            out_dtype: self.out_dtype.unwrap_or(self.dtype.accumulator()),
             layout: self.layout,
         })))
     }

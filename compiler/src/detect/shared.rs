@@ -537,7 +537,9 @@ fn judge_in<'ir>(
     else {
         let dynamic = memref.as_ref().is_some_and(|memref| memref.shape.contains(&None));
         let message = match memref.as_ref().and_then(MemRef::static_bytes) {
-            _ if dynamic => "the buffer's size is not static; where it is constant, canonicalize makes it so".to_owned(),
+            _ if dynamic => {
+                "the buffer's size is not static; where it is constant, canonicalize makes it so".to_owned()
+            }
             Some(bytes) if bytes > MAX_BYTES => format!("the buffer has {bytes} bytes, more than any shared memory"),
             _ => "the buffer is not row-major, or its elements are no whole bytes".to_owned(),
         };

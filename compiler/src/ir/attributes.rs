@@ -106,6 +106,11 @@ impl<'ir> Type<'ir> {
         unsafe { Type::from_raw(mlirF16TypeGet(context.raw())) }
     }
 
+    /// `bf16`.
+    pub fn bf16(context: &'ir Context) -> Self {
+        unsafe { Type::from_raw(mlirBF16TypeGet(context.raw())) }
+    }
+
     /// `f32`.
     pub fn f32(context: &'ir Context) -> Self {
         unsafe { Type::from_raw(mlirF32TypeGet(context.raw())) }

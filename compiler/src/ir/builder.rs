@@ -139,10 +139,16 @@ impl<'ir> Builder<'ir> {
         self.op("arith.constant").attr("value", value).result(ty).value()
     }
 
-    /// `dense<0.0>` of a vector type.
-    pub fn zero_vector(&self, vector: Type<'ir>, element: Type<'ir>) -> Value<'ir> {
-        let zero = Attr::float(self.context, element, 0.0);
-        self.constant(Attr::splat(vector, zero), vector)
+    /// The zero of a float or integer type, or a vector of it.
+    pub fn zero(&self, ty: Type<'ir>) -> Value<'ir> {
+        let element = ty.as_vector().map_or(ty, |(_, element)| element);
+        let zero = if element.is_float() {
+            Attr::float(self.context, element, 0.0)
+        } else {
+            Attr::int(element, 0)
+        };
+        let value = if element == ty { zero } else { Attr::splat(ty, zero) };
+        self.constant(value, ty)
     }
 
     fn binary(&self, name: &'ir str, lhs: Value<'ir>, rhs: Value<'ir>) -> Value<'ir> {
@@ -241,8 +247,8 @@ impl<'ir> Builder<'ir> {
             .build()
     }
 
-    /// `scf.if` with results: what `yes` returns where the condition holds, otherwise what `no` makes of those types.
-    pub fn if_else(
+    /// `scf.if` with any number of results: what `yes` returns where the condition holds, otherwise what `no` makes of those types.
+    pub fn if_values(
         &self,
         condition: Value<'ir>,
         yes: impl FnOnce(&Builder<'ir>) -> Vec<Value<'ir>>,
@@ -263,6 +269,28 @@ impl<'ir> Builder<'ir> {
             .region(then)
             .region(otherwise)
             .build()
+    }
+
+    /// `scf.if` with one result; each side returns what it yields.
+    pub fn if_else(
+        &self,
+        condition: Value<'ir>,
+        yes: impl FnOnce(&Builder<'ir>) -> Value<'ir>,
+        no: impl FnOnce(&Builder<'ir>) -> Value<'ir>,
+    ) -> Value<'ir> {
+        let (then, block) = self.region(&[]);
+        let inner = Builder::at_end(self.context, block, self.location);
+        let value = yes(&inner);
+        inner.op("scf.yield").operands(&[value]).build();
+        let (otherwise, block) = self.region(&[]);
+        let inner = Builder::at_end(self.context, block, self.location);
+        inner.op("scf.yield").operands(&[no(&inner)]).build();
+        self.op("scf.if")
+            .operands(&[condition])
+            .result(value.ty())
+            .region(then)
+            .region(otherwise)
+            .value()
     }
 
     /// A region with one block of the given argument types, to hand to [`OpBuilder::region`].

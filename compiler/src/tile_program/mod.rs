@@ -3,7 +3,7 @@
 //! ```text
 //!  1  gpu.func @matmul(%A, %B, %C) workgroup(%As, %Bs) kernel {
 //!  2    scf.for %k = 0 to K step bk iter_args(accumulators) {
-//!  3      vector.load %A …  4  vector.load %B          // 16 bytes a thread and piece
+//!  3      vector.load %A …  4  vector.load %B          // a thread's pieces, as wide as the rows are aligned
 //!         vector.store %As …   vector.store %Bs
 //!  5      gpu.barrier
 //!  6      scf.for %ki = 0 to bk step 16 iter_args(accumulators) {
@@ -17,25 +17,29 @@
 //!     }
 //! ```
 //!
+//! Where a tile reaches beyond an operand, the load stands in an `scf.if` that yields zeros on its other side, and a
+//! store to C in an `scf.if`. Pieces are as wide as divides a row ([`alcop_spec::Matmul::copy_bytes`]), so that each
+//! lies wholly inside or wholly outside. Shapes that the tiles divide have no condition anywhere.
+//!
 //! Plain synchronous copies and no hints: the analysis that follows sees what anybody else's compiler would give it.
 //! The numbers are those of the locations `matmul.tile:line:column`, by which diagnostics and `.loc` name a statement.
 
+mod copies;
+mod epilogue;
 mod error;
 pub mod fragments;
-mod legality;
 mod matmul;
 #[cfg(test)]
 mod simulate;
+mod steps;
 #[cfg(test)]
 mod tests;
 
+use alcop_spec::tiles::{self, THREAD_LIMIT};
 use alcop_spec::{OpSpec, TileSchedule};
 
 pub use self::error::TileError;
 use crate::ir::{Context, Module};
-
-/// Bytes of the pieces that one thread copies at once: the widest `cp.async`.
-pub const PIECE_BYTES: u32 = 16;
 
 /// A kernel as MLIR, with the launch shape that it was written for.
 pub struct TileProgram<'c> {
@@ -60,7 +64,7 @@ pub fn tile_program<'c>(
     schedule: &TileSchedule,
 ) -> Result<TileProgram<'c>, TileError> {
     let OpSpec::Matmul(mm) = op;
-    let grid = legality::check_matmul(mm, schedule)?;
+    let grid = tiles::check(mm, schedule, THREAD_LIMIT).map_err(TileError::Refused)?;
     let block = [schedule.threads(), 1, 1];
     let module = matmul::emit(context, mm, schedule, op.name(), grid);
     module.verify().map_err(TileError::Invalid)?;

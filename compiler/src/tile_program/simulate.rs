@@ -1,9 +1,9 @@
 //! Executes a tile program on numbers, all threads of a block side by side, to test what it computes. It shares nothing
 //! with the emission: the layouts of fragments are those of the PTX ISA ("ldmatrix", "Matrix Fragments for mma.m16n8k16
-//! with floating point type"), written down a second time.
+//! with floating point type", "… mma.m16n8k8", "… mma.m16n8k32"), written down a second time.
 //!
 //! Accesses out of bounds, misaligned ones, and accesses to shared memory that no barrier orders panic. Numbers are f32
-//! all through: tests use small integers, which f16 holds exactly.
+//! all through: tests use small integers, which every type holds exactly.
 
 use std::collections::HashMap;
 
@@ -110,6 +110,8 @@ struct Machine<'ir> {
     threads: usize,
     block_id: [i64; 3],
     values: HashMap<Value<'ir>, Vec<Data>>,
+    /// Threads that run the branch at hand.
+    active: Vec<bool>,
     memory: HashMap<Value<'ir>, Memory>,
 }
 
@@ -136,6 +138,7 @@ pub(super) fn simulate(program: &TileProgram<'_>, a: &[f32], b: &[f32]) -> Vec<f
             threads: program.block[0] as usize,
             block_id: [block % x, block / x % y, block / (x * y)],
             values: HashMap::new(),
+            active: vec![true; program.block[0] as usize],
             memory,
         };
         machine.run_block(body);
@@ -155,9 +158,11 @@ impl<'ir> Machine<'ir> {
         match op.name() {
             "arith.constant" => {
                 let value = op.attr("value").expect("a value");
-                let data = match op.result(0).ty().as_vector() {
+                let ty = op.result(0).ty();
+                let data = match ty.as_vector() {
                     Some((shape, _)) => Data::Vector(vec![0.0; shape.iter().product::<i64>() as usize]),
-                    None => Data::Index(value.as_int().expect("an index")),
+                    None if ty.is_index() => Data::Index(value.as_int().expect("an index")),
+                    None => Data::Vector(vec![0.0]),
                 };
                 self.set(op, |_, _| data.clone());
             }
@@ -172,13 +177,25 @@ impl<'ir> Machine<'ir> {
             "arith.muli" => self.integers(op, |a, b| a * b),
             "arith.divui" => self.integers(op, |a, b| a / b),
             "arith.remui" => self.integers(op, |a, b| a % b),
+            "arith.andi" => self.integers(op, |a, b| a & b),
+            "arith.cmpi" => {
+                let signed_less = op.attr("predicate").and_then(Attr::as_int) == Some(2);
+                assert!(signed_less, "a tile program compares with slt only");
+                self.integers(op, |a, b| i64::from(a < b));
+            }
+            "scf.if" => self.branch(op),
+            "vector.from_elements" => self.set(op, |machine, thread| {
+                let elements = op
+                    .operands()
+                    .flat_map(|element| machine.vector(element, thread).to_vec());
+                Data::Vector(elements.collect())
+            }),
             "arith.truncf" => self.set(op, |machine, thread| {
                 Data::Vector(machine.vector(op.operand(0), thread).to_vec())
             }),
-            "vector.extract" => self.slice(op, "static_position", 1),
-            "vector.extract_strided_slice" => self.slice(op, "offsets", 2),
-            "vector.load" => self.load(op),
-            "vector.store" => self.store(op),
+            "vector.extract" | "vector.extract_strided_slice" => self.slice(op),
+            "vector.load" | "memref.load" => self.load(op),
+            "vector.store" | "memref.store" => self.store(op),
             "nvgpu.ldmatrix" => self.ldmatrix(op),
             "nvgpu.mma.sync" => self.mma(op),
             "gpu.barrier" => {
@@ -212,6 +229,35 @@ impl<'ir> Machine<'ir> {
         self.values.insert(op.result(0), all);
     }
 
+    /// Both sides, each for the threads that take it.
+    fn branch(&mut self, op: Op<'ir>) {
+        let taken: Vec<bool> = (0..self.threads)
+            .map(|thread| self.index(op.operand(0), thread) != 0)
+            .collect();
+        let before = self.active.clone();
+        let mut results: Vec<Vec<Data>> = Vec::new();
+        for (region, side) in op.regions().zip([true, false]) {
+            let Some(block) = region.blocks().next() else { continue };
+            self.active = before
+                .iter()
+                .zip(&taken)
+                .map(|(active, taken)| *active && *taken == side)
+                .collect();
+            self.run_block(block);
+            let yielded = block.terminator().expect("a yield");
+            results.extend(yielded.operands().map(|value| self.values[&value].clone()));
+        }
+        self.active = before;
+        if op.num_results() == 1 {
+            let [yes, no] = &results[..] else {
+                panic!("a result has two sides")
+            };
+            let merged = (0..self.threads).map(|thread| [no, yes][usize::from(taken[thread])][thread].clone());
+            let merged = merged.collect();
+            self.values.insert(op.result(0), merged);
+        }
+    }
+
     fn integers(&mut self, op: Op<'ir>, apply: impl Fn(i64, i64) -> i64) {
         self.set(op, |machine, thread| {
             let operand = |index| machine.index(op.operand(index), thread);
@@ -219,11 +265,27 @@ impl<'ir> Machine<'ir> {
         });
     }
 
-    /// Rows of two numbers each, from the position that an attribute holds.
-    fn slice(&mut self, op: Op<'ir>, attribute: &str, rows: usize) {
-        let first = op.attr(attribute).and_then(Attr::as_ints).expect("a position")[0] as usize;
+    /// What lies at a position, or from an offset along the first dimension on.
+    fn slice(&mut self, op: Op<'ir>) {
+        let attribute = if op.is("vector.extract") {
+            "static_position"
+        } else {
+            "offsets"
+        };
+        let position = op.attr(attribute).and_then(Attr::as_ints).expect("a position");
+        let (shape, _) = op.operand(0).ty().as_vector().expect("a vector");
+        let mut first = 0;
+        for (axis, extent) in shape.iter().enumerate() {
+            first = first * extent + position.get(axis).copied().unwrap_or(0);
+        }
+        let count = op
+            .result(0)
+            .ty()
+            .as_vector()
+            .map_or(1, |(shape, _)| shape.iter().product());
+        let range = first as usize..(first + count) as usize;
         self.set(op, |machine, thread| {
-            Data::Vector(machine.vector(op.operand(0), thread)[2 * first..2 * (first + rows)].to_vec())
+            Data::Vector(machine.vector(op.operand(0), thread)[range.clone()].to_vec())
         });
     }
 
@@ -234,11 +296,25 @@ impl<'ir> Machine<'ir> {
             .collect()
     }
 
+    /// Bytes that the address of an access is a multiple of.
+    fn alignment(op: Op<'ir>, memref: Value<'ir>) -> i64 {
+        let element = memref
+            .ty()
+            .memref_element()
+            .and_then(|element| element.bytes())
+            .expect("a memref");
+        op.attr("alignment").and_then(Attr::as_int).unwrap_or(element as i64)
+    }
+
     fn load(&mut self, op: Op<'ir>) {
-        let alignment = op.attr("alignment").and_then(Attr::as_int).expect("an alignment");
-        let width = op.result(0).ty().as_vector().expect("a vector").0[0];
+        let alignment = Self::alignment(op, op.operand(0));
+        let width = op.result(0).ty().as_vector().map_or(1, |(shape, _)| shape[0]);
         let mut all = Vec::new();
         for thread in 0..self.threads {
+            if !self.active[thread] {
+                all.push(Data::Vector(vec![f32::NAN; width as usize]));
+                continue;
+            }
             let indices = self.indices(op, 1, thread);
             let memory = self.memory.get_mut(&op.operand(0)).expect("a buffer");
             let cell = memory.cell(&indices, width, alignment);
@@ -249,8 +325,11 @@ impl<'ir> Machine<'ir> {
     }
 
     fn store(&mut self, op: Op<'ir>) {
-        let alignment = op.attr("alignment").and_then(Attr::as_int).expect("an alignment");
-        for thread in 0..self.threads {
+        let alignment = Self::alignment(op, op.operand(1));
+        for thread in (0..self.threads)
+            .filter(|thread| self.active[*thread])
+            .collect::<Vec<_>>()
+        {
             let numbers = self.vector(op.operand(0), thread).to_vec();
             let indices = self.indices(op, 2, thread);
             let memory = self.memory.get_mut(&op.operand(1)).expect("a buffer");
@@ -264,20 +343,24 @@ impl<'ir> Machine<'ir> {
     fn ldmatrix(&mut self, op: Op<'ir>) {
         let transpose = op.attr("transpose").and_then(Attr::as_bool).expect("a flag");
         assert_eq!(op.attr("numTiles").and_then(Attr::as_int), Some(4));
+        // A row of a matrix is 16 bytes, a lane gets 4 of them; only 16-bit elements are transposed.
+        let per_row = 16 / self.memory[&op.operand(0)].element_bytes as usize;
+        let per_lane = per_row / 4;
+        assert!(per_lane == 2 || !transpose);
         let mut all = Vec::new();
         for thread in 0..self.threads {
             let (warp, lane) = (thread / 32 * 32, thread % 32);
             let mut numbers = Vec::new();
             for matrix in 0..4 {
-                for half in 0..2 {
+                for half in 0..per_lane {
                     let (row, column) = match transpose {
-                        false => (lane / 4, 2 * (lane % 4) + half),
+                        false => (lane / 4, per_lane * (lane % 4) + half),
                         true => (2 * (lane % 4) + half, lane / 4),
                     };
                     let indices = self.indices(op, 1, warp + 8 * matrix + row);
                     let memory = self.memory.get_mut(&op.operand(0)).expect("a buffer");
                     assert!(memory.is_shared);
-                    let cell = memory.cell(&indices, 8, 16) + column;
+                    let cell = memory.cell(&indices, per_row as i64, 16) + column;
                     numbers.push(memory.read(thread, cell));
                 }
             }
@@ -287,28 +370,32 @@ impl<'ir> Machine<'ir> {
     }
 
     fn mma(&mut self, op: Op<'ir>) {
-        assert_eq!(
-            op.attr("mmaShape").and_then(Attr::as_ints).as_deref(),
-            Some(&[16, 8, 16][..])
-        );
+        let shape = op.attr("mmaShape").and_then(Attr::as_ints).expect("a shape");
+        // Elements in a register of 4 bytes, of which each lane of a group of four holds as many along k.
+        let per_register = op.operand(0).ty().as_vector().expect("a fragment").0[1] as usize;
+        let depth = 8 * per_register;
+        assert_eq!(shape, [16, 8, depth as i64]);
+        let singles = op.operand(0).ty().as_vector().expect("a fragment").1.bytes() == Some(4);
+        assert_eq!(op.attr("tf32Enabled").is_some(), singles);
         let mut all = Vec::new();
         for warp in (0..self.threads).step_by(32) {
-            let (mut a, mut b) = ([[f32::NAN; 16]; 16], [[f32::NAN; 8]; 16]);
+            let (mut a, mut b) = ([[f32::NAN; 32]; 16], [[f32::NAN; 8]; 32]);
             for lane in 0..32 {
-                let (group, pair) = (lane / 4, 2 * (lane % 4));
+                let (group, first) = (lane / 4, per_register * (lane % 4));
                 for (i, &number) in self.vector(op.operand(0), warp + lane).iter().enumerate() {
-                    let register = i / 2;
-                    a[group + register % 2 * 8][pair + i % 2 + register / 2 * 8] = number;
+                    let (register, element) = (i / per_register, i % per_register);
+                    a[group + register % 2 * 8][first + element + register / 2 * 4 * per_register] = number;
                 }
                 for (i, &number) in self.vector(op.operand(1), warp + lane).iter().enumerate() {
-                    b[pair + i % 2 + i / 2 * 8][group] = number;
+                    let (register, element) = (i / per_register, i % per_register);
+                    b[first + element + register * 4 * per_register][group] = number;
                 }
             }
             for lane in 0..32 {
                 let sums = self.vector(op.operand(2), warp + lane).iter().enumerate();
                 let numbers = sums.map(|(i, sum)| {
                     let (row, column) = (lane / 4 + i / 2 * 8, 2 * (lane % 4) + i % 2);
-                    sum + (0..16).map(|k| a[row][k] * b[k][column]).sum::<f32>()
+                    sum + (0..depth).map(|k| a[row][k] * b[k][column]).sum::<f32>()
                 });
                 all.push(Data::Vector(numbers.collect()));
             }

@@ -78,12 +78,14 @@ fn all_layouts_and_tiles_verify_and_survive_printing() {
 #[test]
 fn upstream_mlir_opt_accepts_what_is_printed() {
     let context = Context::new();
-    for layout in Layout::ALL {
-        let mm = Matmul {
-            batch: 2,
-            out_dtype: DType::F16,
-            ..matmul(layout)
-        };
+    let divided = Layout::ALL.map(|layout| Matmul {
+        batch: 2,
+        out_dtype: DType::F16,
+        ..matmul(layout)
+    });
+    let types = [DType::F16, DType::Bf16, DType::Tf32, DType::I8];
+    let ragged = types.map(|dtype| mm_of(Layout::Nn, dtype, [100, 33, 72]));
+    for mm in divided.into_iter().chain(ragged) {
         let text = build(&context, mm, &schedule((128, 128, 32), (64, 64)))
             .module
             .to_string();
@@ -105,7 +107,8 @@ fn upstream_mlir_opt_accepts_what_is_printed() {
         let output = tool.wait_with_output().expect("mlir-opt-22 ends");
         assert!(
             output.status.success(),
-            "{layout}: {}",
+            "{}: {}",
+            OpSpec::Matmul(mm),
             String::from_utf8_lossy(&output.stderr)
         );
     }
@@ -285,7 +288,7 @@ fn refusal(mm: Matmul, schedule: &TileSchedule) -> String {
     match tile_program(&context, &OpSpec::Matmul(mm), schedule) {
         Ok(_) => panic!("{mm:?} is tiled by {schedule}"),
         Err(TileError::Invalid(diagnostics)) => panic!("{diagnostics:?}"),
-        Err(error) => error.to_string(),
+        Err(TileError::Refused(reasons)) => TileError::Refused(reasons).to_string(),
     }
 }
 
@@ -294,18 +297,6 @@ fn shapes_are_refused() {
     let nn = matmul(Layout::Nn);
     let usual = schedule((128, 128, 32), (64, 64));
     for (mm, message) in [
-        (
-            Matmul { m: 200, ..nn },
-            "M = 200 is not a multiple of the block tile's 128; choose a tile that divides it [shape-not-divisible]",
-        ),
-        (
-            Matmul { n: 64, ..nn },
-            "N = 64 is not a multiple of the block tile's 128; choose a tile that divides it [shape-not-divisible]",
-        ),
-        (
-            Matmul { k: 48, ..nn },
-            "K = 48 is not a multiple of the block tile's 32; choose a tile that divides it [shape-not-divisible]",
-        ),
         (
             Matmul { k: 0, ..nn },
             "the extent of K is 0, so there is nothing to compute; give a positive extent [empty-shape]",
@@ -330,15 +321,16 @@ fn shapes_are_refused() {
         ),
         (
             Matmul { k: 1 << 60, ..nn },
-            "A (1x256x1152921504606846976) has more than 2^63 bytes; choose a smaller shape [tile-not-supported]",
+            "A (1x256x1152921504606846976) has more than 2^63 bytes; choose a smaller shape [tile-not-supported]; B \
+             (1x1152921504606846976x256) has more than 2^63 bytes; choose a smaller shape [tile-not-supported]",
         ),
         (
             Matmul {
                 dtype: DType::F32,
                 ..nn
             },
-            "no kernel for f32 operands with f32 results; f16 operands with f16 or f32 results are supported \
-             [dtype-not-supported]",
+            "no kernel for f32 operands with f32 results; there are kernels for f16 (results f16 or f32), bf16 (bf16 or \
+             f32), tf32 (f32) and i8 (i32) [dtype-not-supported]",
         ),
     ] {
         assert_eq!(refusal(mm, &usual), message);
@@ -360,7 +352,8 @@ fn tiles_are_refused() {
         ),
         (
             schedule((128, 128, 32), (64, 24)),
-            "the warp tile's n is 24; it must be a positive multiple of 16 [tile-not-supported]",
+            "the warp tile's n is 24; it must be a positive multiple of 16 [tile-not-supported]; the block tile's n = 128 \
+             is not a multiple of the warp tile's 24; choose one that is [tile-not-supported]",
         ),
         (
             schedule((128, 128, 32), (0, 64)),
@@ -380,22 +373,21 @@ fn tiles_are_refused() {
         ),
         (
             schedule((128, 128, 32), (48, 64)),
-            "block 128x128x32 is not a whole number of warp tiles 48x64; choose a block tile that is a multiple of \
-             the warp tile along m and n [tile-not-supported]",
+            "the block tile's m = 128 is not a multiple of the warp tile's 48; choose one that is [tile-not-supported]",
         ),
         (
             schedule((128, 128, 32), (16, 16)),
-            "block 128x128x32 with warp 16x16 has 2048 threads, and a block has at most 1024; choose a larger warp \
-             tile or a smaller block tile [tile-not-supported]",
+            "the block has 2048 threads (32 × 8 × 8 warps), and at most 1024 are allowed; choose a larger warp tile or \
+             a smaller block tile [tile-not-supported]",
         ),
         (
             schedule((u32::MAX - 15, u32::MAX - 15, 32), (16, 16)),
-            "block 4294967280x4294967280x32 with warp 16x16 has 2305842992033824800 threads, and a block has at most \
-             1024; choose a larger warp tile or a smaller block tile [tile-not-supported]",
+            "the block has 2305842992033824800 threads (32 × 268435455 × 268435455 warps), and at most 1024 are allowed; \
+             choose a larger warp tile or a smaller block tile [tile-not-supported]",
         ),
         (
             raster,
-            "a raster of 4 tile rows is not supported; use 1 [tile-not-supported]",
+            "a raster of 4 tile rows is not supported; use 1, which walks whole columns of tiles [tile-not-supported]",
         ),
     ] {
         assert_eq!(refusal(matmul(Layout::Nn), &schedule), message);
@@ -403,41 +395,120 @@ fn tiles_are_refused() {
 }
 
 #[test]
-fn copies_that_threads_cannot_share_are_refused() {
-    let mm = matmul(Layout::Nn);
-    let wide = Matmul { n: 768, ..mm };
-    for (mm, schedule, message) in [
-        // 16 rows of two pieces, and 64 threads.
-        (
-            mm,
-            schedule((16, 128, 16), (16, 64)),
-            "64 threads cannot share the 32 16-byte pieces of the A chunk (16x16) evenly in whole rows; choose a power \
-             of two of warps, fewer warps (a larger warp tile), or a larger block tile [copy-not-distributable]",
-        ),
-        // A row of B is 64 pieces, more than the 32 threads.
-        (
-            Matmul { n: 512, ..mm },
-            schedule((64, 512, 16), (64, 512)),
-            "32 threads cannot share the 1024 16-byte pieces of the B chunk (16x512) evenly in whole rows; choose more \
-             warps (a smaller warp tile), or a narrower block tile [copy-not-distributable]",
-        ),
-        (
-            wide,
-            schedule((128, 96, 32), (64, 48)),
-            "a row of the B chunk (32x96) has 12 pieces of 16 bytes; choose a block tile with a power of two there \
-             [tile-not-supported]",
-        ),
-    ] {
-        assert_eq!(refusal(mm, &schedule), message);
-    }
-    // The same extent is no row when B is stored n×k.
-    let context = Context::new();
-    build(
-        &context,
-        Matmul {
-            n: 768,
-            ..matmul(Layout::Nt)
-        },
-        &schedule((128, 96, 32), (64, 48)),
+fn rows_that_cannot_be_swizzled_are_refused() {
+    let wide = Matmul {
+        n: 768,
+        ..matmul(Layout::Nn)
+    };
+    let mut schedule = schedule((128, 96, 32), (64, 48));
+    assert_eq!(
+        refusal(wide, &schedule),
+        "a row of B's chunk has 12 pieces of 16 bytes (layout nn), and the xor swizzle needs a power of two; choose a \
+         power of two for n of the block tile [tile-not-supported]"
     );
+    // The same extent is no row when B is stored n×k, and no harm without a swizzle.
+    let context = Context::new();
+    let nt = Matmul {
+        layout: Layout::Nt,
+        ..wide
+    };
+    build(&context, nt, &schedule);
+    schedule.swizzle = Swizzle::None;
+    build(&context, wide, &schedule);
+}
+
+/// Schedules whose threads outnumber the copies, whose rows outnumber the threads, and whose rows and threads divide
+/// each other in neither direction.
+#[test]
+fn every_share_of_copies_computes_the_product() {
+    let context = Context::new();
+    for layout in Layout::ALL {
+        for (block, warp, shape) in [
+            ((64, 16, 16), (16, 16), [64, 16, 32]),
+            ((16, 512, 16), (16, 512), [16, 512, 16]),
+            ((48, 96, 32), (48, 32), [48, 96, 32]),
+        ] {
+            let mut schedule = schedule(block, warp);
+            schedule.swizzle = Swizzle::None;
+            computes(&context, mm_of(layout, DType::F16, shape), &schedule);
+        }
+    }
+}
+
+fn mm_of(layout: Layout, dtype: DType, [m, n, k]: [u64; 3]) -> Matmul {
+    Matmul {
+        m,
+        n,
+        k,
+        batch: 1,
+        dtype,
+        out_dtype: dtype.accumulator(),
+        layout,
+    }
+}
+
+/// The program, executed on small integers, gives the product.
+#[track_caller]
+fn computes(context: &Context, mm: Matmul, schedule: &TileSchedule) {
+    let program = build(context, mm, schedule);
+    let (a, b) = (numbers(mm.batch * mm.m * mm.k, 1), numbers(mm.batch * mm.k * mm.n, 2));
+    let (computed, expected) = (simulate(&program, &a, &b), reference(&mm, &a, &b));
+    let wrong = computed.iter().zip(&expected).position(|(got, want)| got != want);
+    assert_eq!(
+        wrong,
+        None,
+        "first wrong element of C: {}, {schedule}",
+        OpSpec::Matmul(mm)
+    );
+}
+
+/// One less than a tile, one more, primes, 1: every width of a copy, every type.
+#[test]
+fn ragged_shapes_of_every_type_compute_the_product() {
+    let context = Context::new();
+    for (dtype, chunk) in [(DType::F16, 32), (DType::Bf16, 16), (DType::Tf32, 16), (DType::I8, 64)] {
+        for layout in Layout::ALL {
+            for (batch, shape) in [(2, [17, 31, 37]), (1, [1, 1, 1]), (1, [16, 34, 68]), (2, [18, 32, 8])] {
+                let mm = Matmul {
+                    batch,
+                    ..mm_of(layout, dtype, shape)
+                };
+                computes(&context, mm, &schedule((16, 32, chunk), (16, 16)));
+            }
+        }
+    }
+}
+
+/// Divided shapes have no condition; ragged ones a load under a condition with zeros on its other side, of the width that
+/// the rows allow.
+#[test]
+fn conditions_stand_at_ragged_edges_only() {
+    let context = Context::new();
+    let usual = schedule((64, 64, 32), (32, 32));
+    // Operand A: m of its rows, k of its columns. Copies: 64·32 elements over 128 threads.
+    for (shape, bytes, loads, conditional, stores) in [
+        ([128, 128, 64], 16, 2, 0, 0),
+        ([100, 128, 64], 16, 2, 2, 16),
+        ([128, 128, 40], 16, 2, 2, 0),
+        ([128, 128, 36], 8, 4, 4, 0),
+        ([128, 128, 34], 4, 8, 8, 0),
+        ([128, 128, 33], 2, 16, 16, 0),
+        ([128, 126, 64], 16, 2, 0, 16),
+    ] {
+        let program = build(&context, mm_of(Layout::Nt, DType::F16, shape), &usual);
+        let all = preorder(program.module.op());
+        let kernel = all.iter().find(|op| op.is("gpu.func")).expect("a kernel");
+        let a = kernel.body().expect("a body").argument(0);
+        let from_a: Vec<Op<'_>> = all
+            .iter()
+            .copied()
+            .filter(|op| matches!(op.name(), "vector.load" | "memref.load") && op.operand(0) == a)
+            .collect();
+        let widths: Vec<_> = from_a.iter().map(|op| op.result(0).ty().bytes()).collect();
+        assert_eq!(widths, vec![Some(bytes); loads], "{shape:?}");
+        let guarded = |op: &&Op<'_>| op.parent().is_some_and(|parent| parent.is("scf.if"));
+        assert_eq!(from_a.iter().filter(guarded).count(), conditional, "{shape:?}");
+        let to_c = all.iter().filter(|op| op.is("vector.store") && guarded(op)).count();
+        assert_eq!(to_c, stores, "{shape:?}");
+    }
 }

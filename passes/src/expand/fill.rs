@@ -204,7 +204,7 @@ impl<'ir> Filler<'_, 'ir> {
             Condition::Known(false) => builder.bool(false),
             Condition::Value(condition) => condition,
         };
-        let op = builder.if_else(condition, make, |builder, types| {
+        let op = builder.if_values(condition, make, |builder, types| {
             types.iter().map(|ty| zero(builder, *ty)).collect()
         });
         op.results().collect()

@@ -273,7 +273,7 @@ fn set_fragment_sets(plan: &mut PipelinePlan, wish: &Wish<'_>, wishes: &[Wish<'_
         );
         return Err(Error::refused("sync-positions-differ", &wish.buffer.location, message));
     }
-    for registers in plan.loops.iter_mut().filter_map(|one| one.registers.as_mut()) {
+    for registers in plan.loops.iter_mut().flat_map(|one| &mut one.registers) {
         if Some(registers.loop_index) == wish.buffer.inner_loop {
             registers.depth = wish.depth;
             registers.read_ahead = wish.depth - 1;
@@ -294,7 +294,7 @@ fn planned_depth(plan: &PipelinePlan, buffer: &BufferVerdict) -> Option<u32> {
         (Level::Register, BufferId::OpResult { op, index }) => plan
             .loops
             .iter()
-            .filter_map(|one| one.registers.as_ref())
+            .flat_map(|one| &one.registers)
             .find(|registers| {
                 registers
                     .loads

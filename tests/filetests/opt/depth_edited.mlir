@@ -1,7 +1,7 @@
 // A depth that was edited is obeyed, whatever is asked of the others.
 // RUN alcop opt %s --alcop-pipeline="shared-stages=4 layout=plain" | FileCheck %s
 // RUN alcop opt %s --alcop-plan=layout=plain --alcop-expand | FileCheck %s
-// CHECK: memref<2x32x4xf32
+// CHECK: memref<1024xi8
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
     %dst: memref<1024x4xf32> {llvm.noalias}, %log: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {

@@ -1,7 +1,7 @@
 // A depth of one leaves the buffer as it is.
 // RUN alcop opt %s --alcop-plan=layout=plain | FileCheck %s
 // CHECK: completion = "barrier"
-// CHECK-SAME: slots = 1 : i64, transport = "synchronous"
+// CHECK-SAME: slots = 1 : i64, sync = 0 : i64, transport = "synchronous"
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
     %dst: memref<1024x4xf32> {llvm.noalias}, %log: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {

@@ -2,7 +2,7 @@
 // RUN(1) alcop opt %s --alcop-expand 2>&1 | FileCheck %s
 // CHECK: error: the plan is stale: it was made for a module with fingerprint FP
 // CHECK: memref.alloc() : memref
-module attributes {alcop.plan = {fingerprint = "FP", loops = [{barriers = [{index = 0 : i64, op = "gpu.barrier"}, {index = 1 : i64, op = "gpu.barrier"}], buffers = [{buffer = {index = 0 : i64, kind = "op_result", op = "memref.alloc"}, completion = "commit_group", copies = [{load = {index = 0 : i64, op = "vector.load"}, store = {index = 0 : i64, op = "vector.store"}}], distance = 2 : i64, layout = "plain", slots = 3 : i64, transport = "cp_async", width_bytes = 16 : i64}], loop = 0 : i64}], schema = 1 : i64, target = "sm_80"}} {
+module attributes {alcop.plan = {fingerprint = "FP", loops = [{barriers = [{index = 0 : i64, op = "gpu.barrier"}, {index = 1 : i64, op = "gpu.barrier"}], buffers = [{buffer = {index = 0 : i64, kind = "op_result", op = "memref.alloc"}, completion = "commit_group", copies = [{load = {index = 0 : i64, op = "vector.load"}, store = {index = 0 : i64, op = "vector.store"}}], distance = 2 : i64, layout = "plain", slots = 3 : i64, transport = "cp_async", width_bytes = 16 : i64}], loop = 0 : i64}], schema = 2 : i64, target = "sm_80"}} {
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
     %dst: memref<1024x4xf32> {llvm.noalias}, %log: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {

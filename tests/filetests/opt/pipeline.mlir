@@ -3,7 +3,7 @@
 // RUN alcop opt %s --pass-pipeline='builtin.module(alcop-detect,alcop-plan{shared-stages=4 layout=plain},alcop-expand,alcop-check-hazards)' | FileCheck %s
 // CHECK: module {
 // CHECK-NOT: alcop
-// CHECK: memref<4x32x4xf32
+// CHECK: memref<2048xi8
 // CHECK-COUNT-3: nvvm.cp.async.commit.group
 // CHECK: scf.for
 // CHECK: nvvm.cp.async.wait.group 2
