@@ -39,7 +39,8 @@ pub fn decide(
         let first = loops.len();
         for buffer in &kernel.buffers {
             let Some(loop_index) = buffer.loop_index else { continue };
-            if buffer.level != Level::Shared || buffer.verdict != Verdict::Pipelinable {
+            let ahead = buffer.verdict == Verdict::Pipelinable || buffer.staged_depth.is_some();
+            if buffer.level != Level::Shared || !ahead {
                 continue;
             }
             check_depth(buffer, depths)?;
@@ -147,7 +148,7 @@ fn number_syncs(index: &OpIndex<'_>, entry: &mut LoopPlan) {
 }
 
 fn check_depth(buffer: &BufferVerdict, depths: &Depths) -> Result<(), Error> {
-    let most = buffer.max_depth.unwrap_or(1);
+    let most = buffer.max_depth.or(buffer.staged_depth).unwrap_or(1);
     if depths.shared_stages <= most {
         return Ok(());
     }
@@ -171,12 +172,12 @@ fn buffer_plan(index: &OpIndex<'_>, buffer: &BufferVerdict, depths: &Depths) -> 
         buffer: buffer.id.clone(),
         slots: depths.shared_stages,
         distance: depths.shared_stages - 1,
-        transport: if synchronous {
-            Transport::Synchronous
-        } else {
-            Transport::CpAsync
+        transport: match (synchronous, buffer.staged_depth.is_some()) {
+            (true, _) => Transport::Synchronous,
+            (false, true) => Transport::RegisterStaged,
+            (false, false) => Transport::CpAsync,
         },
-        completion: if synchronous {
+        completion: if synchronous || buffer.staged_depth.is_some() {
             Completion::Barrier
         } else {
             Completion::CommitGroup

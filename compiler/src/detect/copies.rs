@@ -34,6 +34,13 @@ pub struct Site<'ir> {
     pub bytes: u32,
 }
 
+impl Site<'_> {
+    /// Whether a value is loaded and stored (zeros beside it count), so that it can rest in a register between.
+    pub fn is_load_and_store(&self) -> bool {
+        self.load.as_ref().is_none_or(|load| load.op != self.touch.op)
+    }
+}
+
 /// Where a stored value comes from.
 struct Traced<'ir> {
     load: Op<'ir>,
@@ -172,19 +179,24 @@ impl<'ir> Case<'_, 'ir> {
         let load = self.source(&traced, store, scope)?;
         let ty = traced.load.result(0).ty();
         let bytes = contiguous_bytes(ty);
-        let Some(piece) = bytes.and_then(|bytes| match bytes {
+        let piece = bytes.and_then(|bytes| match bytes {
             4 | 8 | 16 => Some(bytes),
             _ if bytes > 0 && bytes.is_multiple_of(16) => Some(16),
             _ => None,
-        }) else {
-            let message = format!("a copy moves a {ty}, and cp.async moves 4, 8 or 16 contiguous bytes");
-            self.refuse(ReasonCode::WidthUnsupported, store.op, message);
-            return None;
-        };
-        self.alignment(&load, piece);
-        if traced.chain.is_empty() {
-            self.alignment(store, piece);
+        });
+        match piece {
+            Some(piece) => {
+                self.alignment(&load, piece);
+                if traced.chain.is_empty() {
+                    self.alignment(store, piece);
+                }
+            }
+            None => {
+                let message = format!("a copy moves a {ty}, and cp.async moves 4, 8 or 16 contiguous bytes");
+                self.refuse(ReasonCode::WidthUnsupported, store.op, message);
+            }
         }
+        let piece = piece.or(bytes)?;
         let mut ahead = index_operands(&load);
         ahead.push(load.op.operand(load.access.memref));
         ahead.extend(traced.guards.iter().copied());

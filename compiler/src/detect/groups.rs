@@ -71,7 +71,7 @@ pub fn share_barriers<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], 
                     .flatten()
                     .map(|number| &entries[*number]);
                 let related = own.filter(|entry| {
-                    entry.verdict.verdict != Verdict::Rejected
+                    entry.verdict.runs_ahead()
                         && entry.scope.is_some_and(|other| {
                             other == *scope || scene.is_inside(other, *scope) || scene.is_inside(*scope, other)
                         })
@@ -84,7 +84,7 @@ pub fn share_barriers<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], 
             }
             for number in by_scope.get(scope).into_iter().flatten() {
                 let entry = &mut entries[*number];
-                if entry.verdict.verdict == Verdict::Rejected {
+                if !entry.verdict.runs_ahead() {
                     continue;
                 }
                 if let Some(stays) = stays {
@@ -114,11 +114,15 @@ fn is_constant<'ir>(scene: &Scene<'_, 'ir>, buffer: &SharedBuffer<'ir>, scope: O
     buffer.problems.is_empty() && !ranges.iter().any(|range| first_in(&buffer.stores, range).is_some())
 }
 
+fn has_ring(entry: &Entry<'_>) -> bool {
+    entry.verdict.verdict == Verdict::Pipelinable || entry.verdict.staged_depth.is_some()
+}
+
 /// Numbers the groups, one a loop, and gives each buffer the depth that fits with its whole group.
 pub fn fit(found: &[SharedBuffer<'_>], entries: &mut [Entry<'_>], limit: u64) {
     let mut loops: Vec<usize> = entries
         .iter()
-        .filter(|entry| entry.verdict.verdict == Verdict::Pipelinable)
+        .filter(|entry| has_ring(entry))
         .filter_map(|entry| entry.verdict.loop_index)
         .collect();
     loops.sort_unstable();
@@ -132,7 +136,7 @@ pub fn fit(found: &[SharedBuffer<'_>], entries: &mut [Entry<'_>], limit: u64) {
         if let Some(index) = entry
             .verdict
             .loop_index
-            .filter(|_| entry.verdict.verdict == Verdict::Pipelinable)
+            .filter(|_| has_ring(entry))
         {
             members.entry(index).or_default().push(number);
         }
@@ -156,7 +160,10 @@ pub fn fit(found: &[SharedBuffer<'_>], entries: &mut [Entry<'_>], limit: u64) {
         for number in rings {
             let place = found[entries[number].buffer].value.location();
             let verdict = &mut entries[number].verdict;
-            verdict.max_depth = Some(most as u32);
+            match &mut verdict.staged_depth {
+                Some(depth) => *depth = most as u32,
+                None => verdict.max_depth = Some(most as u32),
+            }
             verdict.group = Some(group);
             if most < 2 {
                 let message = format!(

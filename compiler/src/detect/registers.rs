@@ -142,10 +142,10 @@ fn judge_load<'ir>(
         .filter(|parent| scope.parent() == Some(*parent));
     let chunk = parent
         .and_then(filled_in)
-        .filter(|entry| entry.verdict.verdict != Verdict::Rejected);
+        .filter(|entry| entry.verdict.runs_ahead());
     // Where the shared buffer's ring hands over the next chunk: rotated steps, the loop that fills, its entry.
     let (chunk, steps, rotated) = match (written, filled_in(scope), chunk) {
-        (true, Some(entry), _) if entry.verdict.verdict != Verdict::Rejected => (Some(*entry), Some(1), scope),
+        (true, Some(entry), _) if entry.verdict.runs_ahead() => (Some(*entry), Some(1), scope),
         (true, ..) => {
             let message =
                 "the loop writes the shared buffer and does not pipeline it, so the next data is not there to read";

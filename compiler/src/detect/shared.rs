@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 
+use super::copies::Site;
 use super::effects::{Effect, effect, is_loop};
 use super::graph::LoopGraph;
 use super::kernel::{Scene, Touch, first_in};
@@ -376,13 +377,13 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>]) -> Vec<En
 
 /// Where one loop may leave something in the buffer that another one reads, both stay.
 fn agree(entries: &mut [Entry<'_>]) {
-    let rejected = entries.iter().find(|entry| entry.verdict.verdict == Verdict::Rejected);
+    let rejected = entries.iter().find(|entry| !entry.verdict.runs_ahead());
     let Some(place) = rejected.map(|entry| entry.scope) else {
         return;
     };
     for entry in entries
         .iter_mut()
-        .filter(|entry| entry.verdict.verdict != Verdict::Rejected)
+        .filter(|entry| entry.verdict.runs_ahead())
     {
         if let Some(scope) = place {
             let message = "another loop uses the buffer too, and is not known to fill it anew before it reads";
@@ -592,7 +593,19 @@ fn judge_in<'ir>(
         (true, true) => Verdict::AfterSinking,
         (false, _) => Verdict::Rejected,
     };
-    if verdict.verdict == Verdict::Pipelinable {
+    let narrow = |reason: &Reason| matches!(reason.code, ReasonCode::WidthUnsupported | ReasonCode::AlignmentUnproven);
+    let writers = case.stores.iter().filter(|store| scene.is_inside(store.op, scope)).count();
+    let staged = verdict.verdict == Verdict::Rejected
+        && !sinks
+        && case.reasons.iter().all(narrow)
+        && sites.len() == writers
+        && sites.iter().all(Site::is_load_and_store);
+    if staged {
+        verdict.async_bytes = None;
+        // What fits is found with the other buffers of the loop.
+        verdict.staged_depth = Some(1);
+    }
+    if verdict.verdict == Verdict::Pipelinable || staged {
         verdict.around = case.around(scope, &sites);
     }
     verdict.reasons = case.reasons;

@@ -107,6 +107,10 @@ pub struct BufferVerdict {
     pub bytes: u64,
     /// Whether its loads can run ahead.
     pub verdict: Verdict,
+    /// The largest depth that fits, where only the width or the alignment of its copies keeps them from being
+    /// asynchronous: its loads can still run ahead, through registers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged_depth: Option<u32>,
     /// The largest depth that fits.
     pub max_depth: Option<u32>,
     /// Bytes of one asynchronous copy.
@@ -151,6 +155,7 @@ impl BufferVerdict {
             loop_op: None,
             bytes: 0,
             verdict: Verdict::Pipelinable,
+            staged_depth: None,
             max_depth: None,
             async_bytes: None,
             group: None,
@@ -165,8 +170,14 @@ impl BufferVerdict {
         }
     }
 
+    /// Whether its loads can run ahead in some way: asynchronously, after sinking, or through registers.
+    pub fn runs_ahead(&self) -> bool {
+        self.verdict != Verdict::Rejected || self.staged_depth.is_some()
+    }
+
     pub(super) fn reject(&mut self, reason: Reason) {
         self.verdict = Verdict::Rejected;
+        self.staged_depth = None;
         self.reasons.push(reason);
     }
 }

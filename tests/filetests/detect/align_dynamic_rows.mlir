@@ -1,6 +1,6 @@
 // Rows of unknown length start anywhere.
 // EXPECT memref.alloc#0 loop=0 verdict=rejected codes=alignment-unproven
-// EXPECT vector.load#1 loop=0 verdict=rejected codes=sync-positions-differ
+// EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
 gpu.module @m {
   gpu.func @k(%src: memref<?x?xf32> {llvm.noalias, llvm.align = 16 : i64}, %dst: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
     %c0 = arith.constant 0 : index

@@ -1,6 +1,6 @@
 // Nothing says that rows start at 16 bytes.
 // EXPECT memref.alloc#0 loop=0 verdict=rejected codes=alignment-unproven
-// EXPECT vector.load#1 loop=0 verdict=rejected codes=sync-positions-differ
+// EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias},
     %dst: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {

@@ -1,5 +1,5 @@
 // Three floats are no copy, and leave one out.
-// EXPECT memref.alloc#0 loop=0 verdict=rejected codes=width-unsupported
+// EXPECT memref.alloc#0 loop=0 verdict=rejected codes=not-fully-overwritten,width-unsupported
 // EXPECT vector.load#1 loop=0 verdict=rejected codes=sync-positions-differ
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},

@@ -1,6 +1,6 @@
 // A half alone is too narrow for cp.async.
 // EXPECT memref.alloc#0 loop=0 verdict=rejected codes=width-unsupported
-// EXPECT memref.load#1 loop=0 verdict=rejected codes=sync-positions-differ
+// EXPECT memref.load#1 loop=0 verdict=pipelinable depth=2
 gpu.module @m {
   gpu.func @k(%src: memref<1024x1xf16> {llvm.noalias, llvm.align = 16 : i64}, %dst: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
     %c0 = arith.constant 0 : index
