@@ -64,7 +64,8 @@ pub struct PipelinedMatmul {
     pub m: u64,
     /// Columns of C.
     pub n: u64,
-    /// Length of the sums.
+    /// Length of the sums, in units of 2 bytes of an operand: elements of f16 and bf16, half of tf32's, two of i8's. An
+    /// `mma` takes 16 of these in the same time whatever the type.
     pub k: u64,
     /// Independent products.
     pub batch: u64,
@@ -72,7 +73,7 @@ pub struct PipelinedMatmul {
     pub block_m: u32,
     /// Block tile along n, in elements.
     pub block_n: u32,
-    /// Chunk of k in shared memory, in elements.
+    /// Chunk of k in shared memory, in units of 2 bytes.
     pub block_k: u32,
     /// Warp tile along m, in elements.
     pub warp_m: u32,
@@ -135,11 +136,11 @@ impl PipelinedMatmul {
         PipelinedMatmul {
             m,
             n,
-            k,
+            k: (k * u64::from(element_bytes)).div_ceil(2),
             batch,
             block_m: schedule.block.m,
             block_n: schedule.block.n,
-            block_k,
+            block_k: block_k * element_bytes / 2,
             warp_m: schedule.warp.m,
             warp_n: schedule.warp.n,
             warps: warps_m * warps_n,

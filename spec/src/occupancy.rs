@@ -136,8 +136,8 @@ pub struct Resources {
 pub fn chunk_bytes(dtype: DType, schedule: &TileSchedule) -> (u64, u64) {
     let k_bytes = u64::from(schedule.block_k()) * dtype.bytes();
     (
-        u64::from(schedule.block.m) * k_bytes,
-        u64::from(schedule.block.n) * k_bytes,
+        u64::from(schedule.block.m).saturating_mul(k_bytes),
+        u64::from(schedule.block.n).saturating_mul(k_bytes),
     )
 }
 
@@ -146,7 +146,7 @@ pub fn chunk_bytes(dtype: DType, schedule: &TileSchedule) -> (u64, u64) {
 pub fn shared_bytes(op: &OpSpec, schedule: &TileSchedule) -> u64 {
     let OpSpec::Matmul(matmul) = op;
     let (a_bytes, b_bytes) = chunk_bytes(matmul.dtype, schedule);
-    u64::from(schedule.shared_stages).saturating_mul(a_bytes + b_bytes)
+    u64::from(schedule.shared_stages).saturating_mul(a_bytes.saturating_add(b_bytes))
 }
 
 /// 32-bit registers of a thread for the accumulators of its warp's tile (f32 or i32).
@@ -169,7 +169,7 @@ pub fn check(op: &OpSpec, schedule: &TileSchedule, limits: &Limits) -> Result<Re
     let OpSpec::Matmul(matmul) = op;
     let mut reasons = match tiles::check(matmul, schedule, limits.threads_per_block) {
         Ok(_) => Vec::new(),
-        Err(reasons) if !has_sound_tiles(&reasons) => return Err(reasons),
+        Err(reasons) if !has_usable_tiles(&reasons) => return Err(reasons),
         Err(reasons) => reasons,
     };
     let k_steps = schedule.k_steps_of(matmul.dtype);
@@ -227,8 +227,8 @@ pub fn check(op: &OpSpec, schedule: &TileSchedule, limits: &Limits) -> Result<Re
     })
 }
 
-/// Whether the tiles are such that budgets can be computed from them.
-fn has_sound_tiles(reasons: &[Rejection]) -> bool {
+/// Whether budgets can be computed from the tiles, and have not been exceeded already.
+fn has_usable_tiles(reasons: &[Rejection]) -> bool {
     !reasons.iter().any(|reason| {
         matches!(
             reason,
@@ -237,6 +237,8 @@ fn has_sound_tiles(reasons: &[Rejection]) -> bool {
                 | Rejection::BlockNotMultipleOfWarp { .. }
                 | Rejection::RasterNotSupported { .. }
                 | Rejection::DTypeNotSupported { .. }
+                | Rejection::SharedDoesNotFit { .. }
+                | Rejection::RegistersDoNotFit { .. }
         )
     })
 }

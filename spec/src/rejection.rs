@@ -179,7 +179,7 @@ pub enum Rejection {
     /// The slots are more than the shared memory of a block.
     #[error(
         "cannot give the chunks {stages} slots: {stages} × ({a_bytes} + {b_bytes}) B = {} B, and a block may use {limit_bytes} B; {}",
-        u64::from(*stages) * (a_bytes + b_bytes), at_most(*limit_bytes, a_bytes + b_bytes)
+        u128::from(*stages) * (u128::from(*a_bytes) + u128::from(*b_bytes)), at_most(*limit_bytes, a_bytes.saturating_add(*b_bytes))
     )]
     SharedDoesNotFit {
         /// Slots asked for.
@@ -194,7 +194,8 @@ pub enum Rejection {
     /// Accumulators and fragments are more than a thread's registers.
     #[error(
         "a thread needs {accumulators} registers for accumulators + {register_stages} × {fragment} for fragments = {}, and \
-         may have {limit}; choose fewer register stages or a smaller warp tile", accumulators + register_stages * fragment
+         may have {limit}; choose fewer register stages or a smaller warp tile",
+         u64::from(*accumulators) + u64::from(*register_stages) * u64::from(*fragment)
     )]
     RegistersDoNotFit {
         /// 32-bit registers of the accumulators.

@@ -7,6 +7,7 @@
 //!
 //! Depths, budgets and occupancy are [`crate::occupancy`]'s.
 
+use crate::occupancy::{chunk_bytes, fragment_registers};
 use crate::op::{DType, Matmul};
 use crate::rejection::{Operand, Rejection};
 use crate::schedule::{Axis, MMA_M, Swizzle, TileSchedule, mma_k};
@@ -16,6 +17,12 @@ pub const PIECE_BYTES: u32 = 16;
 
 /// Threads of a block, on every architecture (CUDA C++ Programming Guide, "Compute Capabilities").
 pub const THREAD_LIMIT: u32 = 1024;
+/// Shared memory of a block, on the architecture that gives it most (sm_90; same table).
+const SHARED_LIMIT: u64 = 232_448;
+/// Registers of a thread (same table), and accumulators beyond which a program is not even emitted: it would have
+/// thousands of operations, for a budget that refuses it.
+const REGISTER_LIMIT: u32 = 255;
+const MOST_ACCUMULATORS: u64 = 4 * 256;
 /// Blocks in x, and in y or z (same table).
 const GRID_LIMITS: [u64; 3] = [(1 << 31) - 1, 65_535, 65_535];
 
@@ -85,6 +92,10 @@ pub fn check(matmul: &Matmul, schedule: &TileSchedule, thread_limit: u32) -> Res
     if !reasons.is_empty() {
         return Err(reasons);
     }
+    check_sizes(matmul, schedule, &mut reasons);
+    if !reasons.is_empty() {
+        return Err(reasons);
+    }
     check_shape(matmul, &mut reasons);
     let (warps_m, warps_n) = schedule.warps();
     // At most 2^28 warps along each axis (tiles are multiples of 16), so this fits.
@@ -139,6 +150,29 @@ fn check_extents(matmul: &Matmul, schedule: &TileSchedule, reasons: &mut Vec<Rej
     if schedule.raster_rows != 1 {
         let rows = schedule.raster_rows;
         reasons.push(Rejection::RasterNotSupported { rows });
+    }
+}
+
+/// Tiles that fit nowhere.
+fn check_sizes(matmul: &Matmul, schedule: &TileSchedule, reasons: &mut Vec<Rejection>) {
+    let (a_bytes, b_bytes) = chunk_bytes(matmul.dtype, schedule);
+    if a_bytes.saturating_add(b_bytes) > SHARED_LIMIT {
+        reasons.push(Rejection::SharedDoesNotFit {
+            stages: schedule.shared_stages,
+            a_bytes,
+            b_bytes,
+            limit_bytes: SHARED_LIMIT as u32,
+        });
+    }
+    let (warp_m, warp_n) = (u64::from(schedule.warp.m), u64::from(schedule.warp.n));
+    let accumulators = warp_m * warp_n / 32;
+    if accumulators > MOST_ACCUMULATORS {
+        reasons.push(Rejection::RegistersDoNotFit {
+            accumulators: u32::try_from(accumulators).unwrap_or(u32::MAX),
+            fragment: fragment_registers(schedule),
+            register_stages: schedule.register_stages,
+            limit: REGISTER_LIMIT,
+        });
     }
 }
 

@@ -382,8 +382,18 @@ fn tiles_are_refused() {
         ),
         (
             schedule((u32::MAX - 15, u32::MAX - 15, 32), (16, 16)),
-            "the block has 2305842992033824800 threads (32 × 268435455 × 268435455 warps), and at most 1024 are allowed; \
-             choose a larger warp tile or a smaller block tile [tile-not-supported]",
+            "cannot give the chunks 3 slots: 3 × (274877905920 + 274877905920) B = 1649267435520 B, and a block may use \
+             232448 B; not even one slot fits: choose a smaller tile [does-not-fit]",
+        ),
+        (
+            schedule((16, 16, u32::MAX - 15), (16, 16)),
+            "cannot give the chunks 3 slots: 3 × (137438952960 + 137438952960) B = 824633717760 B, and a block may use \
+             232448 B; not even one slot fits: choose a smaller tile [does-not-fit]",
+        ),
+        (
+            schedule((4096, 64, 16), (4096, 64)),
+            "a thread needs 8192 registers for accumulators + 2 × 1040 for fragments = 10272, and may have 255; choose \
+             fewer register stages or a smaller warp tile [does-not-fit]",
         ),
         (
             raster,

@@ -114,3 +114,34 @@ proptest! {
         prop_assert!(time(2 * m, 2 * n, k) >= time(m, n, k));
     }
 }
+
+/// A tensor-core instruction takes 32 bytes of k in the same time whatever the type, and memory moves bytes.
+#[test]
+fn as_many_bytes_of_k_take_as_long_in_every_type() {
+    let model = a100();
+    let time = |dtype: DType, k: u64, block_k: u32| {
+        let OpSpec::Matmul(matmul) = bert();
+        let op = OpSpec::Matmul(Matmul {
+            k,
+            dtype,
+            layout: Layout::Nt,
+            out_dtype: dtype.accumulator(),
+            ..matmul
+        });
+        let schedule = TileSchedule {
+            block: AxisTiles::mnk(128, 128, block_k),
+            ..reference(3, 2)
+        };
+        let resources = occupancy::check(&op, &schedule, model.limits()).unwrap();
+        predict(&model, &op, &schedule, &resources).time_us
+    };
+    let f16 = time(DType::F16, 3072, 32);
+    for (dtype, k, block_k) in [(DType::Bf16, 3072, 32), (DType::Tf32, 1536, 16), (DType::I8, 6144, 64)] {
+        assert_eq!(time(dtype, k, block_k), f16, "{dtype}");
+    }
+    // As many elements do not.
+    assert!(time(DType::Tf32, 3072, 16) > 1.8 * f16);
+    assert!(time(DType::I8, 3072, 64) < 0.6 * f16);
+    // A chunk that k fills only in part counts as one.
+    assert_eq!(time(DType::I8, 6143, 64), f16);
+}
