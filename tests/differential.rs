@@ -670,6 +670,9 @@ fn compile(program: &Program, pipelined: bool, tally: &mut Tally) -> Result<Kern
 
 fn case(program: &Program, tally: &mut Tally) -> Result<(), TestCaseError> {
     let fail = |text: String| TestCaseError::fail(text);
+    // A crash of the process leaves its kernel there.
+    let last = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("differential.mlir");
+    std::fs::write(last, format!("// {program:?}\n{}", program.text())).expect("writable");
     let expected: Vec<u8> = program.interpret().into_iter().flat_map(u32::to_le_bytes).collect();
     for pipelined in [false, true] {
         let what = if pipelined { "pipelined" } else { "as it was" };

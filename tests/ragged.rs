@@ -3,18 +3,16 @@
 
 mod common;
 
-use std::collections::BTreeMap;
-
 use alcop::compiler::detect::{Level, ReasonCode, detect};
 use alcop::compiler::ir::Context;
 use alcop::compiler::tile_program::tile_program;
-use alcop::passes::{Error, nvvm, ptx};
+use alcop::passes::{nvvm, ptx};
 use alcop::runtime::verify::{Scope, Verifier};
 use alcop::runtime::{Arrival, EmulateOptions, emulate};
 use alcop::search::evaluate::arguments;
 use alcop::spec::rejection::Operand;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout, Matmul, OpSpec, TileSchedule};
-use alcop::{CompileError, compile_operator, detect_options, spec};
+use alcop::{compile_operator, detect_options, spec};
 use common::{schedule, tile};
 use rayon::prelude::*;
 
@@ -146,8 +144,7 @@ fn extents_around_a_tile_are_right_without_a_pipeline() {
 }
 
 /// Detection finds every operand's copies as wide as its rows are aligned, and pipelinable wherever that is 4 bytes or
-/// more; of the others it says that `cp.async` has no such width. Beside one of those, whose barriers have to stay, the
-/// other operand has that as its only reason.
+/// more; of the others it says that `cp.async` has no such width, and how deep they can be staged through registers.
 #[test]
 fn verdicts_give_every_operand_the_width_that_its_rows_allow() {
     const SEED: u64 = 0x5eed_0007;
@@ -165,12 +162,8 @@ fn verdicts_give_every_operand_the_width_that_its_rows_allow() {
                 let codes: Vec<ReasonCode> = verdict.reasons.iter().map(|reason| reason.code).collect();
                 let found = verdict.copies.iter().map(|copy| copy.bytes).max();
                 let bytes = mm.copy_bytes(operand);
-                let narrow = [Operand::A, Operand::B].map(|operand| mm.copy_bytes(operand) < 4);
-                let wanted = match (bytes < 4, narrow.contains(&true)) {
-                    (true, _) => Some(ReasonCode::WidthUnsupported),
-                    (false, true) => Some(ReasonCode::BarrierOrdersOtherMemory),
-                    (false, false) => None,
-                };
+                let wanted = (bytes < 4).then_some(ReasonCode::WidthUnsupported);
+                assert_eq!(verdict.staged_depth.is_some(), bytes < 4, "{op}, {schedule}: {operand}");
                 assert_eq!(codes.first().copied(), wanted, "{op}, {schedule}: {operand}: {codes:?}");
                 assert!(
                     codes.iter().all(|code| Some(*code) == wanted),
@@ -189,9 +182,9 @@ fn verdicts_give_every_operand_the_width_that_its_rows_allow() {
     }
 }
 
-/// With a pipeline, a ragged kernel is right or refused, and one of a divided shape is right.
+/// With a pipeline every kernel is right, of ragged shapes too.
 #[test]
-fn pipelined_kernels_of_every_type_are_right_or_refused() {
+fn pipelined_kernels_of_every_type_are_right() {
     const SEED: u64 = 0x5eed_0006;
     let mut points: Vec<(OpSpec, TileSchedule)> = random_points(SEED, 1, 3);
     for (number, types) in (0..).zip(TYPES) {
@@ -202,36 +195,26 @@ fn pipelined_kernels_of_every_type_are_right_or_refused() {
             points.push((matmul(types, layout, shape, 1), schedule));
         }
     }
-    let outcomes: Vec<(bool, String)> = (0..)
+    let asynchronous = (0..)
         .zip(&points)
         .collect::<Vec<_>>()
         .par_iter()
-        .map(|(number, (op, schedule))| {
+        .filter(|(number, (op, schedule))| {
             let mut schedule = *schedule;
             schedule.shared_stages = 2 + number % 3;
             schedule.register_stages = 1 + number / 3 % 2;
-            let OpSpec::Matmul(mm) = op;
-            let divided = mm.m.is_multiple_of(u64::from(schedule.block.m))
-                && mm.n.is_multiple_of(u64::from(schedule.block.n))
-                && mm.k.is_multiple_of(u64::from(schedule.block_k()));
-            let outcome = match compile_operator(op, &schedule, &a100()) {
-                Ok(kernel) => {
-                    right(op, &schedule, &kernel);
-                    "right".to_owned()
-                }
-                Err(CompileError::Pass(Error::Refused { code, .. })) => code.to_owned(),
-                Err(CompileError::Budget(reasons)) => reasons[0].code().to_owned(),
-                Err(error) => panic!("{op}, {schedule}: {error}"),
-            };
-            (divided, outcome)
+            let kernel =
+                compile_operator(op, &schedule, &a100()).unwrap_or_else(|error| panic!("{op}, {schedule}: {error}"));
+            right(op, &schedule, &kernel);
+            kernel.ptx.contains("cp.async.c")
         })
-        .collect();
-    let mut counts: BTreeMap<(bool, String), u32> = BTreeMap::new();
-    for outcome in outcomes {
-        *counts.entry(outcome).or_insert(0) += 1;
-    }
-    println!("pipelined (whether the tiles divide the shape, outcome): {counts:?}");
-    assert_eq!(counts.get(&(true, "right".to_owned())), Some(&24), "{counts:?}");
+        .count();
+    // Where both operands have rows of single bytes or of two, nothing is asynchronous.
+    assert!(
+        asynchronous * 3 > points.len() * 2,
+        "{asynchronous} of {}",
+        points.len()
+    );
 }
 
 /// Bank conflicts of the main loop of one block, and the wavefronts that its accesses take in all.

@@ -176,7 +176,7 @@ pub fn enumerate(space: &Space, op: &OpSpec, limits: &Limits) -> Result<Enumerat
     }
 }
 
-/// "1200 of 1620 does-not-fit (shared memory), 420 of 1620 copy-not-distributable", most frequent first.
+/// "1200 of 1620 does-not-fit (shared memory), 420 of 1620 register-depth-exceeds-chunk", most frequent first.
 pub fn pruned_summary(pruned: &BTreeMap<&'static str, u64>, size: u64) -> String {
     let mut counts: Vec<(&str, u64)> = pruned.iter().map(|(reason, count)| (*reason, *count)).collect();
     counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
@@ -223,11 +223,7 @@ mod tests {
             space.size()
         );
         assert_eq!(found, enumerate(&space, &op, &Arch::Sm80.limits()).unwrap());
-        for reason in [
-            "copy-not-distributable",
-            "register-depth-exceeds-chunk",
-            "does-not-fit (shared memory)",
-        ] {
+        for reason in ["register-depth-exceeds-chunk", "does-not-fit (shared memory)"] {
             assert!(found.pruned.contains_key(reason), "{reason} of {:?}", found.pruned);
         }
     }

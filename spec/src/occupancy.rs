@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::op::{DType, Matmul, OpSpec};
+use crate::op::{DType, OpSpec};
 use crate::rejection::Rejection;
 use crate::schedule::{TileSchedule, stage_legality};
 use crate::target::Limits;
@@ -176,9 +176,6 @@ pub fn check(op: &OpSpec, schedule: &TileSchedule, limits: &Limits) -> Result<Re
     if let Err(reason) = stage_legality(k_steps, schedule.shared_stages, schedule.register_stages) {
         reasons.push(reason);
     }
-    if reasons.is_empty() {
-        check_copies(matmul, schedule, &mut reasons);
-    }
     let (a_bytes, b_bytes) = chunk_bytes(matmul.dtype, schedule);
     let shared = shared_bytes(op, schedule);
     if shared > u64::from(limits.shared_bytes_per_block) {
@@ -241,21 +238,6 @@ fn has_usable_tiles(reasons: &[Rejection]) -> bool {
                 | Rejection::RegistersDoNotFit { .. }
         )
     })
-}
-
-/// A tile program copies the rest of an uneven share under a condition on the thread, and such copies are not pipelined.
-fn check_copies(matmul: &Matmul, schedule: &TileSchedule, reasons: &mut Vec<Rejection>) {
-    let threads = schedule.threads();
-    for chunk in tiles::chunks(matmul, schedule) {
-        if !chunk.is_shared_evenly(threads) {
-            reasons.push(Rejection::CopyNotDistributable {
-                operand: chunk.operand,
-                copies: chunk.copies(),
-                copy_bytes: chunk.copy_bytes,
-                threads,
-            });
-        }
-    }
 }
 
 #[cfg(test)]

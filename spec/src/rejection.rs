@@ -133,20 +133,6 @@ pub enum Rejection {
         /// The axis along which the row lies.
         axis: Axis,
     },
-    /// The threads cannot share the copy of a chunk evenly.
-    #[error(
-        "the chunk of {operand} is {copies} copies of {copy_bytes} bytes, which {threads} threads cannot share evenly; choose a larger chunk of k or fewer warps"
-    )]
-    CopyNotDistributable {
-        /// The operand.
-        operand: Operand,
-        /// Copies of the chunk.
-        copies: u64,
-        /// Bytes of a copy.
-        copy_bytes: u32,
-        /// Threads of the block.
-        threads: u32,
-    },
     /// A number of stages is outside what is supported on any chunk.
     #[error("{stages} {} are not supported; choose 1 to {limit}", match level { Level::Shared => "shared stages", Level::Register => "register stages" })]
     StagesNotSupported {
@@ -229,8 +215,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// All codes that [`Rejection::code`] may answer, in alphabetical order.
-    pub const CODES: [&'static str; 7] = [
-        "copy-not-distributable",
+    pub const CODES: [&'static str; 6] = [
         "does-not-fit",
         "dtype-not-supported",
         "empty-shape",
@@ -252,7 +237,6 @@ impl Rejection {
             | Rejection::ShapeTooLarge { .. }
             | Rejection::GridTooLarge { .. }
             | Rejection::RasterNotSupported { .. } => "tile-not-supported",
-            Rejection::CopyNotDistributable { .. } => "copy-not-distributable",
             Rejection::StagesNotSupported { .. } => "stages-not-supported",
             Rejection::RegisterDepthExceedsChunk { .. } => "register-depth-exceeds-chunk",
             Rejection::SharedDoesNotFit { .. }

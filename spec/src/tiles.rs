@@ -56,11 +56,6 @@ impl Chunk {
     pub const fn copies(&self) -> u64 {
         self.rows as u64 * self.copies_per_row()
     }
-
-    /// Whether all threads have the same number of copies.
-    pub const fn is_shared_evenly(&self, threads: u32) -> bool {
-        self.copies().is_multiple_of(threads as u64)
-    }
 }
 
 /// The chunks of A and B. The block tile must be one of [`check`].

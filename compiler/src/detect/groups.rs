@@ -133,11 +133,7 @@ pub fn fit(found: &[SharedBuffer<'_>], entries: &mut [Entry<'_>], limit: u64) {
         .fold(0, u64::saturating_add);
     let mut members: HashMap<usize, Vec<usize>> = HashMap::new();
     for (number, entry) in entries.iter().enumerate() {
-        if let Some(index) = entry
-            .verdict
-            .loop_index
-            .filter(|_| has_ring(entry))
-        {
+        if let Some(index) = entry.verdict.loop_index.filter(|_| has_ring(entry)) {
             members.entry(index).or_default().push(number);
         }
     }

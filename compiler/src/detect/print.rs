@@ -63,7 +63,10 @@ pub fn detection_table(detection: &Detection) -> String {
                 },
                 buffer.bytes.to_string(),
                 word(buffer.verdict).to_owned(),
-                buffer.max_depth.or(buffer.staged_depth).map_or_else(dash, |depth| format!("<= {depth}")),
+                buffer
+                    .max_depth
+                    .or(buffer.staged_depth)
+                    .map_or_else(dash, |depth| format!("<= {depth}")),
                 match buffer.async_bytes {
                     Some(bytes) => format!("{bytes} B"),
                     None if buffer.staged_depth.is_some() => "staged".to_owned(),

@@ -140,9 +140,7 @@ fn judge_load<'ir>(
     let parent = scene
         .loop_around(scope)
         .filter(|parent| scope.parent() == Some(*parent));
-    let chunk = parent
-        .and_then(filled_in)
-        .filter(|entry| entry.verdict.runs_ahead());
+    let chunk = parent.and_then(filled_in).filter(|entry| entry.verdict.runs_ahead());
     // Where the shared buffer's ring hands over the next chunk: rotated steps, the loop that fills, its entry.
     let (chunk, steps, rotated) = match (written, filled_in(scope), chunk) {
         (true, Some(entry), _) if entry.verdict.runs_ahead() => (Some(*entry), Some(1), scope),

@@ -381,10 +381,7 @@ fn agree(entries: &mut [Entry<'_>]) {
     let Some(place) = rejected.map(|entry| entry.scope) else {
         return;
     };
-    for entry in entries
-        .iter_mut()
-        .filter(|entry| entry.verdict.runs_ahead())
-    {
+    for entry in entries.iter_mut().filter(|entry| entry.verdict.runs_ahead()) {
         if let Some(scope) = place {
             let message = "another loop uses the buffer too, and is not known to fill it anew before it reads";
             entry
@@ -593,8 +590,17 @@ fn judge_in<'ir>(
         (true, true) => Verdict::AfterSinking,
         (false, _) => Verdict::Rejected,
     };
-    let narrow = |reason: &Reason| matches!(reason.code, ReasonCode::WidthUnsupported | ReasonCode::AlignmentUnproven);
-    let writers = case.stores.iter().filter(|store| scene.is_inside(store.op, scope)).count();
+    let narrow = |reason: &Reason| {
+        matches!(
+            reason.code,
+            ReasonCode::WidthUnsupported | ReasonCode::AlignmentUnproven
+        )
+    };
+    let writers = case
+        .stores
+        .iter()
+        .filter(|store| scene.is_inside(store.op, scope))
+        .count();
     let staged = verdict.verdict == Verdict::Rejected
         && !sinks
         && case.reasons.iter().all(narrow)
