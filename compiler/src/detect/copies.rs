@@ -7,6 +7,7 @@
 //! %v = vector.load …; %w = arith.mulf %v, %scale; vector.store %w       a copy after sinking
 //! ```
 
+use super::affine;
 use super::effects::{Transfer, accesses, contiguous_bytes, is_id, is_zero, transfer};
 use super::evaluate::static_trip;
 use super::footprint::{is_uniform, loops_between};
@@ -102,8 +103,8 @@ impl<'ir> Case<'_, 'ir> {
         let mut block = op.block()?;
         while let Some(parent) = block.parent().filter(|parent| *parent != scope) {
             match parent.name() {
-                "scf.for" if static_trip(parent).is_some() => {}
-                "scf.for" => {
+                "scf.for" | "affine.for" if static_trip(parent).is_some() => {}
+                "scf.for" | "affine.for" => {
                     let message = "the copies stand in an inner loop of unknown bounds";
                     self.refuse(ReasonCode::NotSequential, parent, message);
                     return None;
@@ -291,14 +292,12 @@ impl<'ir> Case<'_, 'ir> {
             let base = self.base_alignment(touch);
             let strides = memref.strides.iter().rev().skip(1);
             let apart = strides.map(|stride| stride.unwrap_or(1).unsigned_abs().saturating_mul(element));
-            let address = self
-                .scene
-                .memory
-                .place(op.operand(touch.access.memref))
-                .origin
-                .divisor();
-            let known = apart.fold(gcd(gcd(base, address), row), gcd);
-            let Some(width) = WIDTHS.into_iter().find(|width| known.is_multiple_of(*width)) else {
+            let place = self.scene.memory.place(op.operand(touch.access.memref));
+            let steps = apart.fold(row, gcd);
+            let known = |width| gcd(place.alignment(&place.origin, base, width), steps);
+            let found = WIDTHS.into_iter().find(|width| known(*width).is_multiple_of(*width));
+            let Some(width) = found else {
+                let known = known(4);
                 let message = format!("its rows are only known to start at multiples of {known} bytes; 4 are needed");
                 self.refuse(ReasonCode::AlignmentUnproven, op, message);
                 return None;
@@ -492,16 +491,17 @@ impl<'ir> Case<'_, 'ir> {
             return;
         }
         let base = self.base_alignment(touch);
-        if !base.is_multiple_of(bytes) {
-            let message =
-                format!("the base is only known to be aligned to {base} bytes; {bytes} are needed (llvm.align)");
-            return self.refuse(ReasonCode::AlignmentUnproven, op, message);
+        let address = self.scene.memory.address(op, touch.access);
+        if touch.place.alignment(&address, base, bytes).is_multiple_of(bytes) {
+            return;
         }
-        let known = self.scene.memory.address(op, touch.access).divisor();
-        if !known.is_multiple_of(bytes) {
-            let message = format!("the address moves by multiples of {known} bytes, not of {bytes}");
-            self.refuse(ReasonCode::AlignmentUnproven, op, message);
-        }
+        let message = match address.divisor() {
+            _ if !base.is_multiple_of(bytes) => {
+                format!("the base is only known to be aligned to {base} bytes; {bytes} are needed (llvm.align)")
+            }
+            known => format!("the address moves by multiples of {known} bytes, not of {bytes}"),
+        };
+        self.refuse(ReasonCode::AlignmentUnproven, op, message);
     }
 
     /// What is known of the alignment of an access's root, in bytes.
@@ -512,7 +512,7 @@ impl<'ir> Case<'_, 'ir> {
             .memory
             .stated(place.root, "llvm.align")
             .and_then(Attr::as_int);
-        let stated = stated.and_then(|bytes| u64::try_from(bytes).ok()).max(place.assumed);
+        let stated = stated.and_then(|bytes| u64::try_from(bytes).ok());
         let element = place
             .base
             .ty()
@@ -534,7 +534,8 @@ impl<'ir> Case<'_, 'ir> {
     fn ahead(&mut self, at: Op<'ir>, values: &[Value<'ir>], graph: &LoopGraph<'ir>) {
         for value in values {
             for op in graph.computed_from(*value) {
-                let plain = matches!(op.dialect(), "arith" | "affine" | "index") && op.num_regions() == 0;
+                let plain = matches!(op.dialect(), "arith" | "index") && op.num_regions() == 0
+                    || op.dialect() == "affine" && affine::is_total(op);
                 let mask = matches!(op.name(), "vector.create_mask" | "vector.constant_mask" | "memref.dim");
                 // Past the last iteration the divisor could be zero.
                 let divides = op.name().contains("div") || op.name().contains("rem");

@@ -11,6 +11,7 @@
 //! does not write, with barriers between filling and reading. What cannot be proven is a reason, never a guess.
 //! [`detect`] is pure: it returns plain data.
 
+mod affine;
 pub mod attributes;
 mod copies;
 mod coverage;

@@ -424,6 +424,7 @@ fn loop_facts<'ir>(
         .iter()
         .filter(|touch| !touch.writes && touch.place.space == Space::Workgroup)
         .filter(|touch| touch.place.root == Root::Unknown || filled.contains(&touch.place.root))
+        .filter(|touch| !owners.contains_key(&touch.at))
         .map(|touch| (touch.at, touch.op))
         .collect();
     let mut reasons = effects(scene, scope);
@@ -537,7 +538,9 @@ fn judge_in<'ir>(
     else {
         let dynamic = memref.as_ref().is_some_and(|memref| memref.shape.contains(&None));
         let message = match memref.as_ref().and_then(MemRef::static_bytes) {
-            _ if dynamic => "the buffer's size is not static; where it is constant, canonicalize makes it so".to_owned(),
+            _ if dynamic => {
+                "the buffer's size is not static; where it is constant, canonicalize makes it so".to_owned()
+            }
             Some(bytes) if bytes > MAX_BYTES => format!("the buffer has {bytes} bytes, more than any shared memory"),
             _ => "the buffer is not row-major, or its elements are no whole bytes".to_owned(),
         };
