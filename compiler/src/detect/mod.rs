@@ -12,7 +12,9 @@
 //! [`detect`] is pure: it returns plain data.
 
 mod affine;
+mod alignment;
 pub mod attributes;
+mod candidates;
 mod copies;
 mod coverage;
 mod effects;
@@ -28,6 +30,7 @@ mod print;
 mod registers;
 mod shared;
 mod sink;
+mod source;
 mod verdict;
 
 pub use print::{Remark, detection_json, detection_table, detections_json, remark_list, remarks};
@@ -68,7 +71,7 @@ pub fn detect(module: &Module<'_>, options: &DetectOptions) -> Detection {
 
 fn verdicts<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions) -> KernelVerdicts {
     let scene = Scene::new(index, kernel, options);
-    let found = shared::find(&scene);
+    let found = candidates::find(&scene);
     let mut entries = shared::judge(&scene, &found);
     groups::share_barriers(&scene, &found, &mut entries);
     groups::fit(&found, &mut entries, options.shared_bytes_per_block);
