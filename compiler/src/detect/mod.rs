@@ -127,6 +127,8 @@ fn loop_verdicts<'ir>(scene: &Scene<'_, 'ir>, buffers: &[BufferVerdict]) -> Vec<
                 );
                 reasons.push(Reason::new(ReasonCode::NotSequential, message, op.location()));
             } else if mine.is_empty() {
+                // What is not understood may do either.
+                reasons.extend(order::effects(scene, *op));
                 let message = "the loop fills no buffer in shared memory and loads from none".to_owned();
                 reasons.push(Reason::new(ReasonCode::NotAPureCopy, message, op.location()));
             }
