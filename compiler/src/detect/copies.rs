@@ -169,7 +169,9 @@ impl<'ir> Case<'_, 'ir> {
             _ if bytes > 0 && bytes.is_multiple_of(16) => Some(16),
             _ => None,
         }) else {
-            let message = format!("a copy moves a {ty}, and cp.async moves 4, 8 or 16 contiguous bytes");
+            let rows = ty.as_vector().is_some_and(|(shape, _)| shape.len() > 1);
+            let hint = if rows { "; unroll its rows" } else { "" };
+            let message = format!("a copy moves a {ty}, and cp.async moves 4, 8 or 16 contiguous bytes{hint}");
             self.refuse(ReasonCode::WidthUnsupported, store.op, message);
             return None;
         };

@@ -364,7 +364,14 @@ pub fn effects<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> Vec<Reason> {
             }
             Effect::Asynchronous => (ReasonCode::AlreadyPipelined, format!("{name} stands in the loop")),
             Effect::Visible => (ReasonCode::SideEffectBetween, format!("{name} stands in the loop")),
-            Effect::Unknown => (ReasonCode::UnknownOp, format!("{name} is not understood")),
+            Effect::Unknown => {
+                let hint = match op.dialect() {
+                    "affine" => "; lower it (lower-affine)",
+                    "linalg" => "; lower it to loops",
+                    _ => "",
+                };
+                (ReasonCode::UnknownOp, format!("{name} is not understood{hint}"))
+            }
             Effect::Allocates
                 if op
                     .results()
