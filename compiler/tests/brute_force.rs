@@ -98,6 +98,9 @@ enum Step {
     },
 }
 
+/// A place that no iteration copies from, in units.
+const FAR: i64 = 4096;
+
 const LOG: usize = 2;
 const OUT: usize = 3;
 
@@ -310,7 +313,7 @@ impl Choices {
                 array: 0,
                 at: Place {
                     thread: Map::Same,
-                    constant: 4096,
+                    constant: FAR,
                     ..from
                 },
             }),
@@ -711,8 +714,8 @@ struct Machine<'a> {
     ahead: &'a [bool],
     slots: i64,
     landing: Landing,
-    /// Units by which the log lies behind the source; `None`: apart.
-    alias: Option<i64>,
+    /// An array that is the first one's memory, and the units by which it lies behind that; `None`: all apart.
+    alias: Option<(usize, i64)>,
     shared: HashMap<(usize, i64, i64), u64>,
     pending: Vec<Vec<(Step, [i64; 2])>>,
     state: State,
@@ -739,7 +742,7 @@ fn holds(guard: Guard, t: i64, [i, _]: [i64; 2]) -> bool {
 impl Machine<'_> {
     fn cell(&self, array: usize, unit: i64) -> (usize, i64) {
         match self.alias {
-            Some(offset) if array == LOG => (0, unit + offset),
+            Some((other, offset)) if array == other => (0, unit + offset),
             _ => (array, unit),
         }
     }
@@ -882,7 +885,12 @@ fn events(program: &Program, ahead: &[bool], slots: i64) -> Vec<Event> {
 }
 
 /// The results of all runs: in order, or with the copies of some buffers ahead in several slots.
-fn runs(program: &Program, ahead: &[bool], slots: std::ops::RangeInclusive<i64>, alias: Option<i64>) -> Vec<State> {
+fn runs(
+    program: &Program,
+    ahead: &[bool],
+    slots: std::ops::RangeInclusive<i64>,
+    alias: Option<(usize, i64)>,
+) -> Vec<State> {
     let mut results = Vec::new();
     for slots in slots {
         let events = events(program, ahead, slots);
@@ -913,11 +921,14 @@ fn runs(program: &Program, ahead: &[bool], slots: std::ops::RangeInclusive<i64>,
     results
 }
 
-fn aliases(program: &Program) -> Vec<Option<i64>> {
-    match program.noalias {
-        true => vec![None],
-        false => vec![None, Some(0), Some(THREADS), Some(2 * THREADS), Some(-THREADS)],
+/// The log may be where the loop copies from, and the second source where the loop stores behind the first.
+fn aliases(program: &Program) -> Vec<Option<(usize, i64)>> {
+    if program.noalias {
+        return vec![None];
     }
+    let log = [0, THREADS, 2 * THREADS, -THREADS].map(|offset| Some((LOG, offset)));
+    let second = (program.buffers == 2).then_some(Some((1, FAR - THREADS)));
+    [None].into_iter().chain(log).chain(second).collect()
 }
 
 /// Whether the order of threads between barriers changes nothing.
