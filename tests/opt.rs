@@ -284,6 +284,45 @@ fn a_rejected_module_comes_out_as_it_came() {
     );
 }
 
+/// The depth of loads is edited where they stand; the loads of one inner loop agree, or are refused.
+#[test]
+fn an_edited_depth_of_a_register_load_is_obeyed_or_refused() {
+    let context = Context::new();
+    let op = matmul(Layout::Nn, [256, 256, 128], DType::F32);
+    let program = tile_program(&context, &op, &reference_schedule(3, 2)).expect("a tile program");
+    annotate(&program.module, &detect(&program.module, &OPTIONS));
+    let text = program.module.to_string();
+    let edited = |count: usize, depth: u32| {
+        let mut left = count;
+        let lines = text.lines().map(|line| {
+            let fragment = line.contains("nvgpu.ldmatrix") && line.contains("alcop.depth = 3 : i64") && left > 0;
+            left -= usize::from(fragment);
+            match fragment {
+                true => line.replace("alcop.depth = 3 : i64", &format!("alcop.depth = {depth} : i64")),
+                false => line.to_owned(),
+            }
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let plan = |text: &str| {
+        with_input(
+            env!("CARGO_BIN_EXE_alcop"),
+            &words("opt - --alcop-plan"),
+            text.as_bytes(),
+        )
+    };
+    let all = text.matches("nvgpu.ldmatrix").count();
+    assert!(all > 4, "{text}");
+    assert!(stdout(&plan(&text)).contains("registers = [{depth = 2 : i64"));
+    for count in [1, all] {
+        let printed = stdout(&plan(&edited(count, 1)));
+        assert!(printed.contains("registers = [{depth = 1 : i64"), "{printed}");
+    }
+    expect(&plan(&edited(all, 4)), 1, "[register-depth-exceeds-chunk]");
+    let differently = edited(2, 1).replacen("alcop.depth = 1 : i64", "alcop.depth = 2 : i64", 1);
+    expect(&plan(&differently), 1, "[sync-positions-differ]");
+}
+
 #[test]
 fn standard_input_and_output_and_a_file() {
     let text = "func.func @f() { return }\n";

@@ -98,11 +98,26 @@ enum Step {
     },
 }
 
+/// A place that no iteration copies from, in units.
+const FAR: i64 = 4096;
+
 const LOG: usize = 2;
 const OUT: usize = 3;
 
+/// How a program is written; it computes the same.
+#[derive(Clone, Copy, Debug)]
+struct Form {
+    /// Indices by `affine.apply`.
+    affine: bool,
+    /// Copies of vectors in two halves, in an `affine.for`.
+    halves: bool,
+    /// Buffers as windows of dynamic shared memory, behind an offset that only the launch knows.
+    windows: bool,
+}
+
 #[derive(Clone, Debug)]
 struct Program {
+    form: Form,
     before: Vec<Step>,
     body: Vec<Step>,
     after: Vec<Step>,
@@ -131,6 +146,7 @@ struct Choices {
     log: (u8, u8),
     source: (u8, i64),
     around: (u8, bool),
+    form: (bool, bool, bool),
 }
 
 fn choices() -> impl Strategy<Value = Choices> {
@@ -146,6 +162,7 @@ fn choices() -> impl Strategy<Value = Choices> {
         (0_u8..10, 0_u8..8),
         (0_u8..20, 1_i64..4),
         (0_u8..16, any::<bool>()),
+        (any::<bool>(), any::<bool>(), any::<bool>()),
     );
     (first, second, third).prop_map(|(first, second, third)| Choices {
         trip: first.0,
@@ -162,6 +179,7 @@ fn choices() -> impl Strategy<Value = Choices> {
         log: third.1,
         source: third.2,
         around: third.3,
+        form: third.4,
     })
 }
 
@@ -295,7 +313,7 @@ impl Choices {
                 array: 0,
                 at: Place {
                     thread: Map::Same,
-                    constant: 4096,
+                    constant: FAR,
                     ..from
                 },
             }),
@@ -329,7 +347,13 @@ impl Choices {
                 after.insert(0, Step::Barrier);
             }
         }
+        let (affine, halves, windows) = self.form;
         Program {
+            form: Form {
+                affine,
+                halves: halves && self.vector,
+                windows,
+            },
             before,
             body,
             after,
@@ -388,7 +412,38 @@ impl Writer<'_> {
         self.binary("muli", value, &by)
     }
 
+    /// An index as one `affine.apply`, where the thread's part is affine or can be handed in.
+    fn affine(&mut self, place: Place) -> String {
+        let last = THREADS - 1;
+        let (thread, part) = match place.thread {
+            Map::Same => ("%t".to_owned(), "d0".to_owned()),
+            Map::Mirror => ("%t".to_owned(), format!("({last} - d0)")),
+            Map::Xor(k) => {
+                let k = self.constant(k);
+                (self.binary("xori", "%t", &k), "d0".to_owned())
+            }
+            Map::Rotate(k) => ("%t".to_owned(), format!("((d0 + {k}) mod {THREADS})")),
+            Map::Half => ("%t".to_owned(), "(d0 floordiv 2)".to_owned()),
+            Map::Zero => ("%t".to_owned(), "0".to_owned()),
+        };
+        let counter = |name: &'static str, used: bool| if used { name } else { "%c0" };
+        let (i, o) = (
+            counter("%i", place.i != 0),
+            counter("%o", place.o != 0 && self.program.outer.is_some()),
+        );
+        let name = self.fresh();
+        let (width, constant) = (self.width(), place.constant);
+        let sum = format!("{part} + d1 * {} + s0 * {} + {constant}", place.i, place.o);
+        self.line(&format!(
+            "{name} = affine.apply affine_map<(d0, d1)[s0] -> (({sum}) * {width})>({thread}, {i})[{o}]"
+        ));
+        name
+    }
+
     fn index(&mut self, place: Place) -> String {
+        if self.program.form.affine {
+            return self.affine(place);
+        }
         let mut sum = match place.thread {
             Map::Same => "%t".to_owned(),
             Map::Mirror => {
@@ -464,8 +519,12 @@ impl Writer<'_> {
                     if let Some(condition) = &condition {
                         self.line(&format!("scf.if {condition} {{"));
                     }
-                    let value = self.load(&format!("%a{buffer}"), GLOBAL, &source);
-                    self.store(&value, &format!("%s{buffer}"), &shared, &target);
+                    if self.program.form.halves {
+                        self.halves(buffer, &shared, &source, &target);
+                    } else {
+                        let value = self.load(&format!("%a{buffer}"), GLOBAL, &source);
+                        self.store(&value, &format!("%s{buffer}"), &shared, &target);
+                    }
                     if condition.is_some() {
                         if let Guard::Filled(_) = guard {
                             self.line("} else {");
@@ -518,6 +577,18 @@ impl Writer<'_> {
         acc
     }
 
+    /// A copy of four elements as two of two.
+    fn halves(&mut self, buffer: usize, shared: &str, source: &str, target: &str) {
+        let (count, from, to, value) = (self.fresh(), self.fresh(), self.fresh(), self.fresh());
+        self.line(&format!(
+            "affine.for {count} = 0 to 4 step 2 {{\n\
+             {from} = affine.apply affine_map<(d0, d1) -> (d0 + d1)>({source}, {count})\n\
+             {value} = vector.load %a{buffer}[{from}] : {GLOBAL}, vector<2xf32>\n\
+             {to} = affine.apply affine_map<(d0, d1) -> (d0 + d1)>({target}, {count})\n\
+             vector.store {value}, %s{buffer}[{to}] : {shared}, vector<2xf32>\n}}"
+        ));
+    }
+
     fn condition(&mut self, guard: Guard) -> Option<String> {
         let (value, bound) = match guard {
             Guard::Always => return None,
@@ -550,7 +621,7 @@ fn mlir(program: &Program) -> String {
         })
         .collect();
     writer.line(&format!(
-        "gpu.module @m {{\ngpu.func @k({}, %n: index) kernel attributes {{known_block_size = array<i32: 8, 1, 1>}} {{",
+        "gpu.module @m {{\ngpu.func @k({}, %n: index, %places: index) kernel attributes {{known_block_size = array<i32: 8, 1, 1>}} {{",
         arguments.join(", ")
     ));
     writer.line("%c0 = arith.constant 0 : index\n%c1 = arith.constant 1 : index\n%c8 = arith.constant 8 : index");
@@ -559,15 +630,25 @@ fn mlir(program: &Program) -> String {
     writer.line(&format!("%zero = arith.constant {zero} : {ty}\n%t = gpu.thread_id x"));
     for number in 0..program.buffers {
         let size = THREADS * width;
+        let ty = format!("memref<{size}xf32, #gpu.address_space<workgroup>>");
+        if !program.form.windows {
+            writer.line(&format!("%s{number} = memref.alloc() : {ty}"));
+            continue;
+        }
+        if number == 0 {
+            writer.line("%all = gpu.dynamic_shared_memory : memref<?xi8, #gpu.address_space<workgroup>>");
+        }
+        let behind = 4 * size * number as i64;
         writer.line(&format!(
-            "%s{number} = memref.alloc() : memref<{size}xf32, #gpu.address_space<workgroup>>"
+            "%at{number} = affine.apply affine_map<()[s0] -> (s0 * 16 + {behind})>()[%places]\n\
+             %s{number} = memref.view %all[%at{number}][] : memref<?xi8, #gpu.address_space<workgroup>> to {ty}"
         ));
     }
     let mut acc = "%zero".to_owned();
     if let Some(outer) = program.outer {
         let count = writer.constant(outer);
         writer.line(&format!(
-            "%all = scf.for %o = %c0 to {count} step %c1 iter_args(%kept = {acc}) -> ({ty}) {{"
+            "%nest = scf.for %o = %c0 to {count} step %c1 iter_args(%kept = {acc}) -> ({ty}) {{"
         ));
         acc = "%kept".to_owned();
     }
@@ -583,7 +664,7 @@ fn mlir(program: &Program) -> String {
     acc = writer.steps(&program.after, "%sum".to_owned());
     if program.outer.is_some() {
         writer.line(&format!("scf.yield {acc} : {ty}\n}}"));
-        acc = "%all".to_owned();
+        acc = "%nest".to_owned();
     }
     let at = writer.scaled("%t", width);
     writer.store(&acc, &format!("%a{OUT}"), GLOBAL, &at);
@@ -633,8 +714,8 @@ struct Machine<'a> {
     ahead: &'a [bool],
     slots: i64,
     landing: Landing,
-    /// Units by which the log lies behind the source; `None`: apart.
-    alias: Option<i64>,
+    /// An array that is the first one's memory, and the units by which it lies behind that; `None`: all apart.
+    alias: Option<(usize, i64)>,
     shared: HashMap<(usize, i64, i64), u64>,
     pending: Vec<Vec<(Step, [i64; 2])>>,
     state: State,
@@ -661,7 +742,7 @@ fn holds(guard: Guard, t: i64, [i, _]: [i64; 2]) -> bool {
 impl Machine<'_> {
     fn cell(&self, array: usize, unit: i64) -> (usize, i64) {
         match self.alias {
-            Some(offset) if array == LOG => (0, unit + offset),
+            Some((other, offset)) if array == other => (0, unit + offset),
             _ => (array, unit),
         }
     }
@@ -804,7 +885,12 @@ fn events(program: &Program, ahead: &[bool], slots: i64) -> Vec<Event> {
 }
 
 /// The results of all runs: in order, or with the copies of some buffers ahead in several slots.
-fn runs(program: &Program, ahead: &[bool], slots: std::ops::RangeInclusive<i64>, alias: Option<i64>) -> Vec<State> {
+fn runs(
+    program: &Program,
+    ahead: &[bool],
+    slots: std::ops::RangeInclusive<i64>,
+    alias: Option<(usize, i64)>,
+) -> Vec<State> {
     let mut results = Vec::new();
     for slots in slots {
         let events = events(program, ahead, slots);
@@ -835,11 +921,14 @@ fn runs(program: &Program, ahead: &[bool], slots: std::ops::RangeInclusive<i64>,
     results
 }
 
-fn aliases(program: &Program) -> Vec<Option<i64>> {
-    match program.noalias {
-        true => vec![None],
-        false => vec![None, Some(0), Some(THREADS), Some(2 * THREADS), Some(-THREADS)],
+/// The log may be where the loop copies from, and the second source where the loop stores behind the first.
+fn aliases(program: &Program) -> Vec<Option<(usize, i64)>> {
+    if program.noalias {
+        return vec![None];
     }
+    let log = [0, THREADS, 2 * THREADS, -THREADS].map(|offset| Some((LOG, offset)));
+    let second = (program.buffers == 2).then_some(Some((1, FAR - THREADS)));
+    [None].into_iter().chain(log).chain(second).collect()
 }
 
 /// Whether the order of threads between barriers changes nothing.

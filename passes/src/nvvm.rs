@@ -25,13 +25,21 @@ pub fn lower(module: &mut Module<'_>) -> Result<(), Error> {
 /// simplifies anyway, in less time, and to the same PTX. Vectors go before the kernel's signature does: the other way
 /// round leaves casts that nothing resolves.
 fn passes(module: &Module<'_>) -> String {
+    let loops = if preorder(module.op())
+        .into_iter()
+        .any(|op| op.dialect() == "affine" && op.num_regions() > 0)
+    {
+        "lower-affine,"
+    } else {
+        ""
+    };
     let views = if has_views(module) {
         "expand-strided-metadata,lower-affine,"
     } else {
         ""
     };
     format!(
-        "builtin.module(gpu.module(cse,loop-invariant-code-motion,convert-nvgpu-to-nvvm,convert-scf-to-cf,\
+        "builtin.module(gpu.module({loops}cse,loop-invariant-code-motion,convert-nvgpu-to-nvvm,convert-scf-to-cf,\
          convert-vector-to-llvm,{views}convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv=true}},\
          reconcile-unrealized-casts))"
     )

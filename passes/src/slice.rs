@@ -165,11 +165,11 @@ pub fn erase_dead(block: Block<'_>) {
 
 /// Whether executing an operation changes nothing but its results.
 fn is_idle(op: Op<'_>) -> bool {
-    if matches!(op.name(), "scf.if" | "scf.for") {
+    if matches!(op.name(), "scf.if" | "scf.for" | "affine.for") {
         let mut inside = op
             .regions()
             .flat_map(|region| region.blocks().flat_map(Block::ops).collect::<Vec<_>>());
-        return inside.all(|op| op.is("scf.yield") || is_idle(op));
+        return inside.all(|op| matches!(op.name(), "scf.yield" | "affine.yield") || is_idle(op));
     }
     op.num_results() > 0 && (is_pure(op) || is_load(op))
 }

@@ -403,7 +403,7 @@ fn what_cannot_be_judged_is_said() {
         (
             "%v = gpu.subgroup_mma_load_matrix %s[%c0] {leadDimension = 16 : index} : SHARED
                  -> !gpu.mma_matrix<16x16xf16, \"AOp\">",
-            "does not know this access to shared memory",
+            "gpu.subgroup_mma_load_matrix",
         ),
         (
             "%t = scf.for %i = %c0 to %c8 step %c1 iter_args(%a = %s) -> (SHARED) {

@@ -207,7 +207,14 @@ fn bearer<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, id: &BufferId) -> Option<B
         BufferId::WorkgroupAttribution { position } if launch => Some(Bearer::Entry(kernel, ATTRIBUTIONS, *position)),
         BufferId::WorkgroupAttribution { position } => Some(Bearer::Entry(kernel, "workgroup_attrib_attrs", *position)),
         BufferId::PrivateAttribution { position } => Some(Bearer::Entry(kernel, "private_attrib_attrs", *position)),
-        BufferId::FuncArg { position } => Some(Bearer::Entry(kernel, "arg_attrs", *position)),
+        BufferId::FuncArg { position } => {
+            // What a launch takes from outside is an argument of the function around it.
+            let mut function = Some(kernel);
+            while let Some(op) = function.filter(|op| op.attr("function_type").is_none()) {
+                function = op.parent();
+            }
+            Some(Bearer::Entry(function?, "arg_attrs", *position))
+        }
         BufferId::OpResult { op, index: number } => index
             .find(&OpId {
                 op: op.clone(),

@@ -60,8 +60,8 @@ impl<'ir> Case<'_, 'ir> {
         }
         for (at, [mut one, mut other]) in sides {
             let condition = self.scene.ops[at];
-            one.sort_unstable();
-            other.sort_unstable();
+            join(&mut one);
+            join(&mut other);
             if one != other && !self.reads_share(condition, one.is_empty(), !other.is_empty() && !one.is_empty()) {
                 let message = "only one side of a condition fills the buffer; fill it with zeros on the other side, or \
                                read it under the same condition, which every thread must decide alike";
@@ -306,6 +306,18 @@ impl<'ir> Case<'_, 'ir> {
             self.refuse_buffer(ReasonCode::SeveralWriters, message);
         }
     }
+}
+
+/// Sorts the bytes of a side, and joins what one thread writes in adjacent pieces: two halves are one whole.
+fn join(side: &mut Side) {
+    side.sort_unstable_by_key(|(from, to, thread)| (*thread, *from, *to));
+    side.dedup_by(|next, last| {
+        let adjacent = next.2 == last.2 && next.0 == last.1;
+        if adjacent {
+            last.1 = next.1;
+        }
+        adjacent
+    });
 }
 
 /// The values of a program for one thread, behind its conditions: `Some(None)` where one of them does not hold.

@@ -166,6 +166,8 @@ pub fn effect(op: Op<'_>) -> Effect {
         | "gpu.subgroup_mma_elementwise"
         | "gpu.shuffle"
         | "affine.apply"
+        | "affine.delinearize_index"
+        | "affine.linearize_index"
         | "affine.min"
         | "affine.max"
         | "llvm.mlir.undef"

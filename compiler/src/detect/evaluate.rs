@@ -1,8 +1,10 @@
 //! Index expressions: their value for one thread, and what always divides them.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
-use crate::ir::{Attr, Def, Op, Value, constant_index};
+use super::affine;
+use crate::ir::{AffineExpr, Attr, Def, Op, Value, constant_index};
 
 /// Threads of a warp on every NVIDIA GPU (PTX ISA, "SIMT: Warp").
 const WARP: i64 = 32;
@@ -28,7 +30,7 @@ struct Step {
     bits: u32,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Action {
     Constant(i64),
     Thread(usize),
@@ -51,6 +53,10 @@ enum Action {
     Select,
     Copy,
     CopyUnsigned,
+    /// The least of these.
+    Least(Rc<[AffineExpr]>),
+    /// The largest of these.
+    Largest(Rc<[AffineExpr]>),
 }
 
 impl Program {
@@ -179,6 +185,15 @@ fn step<'ir>(value: Value<'ir>, variables: &[Value<'ir>], ids: &Ids<'ir>) -> Res
         "arith.cmpi" => Action::Compare(op.attr("predicate").and_then(Attr::as_int).ok_or(Some(op))?),
         "arith.select" => Action::Select,
         "arith.index_cast" | "arith.extsi" => Action::Copy,
+        "affine.min" => Action::Least(affine::choices(op).ok_or(Some(op))?.into()),
+        "affine.max" => Action::Largest(affine::choices(op).ok_or(Some(op))?.into()),
+        "affine.apply" | "affine.delinearize_index" | "affine.linearize_index" => {
+            let Def::Result(_, number) = value.def() else {
+                return Err(Some(op));
+            };
+            let (expression, _) = affine::expression(op, number).ok_or(Some(op))?;
+            Action::Least([expression].into())
+        }
         "arith.index_castui" | "arith.extui" => Action::CopyUnsigned,
         _ => return Err(Some(op)),
     };
@@ -192,12 +207,12 @@ fn step<'ir>(value: Value<'ir>, variables: &[Value<'ir>], ids: &Ids<'ir>) -> Res
 fn apply(step: &Step, values: &[i64], thread: &Thread, variables: &[i64]) -> Option<i64> {
     let operand = |number: usize| step.operands.get(number).map(|at| values[*at]);
     let unsigned = |number: usize| operand(number).filter(|value| *value >= 0);
-    Some(match step.action {
-        Action::Constant(value) => value,
-        Action::Thread(axis) => thread.place[axis],
+    Some(match &step.action {
+        Action::Constant(value) => *value,
+        Action::Thread(axis) => thread.place[*axis],
         Action::Lane => thread.number % WARP,
         Action::Subgroup => thread.number / WARP,
-        Action::Variable(number) => *variables.get(number)?,
+        Action::Variable(number) => *variables.get(*number)?,
         Action::Add => operand(0)?.checked_add(operand(1)?)?,
         Action::Sub => operand(0)?.checked_sub(operand(1)?)?,
         Action::Mul => operand(0)?.checked_mul(operand(1)?)?,
@@ -214,7 +229,7 @@ fn apply(step: &Step, values: &[i64], thread: &Thread, variables: &[i64]) -> Opt
         Action::Min => unsigned(0)?.min(unsigned(1)?),
         Action::Max => unsigned(0)?.max(unsigned(1)?),
         Action::Compare(predicate) => {
-            let (a, b) = if predicate < 6 {
+            let (a, b) = if *predicate < 6 {
                 (operand(0)?, operand(1)?)
             } else {
                 (unsigned(0)?, unsigned(1)?)
@@ -234,7 +249,15 @@ fn apply(step: &Step, values: &[i64], thread: &Thread, variables: &[i64]) -> Opt
         Action::Select => operand(2)?,
         Action::Copy => operand(0)?,
         Action::CopyUnsigned => unsigned(0)?,
+        Action::Least(choices) => chosen(step, values, choices)?.into_iter().min()?,
+        Action::Largest(choices) => chosen(step, values, choices)?.into_iter().max()?,
     })
+}
+
+/// The values of affine expressions.
+fn chosen(step: &Step, values: &[i64], choices: &[AffineExpr]) -> Option<Vec<i64>> {
+    let operands: Vec<i64> = step.operands.iter().map(|at| values[*at]).collect();
+    choices.iter().map(|choice| choice.evaluate(&operands)).collect()
 }
 
 fn axis(op: Op<'_>) -> Option<usize> {
@@ -265,9 +288,24 @@ fn divisor_within(value: Value<'_>, budget: &mut u32) -> u64 {
                 divisor_within(op.operand(0), budget),
                 divisor_within(op.operand(2), budget),
             ),
-            None => 1,
+            None => match block.parent().and_then(affine::static_bounds) {
+                Some((lower, _, step)) => gcd(lower.unsigned_abs(), step.unsigned_abs()),
+                None => 1,
+            },
         },
         Def::Argument(..) => 1,
+        Def::Result(op, number) if op.dialect() == "affine" => {
+            let mut operand = |number: usize| match op.operands().nth(number) {
+                Some(value) => divisor_within(value, budget),
+                None => 1,
+            };
+            if let Some((expression, _)) = affine::expression(op, number) {
+                return expression.divisor(&mut operand);
+            }
+            let choices = affine::choices(op).unwrap_or_default();
+            let divisors = choices.iter().map(|choice| choice.divisor(&mut operand));
+            divisors.reduce(gcd).unwrap_or(1)
+        }
         Def::Result(op, _) => {
             let mut operand = |number: usize| divisor_within(op.operand(number), budget);
             match op.name() {
@@ -291,14 +329,11 @@ fn divisor_within(value: Value<'_>, budget: &mut u32) -> u64 {
     }
 }
 
-/// Iterations of an `scf.for` over constants, if its counter is a signed index.
+/// Iterations of an `scf.for` or `affine.for` over constants, if its counter is a signed index.
 pub fn static_trip(op: Op<'_>) -> Option<u64> {
-    let bounds: Vec<i64> = op.operands().take(3).filter_map(constant_index).collect();
-    let [lower, upper, step] = bounds[..] else { return None };
-    let plain = op.operand(0).ty().is_index() && op.attr("unsignedCmp").is_none();
-    (plain && step > 0)
-        .then(|| (i128::from(upper) - i128::from(lower)).max(0) as u64)
-        .map(|extent| extent.div_ceil(step as u64))
+    let (lower, upper, step) = affine::static_bounds(op)?;
+    let extent = (i128::from(upper) - i128::from(lower)).max(0) as u64;
+    Some(extent.div_ceil(step as u64))
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

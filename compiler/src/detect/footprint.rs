@@ -6,6 +6,7 @@
 //!
 //! Two accesses of one buffer can then be proven apart, or be given the iterations between them.
 
+use super::affine::static_bounds;
 use super::effects::{contiguous_bytes, is_block_id};
 use super::evaluate::{Program, static_trip, threads};
 use super::kernel::{Scene, Touch};
@@ -184,9 +185,35 @@ impl Footprint<'_> {
         let (Some(lower), true) = (self.lower, self.symbols == beside.symbols && beside.step == 0) else {
             return false;
         };
-        let Some(count) = count.or((self.step == 0).then_some(1)) else {
+        // Behind this iteration everything has moved past everything.
+        let bounds = (
+            self.spans.first(),
+            self.spans.last(),
+            beside.spans.first(),
+            beside.spans.last(),
+        );
+        let (Some(own_first), Some(own_last), Some(other_first), Some(other_last)) = bounds else {
+            return true;
+        };
+        let gap = match self.step {
+            0 => Some(0),
+            1.. => (other_last.start + beside.widest).checked_sub(own_first.start),
+            _ => (own_last.start + self.widest).checked_sub(other_first.start),
+        };
+        let moved = match self.step {
+            0 => Some(0),
+            1.. => gap.and_then(|gap| gap.checked_sub(lower)),
+            _ => gap.and_then(|gap| gap.checked_add(lower)),
+        };
+        let Some(reach) = moved.map(|moved| moved.max(0) / self.step.abs().max(1)) else {
             return false;
         };
+        let reach = match self.step {
+            // Where nothing moves, one iteration is like another.
+            0 => 1,
+            _ => (reach as u64 + 1).saturating_sub(first),
+        };
+        let count = count.map_or(reach, |count| count.min(reach));
         let shift = |number: u64| {
             i64::try_from(first + number)
                 .ok()?
@@ -247,6 +274,7 @@ pub fn is_uniform<'ir>(scene: &Scene<'_, 'ir>, value: Value<'ir>) -> bool {
                     }
                     _ if entry || !inside => {}
                     Some(op) if op.is("scf.for") && position == 0 => open.extend(op.operands().take(3)),
+                    Some(op) if position == 0 && static_bounds(op).is_some() => {}
                     _ => return false,
                 }
             }
@@ -280,6 +308,7 @@ pub fn loops_between<'ir>(op: Op<'ir>, scope: Op<'ir>) -> Option<Vec<Op<'ir>>> {
     while parent != scope {
         match parent.name() {
             "scf.for" => loops.push(parent),
+            "affine.for" if static_bounds(parent).is_some() => loops.push(parent),
             "scf.if" => {}
             _ => return None,
         }
@@ -297,7 +326,7 @@ pub fn iterations(loops: &[Op<'_>], most: u64) -> Option<Vec<Vec<i64>>> {
         if trip.checked_mul(all.len() as u64)? > most {
             return None;
         }
-        let (lower, step) = (constant_index(op.operand(0))?, constant_index(op.operand(2))?);
+        let (lower, _, step) = static_bounds(*op)?;
         let counters: Vec<i64> = (0..trip)
             .map(|number| (i128::from(lower) + i128::from(number) * i128::from(step)) as i64)
             .collect();

@@ -8,9 +8,10 @@
 use std::collections::HashMap;
 
 use super::MAX_DEPTH;
+use super::candidates::SharedBuffer;
 use super::kernel::{Scene, first_in};
 use super::order::unfenced;
-use super::shared::{Entry, SharedBuffer};
+use super::shared::Entry;
 use super::verdict::{Reason, ReasonCode, Verdict};
 use crate::ir::Op;
 

@@ -4,8 +4,9 @@
 //! %row = arith.addi %i, %t    16 * %row + 4   ->   4 + 16 * %i + 16 * %t
 //! ```
 
+use super::affine;
 use super::evaluate::divisor;
-use crate::ir::{Op, Value, constant_index};
+use crate::ir::{Def, Op, Value, constant_index};
 
 /// Operations that one expression may consist of; what lies deeper stays a value of its own.
 const BUDGET: u32 = 200;
@@ -76,6 +77,9 @@ impl<'ir> Linear<'ir> {
         let Some(op) = sum else {
             return self.add_term(value, factor);
         };
+        if op.dialect() == "affine" {
+            return self.add_affine(value, factor, budget);
+        }
         match (op.name(), scale(op)) {
             ("arith.addi", _) => {
                 self.add_within(op.operand(0), factor, budget);
@@ -90,6 +94,26 @@ impl<'ir> Linear<'ir> {
                 None => self.add_term(op.result(0), factor),
             },
             _ => self.add_term(value, factor),
+        }
+    }
+
+    /// A sum of the `affine` dialect; what is none, stays a value.
+    fn add_affine(&mut self, value: Value<'ir>, factor: i64, budget: &mut u32) {
+        let found = match value.def() {
+            Def::Result(op, number) => affine::expression(op, number),
+            Def::Argument(..) => None,
+        };
+        let sum = found.and_then(|(expression, operands)| {
+            let (terms, constant) = expression.as_sum()?;
+            let scaled = |(number, by): (usize, i64)| Some((*operands.get(number)?, factor.checked_mul(by)?));
+            Some((terms.into_iter().map(scaled).collect::<Option<Vec<_>>>()?, constant))
+        });
+        let Some((terms, constant)) = sum else {
+            return self.add_term(value, factor);
+        };
+        self.add_constant(constant, factor);
+        for (operand, factor) in terms {
+            self.add_within(operand, factor, budget);
         }
     }
 

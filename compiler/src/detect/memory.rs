@@ -61,8 +61,8 @@ pub struct Place<'ir> {
     pub origin: Linear<'ir>,
     /// Bytes from the root's start to the pointer that `memref.reinterpret_cast` counts from.
     pointer: Linear<'ir>,
-    /// What `memref.assume_alignment` vouches for, of that pointer.
-    pub assumed: Option<u64>,
+    /// What `memref.assume_alignment` vouches for, and the pointer of which it does, as bytes from the root's start.
+    assumed: Vec<(u64, Linear<'ir>)>,
 }
 
 /// The memory of one kernel.
@@ -74,6 +74,27 @@ pub struct Memory<'ir> {
     attributions: (usize, usize),
     places: RefCell<HashMap<Value<'ir>, Rc<Place<'ir>>>>,
     spaces: RefCell<HashMap<Type<'ir>, Space>>,
+}
+
+impl<'ir> Place<'ir> {
+    /// A number that divides an address, given as bytes from the root's start, which is a multiple of `base`; or what the
+    /// assumptions on the way make of it, if that is a multiple of what is wanted.
+    pub fn alignment(&self, address: &Linear<'ir>, base: u64, wanted: u64) -> u64 {
+        let from_root = gcd(base, address.divisor());
+        let assumed = self.assumed.iter().map(|(bytes, pointer)| {
+            let mut apart = address.clone();
+            apart.subtract(pointer);
+            gcd(*bytes, apart.divisor())
+        });
+        assumed
+            .chain([from_root])
+            .find(|known| known.is_multiple_of(wanted))
+            .unwrap_or(from_root)
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// A number of a static list, or a value.
@@ -270,7 +291,7 @@ impl<'ir> Memory<'ir> {
             space: self.space(value.ty()),
             origin,
             pointer: Linear::default(),
-            assumed: None,
+            assumed: Vec::new(),
         }
     }
 
@@ -300,7 +321,9 @@ impl<'ir> Memory<'ir> {
             }
             "memref.assume_alignment" => {
                 let bytes = op.attr("alignment").and_then(Attr::as_int).unwrap_or(0);
-                place.assumed = place.assumed.max(u64::try_from(bytes).ok());
+                if let Ok(bytes @ 1..) = u64::try_from(bytes) {
+                    place.assumed.push((bytes, source.pointer.clone()));
+                }
             }
             _ => {}
         }

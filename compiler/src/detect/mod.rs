@@ -11,7 +11,10 @@
 //! does not write, with barriers between filling and reading. What cannot be proven is a reason, never a guess.
 //! [`detect`] is pure: it returns plain data.
 
+mod affine;
+mod alignment;
 pub mod attributes;
+mod candidates;
 mod copies;
 mod coverage;
 mod effects;
@@ -28,8 +31,10 @@ mod print;
 mod registers;
 mod shared;
 mod sink;
+mod source;
 mod verdict;
 
+pub use affine::static_bounds;
 pub use print::{Remark, detection_json, detection_table, detections_json, remark_list, remarks};
 pub use verdict::{BufferVerdict, CopyOps, Detection, KernelVerdicts, Level, LoopVerdict, Reason, ReasonCode, Verdict};
 
@@ -68,7 +73,7 @@ pub fn detect(module: &Module<'_>, options: &DetectOptions) -> Detection {
 
 fn verdicts<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions) -> KernelVerdicts {
     let scene = Scene::new(index, kernel, options);
-    let found = shared::find(&scene);
+    let found = candidates::find(&scene);
     let mut entries = shared::judge(&scene, &found);
     groups::share_barriers(&scene, &found, &mut entries);
     groups::fit(&found, &mut entries, options.shared_bytes_per_block);
@@ -124,6 +129,8 @@ fn loop_verdicts<'ir>(scene: &Scene<'_, 'ir>, buffers: &[BufferVerdict]) -> Vec<
                 );
                 reasons.push(Reason::new(ReasonCode::NotSequential, message, op.location()));
             } else if mine.is_empty() {
+                // What is not understood may do either.
+                reasons.extend(order::effects(scene, *op));
                 let message = "the loop fills no buffer in shared memory and loads from none".to_owned();
                 reasons.push(Reason::new(ReasonCode::NotAPureCopy, message, op.location()));
             }

@@ -5,12 +5,13 @@
 //! scf.for %row { scf.for %k = 0 to %row { copy … } }                           none: the bounds change
 //! ```
 
-use super::copies::{Site, guarded};
+use super::copies::Site;
 use super::effects::indices;
 use super::graph::LoopGraph;
 use super::kernel::Touch;
 use super::order::effects;
 use super::shared::Case;
+use super::source::guarded;
 use crate::ir::{Def, Op, Value, constant_index};
 
 impl<'ir> Case<'_, 'ir> {

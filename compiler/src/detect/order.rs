@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use super::MAX_DEPTH;
-use super::effects::{Effect, effect};
+use super::effects::{Effect, effect, is_loop};
 use super::evaluate::static_trip;
 use super::footprint::{Footprint, Meeting, footprint};
 use super::graph::{EdgeKind, LoopGraph};
@@ -162,7 +162,7 @@ impl<'ir> Case<'_, 'ir> {
                     pending = self.flow(*block, pending, races);
                 }
             }
-            if !(op.is("scf.for") && static_trip(op).is_some_and(|trip| trip > 0)) {
+            if static_trip(op).is_none_or(|trip| trip == 0) {
                 pending = pending.or(before);
             }
         }
@@ -200,7 +200,9 @@ impl<'ir> Case<'_, 'ir> {
         ops
     }
 
-    /// One commit position serves the loop: copies stand before the first read of any buffer that the loop fills.
+    /// One order of commit groups serves all buffers of the loop that get slots: a copy that stands behind the reads of
+    /// another buffer is committed with the others, an iteration or more ahead of them. It must not pass a read of memory
+    /// that gets none.
     pub fn positions(&mut self, scope: Op<'ir>, reads: &[(usize, Op<'ir>)]) {
         let inside = self.scene.inside(scope);
         let end = self.stores.partition_point(|store| store.at < inside.end);
@@ -214,8 +216,8 @@ impl<'ir> Case<'_, 'ir> {
             .find(|(at, _)| !own(*at));
         if let Some((_, op)) = early {
             let message = format!(
-                "{} reads another shared buffer that the loop fills, before these copies; copy into all buffers first, \
-                 so that one order of commit groups serves both",
+                "{} reads shared memory that the loop fills and that gets no slots, before these copies; copy first, so \
+                 that one order of commit groups serves both",
                 op.name()
             );
             self.refuse(ReasonCode::SyncPositionsDiffer, *op, message);
@@ -362,7 +364,14 @@ pub fn effects<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> Vec<Reason> {
             }
             Effect::Asynchronous => (ReasonCode::AlreadyPipelined, format!("{name} stands in the loop")),
             Effect::Visible => (ReasonCode::SideEffectBetween, format!("{name} stands in the loop")),
-            Effect::Unknown => (ReasonCode::UnknownOp, format!("{name} is not understood")),
+            Effect::Unknown => {
+                let hint = match op.dialect() {
+                    "affine" => "; lower it (lower-affine)",
+                    "linalg" => "; lower it to loops",
+                    _ => "",
+                };
+                (ReasonCode::UnknownOp, format!("{name} is not understood{hint}"))
+            }
             Effect::Allocates
                 if op
                     .results()
@@ -371,17 +380,10 @@ pub fn effects<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> Vec<Reason> {
                 continue;
             }
             Effect::Allocates => (ReasonCode::UnknownOp, format!("{name} stands in the loop")),
-            Effect::None
-                if matches!(
-                    name,
-                    "scf.while" | "scf.parallel" | "scf.forall" | "affine.for" | "affine.parallel"
-                ) =>
-            {
-                (
-                    ReasonCode::UnknownOp,
-                    format!("{name} stands in the loop; lower it to scf.for or unroll it"),
-                )
-            }
+            Effect::None if is_loop(op) && !op.is("scf.for") && static_trip(op).is_none() => (
+                ReasonCode::UnknownOp,
+                format!("{name} stands in the loop; lower it to scf.for or unroll it"),
+            ),
             Effect::Barrier | Effect::None | Effect::Touches => continue,
         };
         if reasons.len() < MAX_REASONS {

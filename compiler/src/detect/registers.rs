@@ -9,12 +9,13 @@
 use std::collections::{HashMap, HashSet};
 
 use super::MAX_DEPTH;
+use super::candidates::SharedBuffer;
 use super::effects::{Effect, effect, indices, is_id};
 use super::evaluate::static_trip;
 use super::kernel::{Scene, Touch, first_in};
 use super::memory::{Alias, Space, is_view};
 use super::order::unfenced;
-use super::shared::{Entry, SharedBuffer};
+use super::shared::Entry;
 use super::verdict::{BufferVerdict, Level, Reason, ReasonCode, Verdict};
 use crate::ir::{BufferId, Def, Op, Type, Value};
 

@@ -5,6 +5,7 @@
 //! an operation that was erased must not be used again. [`Op::erase`] is therefore `unsafe`-free but checked where
 //! MLIR can check it: an operation whose results are still used is not erased.
 
+mod affine;
 mod attributes;
 mod builder;
 mod context;
@@ -13,6 +14,7 @@ mod pass_manager;
 mod rewrite;
 mod walk;
 
+pub use affine::{AffineExpr, AffineOp};
 pub use attributes::{Attr, MemRef, Type};
 pub use builder::{Builder, CmpPredicate, OpBuilder, OwnedRegion};
 pub use context::{Context, Diagnostic, Module, ParseError, PipelineError, Severity};

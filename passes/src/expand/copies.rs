@@ -55,7 +55,9 @@ impl<'ir> Site<'ir> {
 
     /// The inner loops around the site, innermost first.
     pub fn loops(&self, scope: Op<'ir>) -> Vec<Op<'ir>> {
-        self.parents(scope).filter(|op| op.is("scf.for")).collect()
+        self.parents(scope)
+            .filter(|op| matches!(op.name(), "scf.for" | "affine.for"))
+            .collect()
     }
 
     fn parents(&self, scope: Op<'ir>) -> impl Iterator<Item = Op<'ir>> {
@@ -168,7 +170,7 @@ fn check(scope: Op<'_>, planned: &Planned<'_>, site: &Site<'_>) -> Result<(), Er
     }
     for parent in site.parents(scope) {
         let fine = match parent.name() {
-            "scf.for" => static_trip(parent).is_some(),
+            "scf.for" | "affine.for" => static_trip(parent).is_some(),
             "scf.if" => true,
             _ => false,
         };

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 
+use alcop_compiler::detect::static_bounds;
 use alcop_compiler::ir::{Attr, Block, Builder, Mapping, MemRef, Op, Type, Value, clone_op};
 
 use super::check::PipelineLoop;
@@ -153,9 +154,7 @@ impl<'ir> Filler<'_, 'ir> {
                     }
                 } else {
                     let trip = static_trip(op).expect("checked to be a static loop") as i64;
-                    let [lower, step] = [0, 2].map(|operand| {
-                        alcop_compiler::ir::constant_index(op.operand(operand)).expect("checked to be a static loop")
-                    });
+                    let (lower, _, step) = static_bounds(op).expect("checked to be a static loop");
                     let inner = op.body().expect("scf.for has one block");
                     for turn in 0..trip {
                         let mut map = map.clone();

@@ -5,7 +5,8 @@
 //! loads of step 1; step 0; loads of step 0 of the next chunk; step 1
 //! ```
 
-use alcop_compiler::ir::{Op, constant_index, preorder};
+use alcop_compiler::detect::static_bounds;
+use alcop_compiler::ir::{Op, preorder};
 
 use super::check::PipelineLoop;
 use crate::multi_buffer::{self, Access};
@@ -171,16 +172,7 @@ fn reads(pipelined: &PipelineLoop<'_>, items: &[Item<'_>], buffer: usize) -> Vec
 
 /// Iterations of a loop whose bounds are constants.
 pub fn static_trip(op: Op<'_>) -> Option<u64> {
-    let (lower, upper, step) = (
-        constant_index(op.operand(0))?,
-        constant_index(op.operand(1))?,
-        constant_index(op.operand(2))?,
-    );
-    (step > 0).then(|| {
-        if upper > lower {
-            (upper - lower).cast_unsigned().div_ceil(step.cast_unsigned())
-        } else {
-            0
-        }
-    })
+    let (lower, upper, step) = static_bounds(op)?;
+    let length = upper.checked_sub(lower)?.max(0).cast_unsigned();
+    (step > 0).then(|| length.div_ceil(step.cast_unsigned()))
 }

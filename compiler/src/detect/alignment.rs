@@ -1,0 +1,132 @@
+//! Whether the pieces of a copy start where `cp.async` wants them: at multiples of their width.
+//!
+//! ```text
+//! base (llvm.align, an assumption) + offset + index × stride     a multiple of 4, 8 or 16 bytes, on both sides
+//! ```
+
+use super::copies::WIDTHS;
+use super::kernel::Touch;
+use super::memory::{Root, Space};
+use super::shared::Case;
+use super::verdict::ReasonCode;
+use crate::ir::{Attr, Op};
+
+impl<'ir> Case<'_, 'ir> {
+    /// The bytes that a `memref.copy` can move at once, all threads sharing the work.
+    pub fn row_piece(&mut self, load: &Touch<'ir>, store: &Touch<'ir>) -> Option<u64> {
+        let op = store.op;
+        let mut best = 16;
+        for touch in [load, store] {
+            let memref = op.operand(touch.access.memref).ty().as_memref();
+            let Some((memref, element)) = memref.and_then(|memref| Some((memref.clone(), memref.element.bytes()?)))
+            else {
+                self.refuse(
+                    ReasonCode::NotContiguous,
+                    op,
+                    "a memref of the copy has no strided layout of whole bytes",
+                );
+                return None;
+            };
+            if memref.strides.last().is_some_and(|stride| *stride != Some(1)) {
+                self.refuse(ReasonCode::NotContiguous, op, "the last dimension is not contiguous");
+                return None;
+            }
+            let Some(row) = memref.shape.last().map_or(Some(1), |extent| *extent) else {
+                self.refuse(
+                    ReasonCode::NotContiguous,
+                    op,
+                    "the rows of the copy have no static size",
+                );
+                return None;
+            };
+            let row = row.unsigned_abs().saturating_mul(element);
+            if !row.is_multiple_of(4) || row == 0 {
+                let message = format!("rows of {row} bytes, and cp.async moves 4, 8 or 16 contiguous bytes");
+                self.refuse(ReasonCode::WidthUnsupported, op, message);
+                return None;
+            }
+            let base = self.base_alignment(touch);
+            let strides = memref.strides.iter().rev().skip(1);
+            let apart = strides.map(|stride| stride.unwrap_or(1).unsigned_abs().saturating_mul(element));
+            let place = self.scene.memory.place(op.operand(touch.access.memref));
+            let steps = apart.fold(row, gcd);
+            let known = |width| gcd(place.alignment(&place.origin, base, width), steps);
+            let found = WIDTHS.into_iter().find(|width| known(*width).is_multiple_of(*width));
+            let Some(width) = found else {
+                let known = known(4);
+                let message = format!("its rows are only known to start at multiples of {known} bytes; 4 are needed");
+                self.refuse(ReasonCode::AlignmentUnproven, op, message);
+                return None;
+            };
+            best = best.min(width);
+        }
+        Some(best)
+    }
+
+    /// The address of an access must be a multiple of its width: base, offset, strides and indices together.
+    pub fn alignment(&mut self, touch: &Touch<'ir>, bytes: u64) {
+        let op = touch.op;
+        let Some(parts) = op.operand(touch.access.memref).ty().as_memref() else {
+            return self.refuse(ReasonCode::AlignmentUnproven, op, "the memref has no strided layout");
+        };
+        if parts.strides.last().is_some_and(|stride| *stride != Some(1)) && contiguous_extent(op) > 1 {
+            return self.refuse(ReasonCode::NotContiguous, op, "the last dimension is not contiguous");
+        }
+        let stated = op.attr("alignment").and_then(Attr::as_int).unwrap_or(0).max(0) as u64;
+        if stated > 0 && stated.is_multiple_of(bytes) {
+            return;
+        }
+        let base = self.base_alignment(touch);
+        let address = self.scene.memory.address(op, touch.access);
+        if touch.place.alignment(&address, base, bytes).is_multiple_of(bytes) {
+            return;
+        }
+        let message = match address.divisor() {
+            _ if !base.is_multiple_of(bytes) => {
+                format!("the base is only known to be aligned to {base} bytes; {bytes} are needed (llvm.align)")
+            }
+            known => format!("the address moves by multiples of {known} bytes, not of {bytes}"),
+        };
+        self.refuse(ReasonCode::AlignmentUnproven, op, message);
+    }
+
+    /// What is known of the alignment of an access's root, in bytes.
+    pub fn base_alignment(&self, touch: &Touch<'ir>) -> u64 {
+        let place = &touch.place;
+        let stated = self
+            .scene
+            .memory
+            .stated(place.root, "llvm.align")
+            .and_then(Attr::as_int);
+        let stated = stated.and_then(|bytes| u64::try_from(bytes).ok());
+        let element = place
+            .base
+            .ty()
+            .memref_element()
+            .and_then(crate::ir::Type::bytes)
+            .unwrap_or(1);
+        // Shared buffers are laid out by us or by LLVM, which both align them; cudaMalloc aligns to 256 bytes (CUDA C++
+        // Programming Guide, "Device Memory Accesses").
+        let natural = match place.root {
+            Root::Outside(value) if value.def_op().is_some_and(|op| op.is("gpu.alloc")) => 256,
+            _ if place.space == Space::Workgroup => 16,
+            _ => element,
+        };
+        stated.unwrap_or(0).max(natural)
+    }
+}
+
+/// Elements that an access moves in a row.
+fn contiguous_extent(op: Op<'_>) -> i64 {
+    let value = op.results().next().or_else(|| op.operands().next());
+    let shape = value.and_then(|value| value.ty().as_vector());
+    match shape {
+        Some((shape, _)) => shape.last().copied().unwrap_or(1),
+        None if op.is("nvgpu.device_async_copy") => op.attr("dstElements").and_then(Attr::as_int).unwrap_or(2),
+        None => 1,
+    }
+}
+
+pub fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
