@@ -67,6 +67,9 @@ pub fn sink(module: &mut Module<'_>, detection: &Detection) -> Result<usize, Err
         }
         count
     };
+    if count == 0 {
+        return Ok(0);
+    }
     module.verify().map_err(|diagnostics| Error::Invalid {
         pass: "alcop-sink-elementwise",
         diagnostics,

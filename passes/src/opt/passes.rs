@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! alcop-detect{assume-noalias block-size=128,1,1}       verdicts as attributes and remarks
+//! alcop-sink-elementwise                                moves work out of copies
 //! alcop-plan{shared-stages=3 register-stages=2}         alcop.plan on the module
 //! alcop-expand                                          obeys it
 //! alcop-check-hazards                                   the judge
@@ -20,6 +21,7 @@ use crate::error::Error;
 use crate::expand::expand;
 use crate::hazard;
 use crate::plan::SharedLayout;
+use crate::sink::sink;
 
 /// What a user may ask of detection and planning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub enum AlcopPass {
     Detect(Options),
     /// Writes the plan into `alcop.plan`.
     Plan(Options),
+    /// Moves element-wise work out of copies.
+    Sink(Options),
     /// Obeys `alcop.plan`.
     Expand,
     /// Fails where the judge finds a hazard.
@@ -82,11 +86,7 @@ const PLAN_OPTIONS: [&str; 5] = [
 ];
 
 /// Our passes that do their work only together with others so far, and where it is done.
-const NOT_SEPARABLE: [(&str, &str); 4] = [
-    (
-        "alcop-sink-elementwise",
-        "element-wise work is not moved out of copies by any pass so far",
-    ),
+const NOT_SEPARABLE: [(&str, &str); 3] = [
     (
         "alcop-multi-buffer",
         "alcop-expand makes the rings as it rewrites the loops that fill them",
@@ -105,6 +105,7 @@ const NOT_SEPARABLE: [(&str, &str); 4] = [
 pub fn names() -> Vec<&'static str> {
     let separable = [
         "alcop-detect",
+        "alcop-sink-elementwise",
         "alcop-plan",
         "alcop-expand",
         "alcop-check-hazards",
@@ -139,6 +140,7 @@ impl AlcopPass {
         }
         match name {
             "alcop-detect" => Ok(AlcopPass::Detect(parse(&DETECTION_OPTIONS)?)),
+            "alcop-sink-elementwise" => Ok(AlcopPass::Sink(parse(&DETECTION_OPTIONS)?)),
             "alcop-plan" => Ok(AlcopPass::Plan(parse(&PLAN_OPTIONS)?)),
             "alcop-pipeline" => Ok(AlcopPass::Pipeline(parse(&PLAN_OPTIONS)?)),
             "alcop-expand" => parse(&[]).map(|_| AlcopPass::Expand),
@@ -162,6 +164,10 @@ impl AlcopPass {
                 let plan = planned::plan(module, &detection, &settings.architecture, &options.depths)?;
                 planned::write(module, &plan)
             }
+            AlcopPass::Sink(options) => {
+                let detection = detection(module, options, settings);
+                sink(module, &detection).map(|_| ())
+            }
             AlcopPass::Expand => {
                 let plan = planned::read(module)?;
                 let mut copy = module.duplicate();
@@ -172,13 +178,16 @@ impl AlcopPass {
             }
             AlcopPass::CheckHazards => judge(module, module),
             AlcopPass::Pipeline(options) => {
-                let detection = detection(module, options, settings);
-                remarks(module, &detection, true);
-                let plan = planned::plan(module, &detection, &settings.architecture, &options.depths)?;
+                let mut copy = module.duplicate();
+                let mut found = detection(module, options, settings);
+                remarks(module, &found, true);
+                if sink(&mut copy, &found)? > 0 {
+                    found = detection(&copy, options, settings);
+                }
+                let plan = planned::plan(&copy, &found, &settings.architecture, &options.depths)?;
                 if plan.loops.is_empty() {
                     return Ok(());
                 }
-                let mut copy = module.duplicate();
                 attributes::strip(&copy);
                 expand(&mut copy, &plan)?;
                 judge(module, &copy)?;
