@@ -18,6 +18,7 @@ TRIALS = 20
 STRATEGY = analytic
 SEED = 0
 DEVICE = sim
+CASES = 2000
 BLOCK = 128x128x32
 WARP = 64x64
 SHARED_STAGES = 3
@@ -31,7 +32,7 @@ BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALCOP := $(BUILD_DIR)/release/alcop
 EXAMPLES = $(patsubst examples/%.rs,%,$(wildcard examples/*.rs))
 
-.PHONY: help setup setup-lint setup-sass build tune compile test lint bench bench-sass bench-search check-gpu check-corpus check-upstream clean
+.PHONY: help setup setup-lint setup-sass build tune compile test test-nightly lint bench bench-sass bench-search check-gpu check-corpus check-upstream clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value …]"
@@ -71,6 +72,9 @@ test: setup ## run all tests, then every example
 		echo "cargo run --locked --quiet --example $$example"; \
 		cargo run --locked --quiet --example "$$example"; \
 	done
+
+test-nightly: setup ## 2000 random nests with and without a pipeline against an interpreter (CASES=...)
+	ALCOP_CASES=$(CASES) cargo test --locked --test differential -- --nocapture
 
 lint: setup-lint ## format, clippy and docs, warnings as errors
 	cargo fmt --all --check
