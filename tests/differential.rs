@@ -10,11 +10,12 @@
 
 use std::fmt::Write;
 
-use alcop::compiler::detect::{Level, Verdict, detect};
+use alcop::compiler::detect::{BufferVerdict, Level, Verdict, detect};
 use alcop::compiler::ir::Context;
 use alcop::passes::decide::{Depths, decide};
 use alcop::passes::pipeline::compile_to_ptx;
-use alcop::passes::plan::SharedLayout;
+use alcop::passes::plan::{SharedLayout, Transport};
+use alcop::passes::sink::sink_and_detect;
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::spec::kernel::ArrayDType;
 use alcop::spec::{GpuTarget, Kernel};
@@ -76,7 +77,12 @@ struct Buffer {
     looked_up: bool,
     /// Slots more than the loop's.
     extra: u32,
+    /// Element-wise work between load and store.
+    work: bool,
 }
+
+/// What element-wise work does to a value of 16 or 32 bits: an exclusive or with this, and a sum with itself.
+const WORK: u32 = 0x5a17;
 
 impl Buffer {
     fn lanes(&self) -> usize {
@@ -131,7 +137,7 @@ fn buffer() -> impl Strategy<Value = Buffer> {
     let reads = prop_oneof![Just(Reads::Direct), Just(Reads::Steps), Just(Reads::Viewed)];
     let shape = (
         prop_oneof![Just(16_usize), Just(32)],
-        prop_oneof![Just(4_usize), Just(8), Just(16)],
+        prop_oneof![1 => Just(2_usize), 2 => Just(4_usize), 2 => Just(8), 2 => Just(16)],
         1_usize..4,
     );
     (
@@ -142,34 +148,42 @@ fn buffer() -> impl Strategy<Value = Buffer> {
         0_usize..32,
         prop::bool::weighted(0.2),
         prop_oneof![4 => Just(0_u32), 1 => 1_u32..3],
+        prop::bool::weighted(0.2),
     )
-        .prop_map(|((bits, width, pieces), form, guard, reads, turn, looked_up, extra)| {
-            let mut buffer = Buffer {
-                bits,
-                width,
-                pieces,
-                form,
-                guard,
-                reads,
-                turn,
-                looked_up,
-                extra,
-            };
-            // What these forms cannot say.
-            let unsaid = match form {
-                Form::Whole => matches!(guard, Guard::Filled | Guard::Zeros),
-                // A wait under a condition may be for other copies than its own.
-                Form::Waited => guard != Guard::Always,
-                Form::Straight | Form::Looped | Form::Transfer => false,
-            };
-            if unsaid {
-                buffer.guard = Guard::Always;
-            }
-            if !buffer.is_aligned() {
-                buffer.form = Form::Straight;
-            }
-            buffer
-        })
+        .prop_map(
+            |((bits, width, pieces), form, guard, reads, turn, looked_up, extra, work)| {
+                let mut buffer = Buffer {
+                    bits: if width == 2 { 16 } else { bits },
+                    width,
+                    pieces,
+                    form,
+                    guard,
+                    reads,
+                    turn,
+                    looked_up,
+                    extra,
+                    work,
+                };
+                // What these forms cannot say.
+                let unsaid = match form {
+                    Form::Whole => matches!(guard, Guard::Filled | Guard::Zeros),
+                    // A wait under a condition may be for other copies than its own.
+                    Form::Waited => guard != Guard::Always,
+                    Form::Straight | Form::Looped | Form::Transfer => false,
+                };
+                if unsaid {
+                    buffer.guard = Guard::Always;
+                }
+                let whole = matches!(form, Form::Whole | Form::Waited);
+                if !buffer.is_aligned() || whole && width == 2 {
+                    buffer.form = Form::Straight;
+                }
+                let plain = matches!(buffer.form, Form::Straight | Form::Looped);
+                // Zeros beside the copy would get the work too.
+                buffer.work &= plain && width > 2 && matches!(buffer.guard, Guard::Always | Guard::Skipped);
+                buffer
+            },
+        )
 }
 
 fn program() -> impl Strategy<Value = Program> {
@@ -259,6 +273,9 @@ impl Program {
                             let from = self.lookup(number, chunk);
                             let at = (from * self.threads + row) * buffer.source_columns() + column;
                             let mut value = if exists { Self::element(number, at) } else { 0 };
+                            if buffer.work {
+                                value = (value ^ WORK).wrapping_mul(2);
+                            }
                             if buffer.bits == 16 {
                                 value &= 0xffff;
                             }
@@ -423,6 +440,9 @@ impl Program {
         if matches!(buffer.guard, Guard::Filled | Guard::Zeros) {
             text.line(&format!("%zeros{number} = arith.constant dense<0> : {vector}"));
         }
+        if buffer.work {
+            text.line(&format!("%work{number} = arith.constant dense<{WORK}> : {vector}"));
+        }
         if buffer.form == Form::Whole {
             let columns = buffer.columns();
             let layout = format!("strided<[{columns}, 1], offset: ?>");
@@ -467,7 +487,17 @@ impl Program {
                     }
                     (_, Guard::Always | Guard::Skipped) => {
                         text.line(&format!("%v{name} = {load}"));
-                        text.line(&store(&format!("%v{name}")));
+                        if buffer.work {
+                            text.line(&format!(
+                                "%changed{name} = arith.xori %v{name}, %work{number} : {vector}"
+                            ));
+                            text.line(&format!(
+                                "%worked{name} = arith.addi %changed{name}, %changed{name} : {vector}"
+                            ));
+                            text.line(&store(&format!("%worked{name}")));
+                        } else {
+                            text.line(&store(&format!("%v{name}")));
+                        }
                     }
                     (_, Guard::Filled) => {
                         text.line(&format!("%v{name} = scf.if %iton -> ({vector}) {{"));
@@ -607,6 +637,8 @@ struct Tally {
     pipelined: usize,
     read_ahead: usize,
     across_loops: usize,
+    staged: usize,
+    sunk: usize,
     refused: usize,
 }
 
@@ -616,10 +648,23 @@ fn compile(program: &Program, pipelined: bool, tally: &mut Tally) -> Result<Kern
         .parse(&program.text(), "random.mlir")
         .map_err(|error| error.to_string())?;
     let target = GpuTarget::resolve("sm_80").expect("an architecture");
-    let detection = detect(&module, &alcop::detect_options(&target));
+    let options = alcop::detect_options(&target);
+    let detection = if pipelined {
+        sink_and_detect(&mut module, &options).map_err(|error| error.to_string())?
+    } else {
+        detect(&module, &options)
+    };
     let buffers = detection.kernels.iter().flat_map(|kernel| &kernel.buffers);
     let (shared, loads): (Vec<_>, Vec<_>) = buffers.partition(|buffer| buffer.level == Level::Shared);
-    if let Some(refused) = shared.iter().find(|buffer| buffer.verdict != Verdict::Pipelinable) {
+    let fine = |buffer: &&&BufferVerdict| {
+        let wanted = if pipelined {
+            Verdict::Pipelinable
+        } else {
+            buffer.verdict
+        };
+        buffer.verdict == wanted && buffer.verdict != Verdict::Rejected || buffer.staged_depth.is_some()
+    };
+    if let Some(refused) = shared.iter().find(|buffer| !fine(buffer)) {
         return Err(format!("not pipelinable: {:?}", refused.reasons));
     }
     let most = loads
@@ -654,6 +699,9 @@ fn compile(program: &Program, pipelined: bool, tally: &mut Tally) -> Result<Kern
         }
         tally.pipelined += usize::from(program.slots > 1);
         tally.read_ahead += usize::from(registers > 1);
+        let mut buffers = plan.loops.iter().flat_map(|entry| &entry.buffers);
+        tally.staged += usize::from(buffers.any(|buffer| buffer.transport == Transport::RegisterStaged));
+        tally.sunk += usize::from(program.buffers.iter().any(|buffer| buffer.work));
         tally.across_loops += usize::from(plan.loops.iter().any(|entry| !entry.around.is_empty()));
     } else {
         plan.loops.clear();
@@ -738,5 +786,6 @@ fn random_nests_compute_the_same_with_and_without_a_pipeline() {
     assert!(tally.pipelined * 2 > cases, "{tally:?}");
     assert!(tally.read_ahead * 10 > cases, "{tally:?}");
     assert!(tally.across_loops * 10 > cases, "{tally:?}");
+    assert!(tally.staged * 20 > cases && tally.sunk * 20 > cases, "{tally:?}");
     assert!(tally.refused * 4 < cases, "{tally:?}");
 }

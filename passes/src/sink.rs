@@ -105,12 +105,12 @@ fn check<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, id: &BufferId) -> Result<Op
             return Ok(None);
         }
         let (chain, loads) = work(store.operand(0));
-        let [loaded] = loads.as_slice() else {
-            return refuse("what is stored does not come from one load");
-        };
         if chain.is_empty() {
             continue;
         }
+        let [loaded] = loads.as_slice() else {
+            return refuse("what is stored does not come from one load");
+        };
         stores.push((store, *loaded));
         first.get_or_insert((chain, *loaded, store.operand(0)));
     }
