@@ -40,7 +40,16 @@ fn every_form_computes_the_same_with_a_pipeline() {
         .par_iter()
         .flat_map_iter(|path| {
             let text = std::fs::read_to_string(path).expect("readable");
-            check(path, &text).err()
+            // A panic of one kernel hides nothing of the others.
+            let checked = std::panic::catch_unwind(|| check(path, &text));
+            match checked {
+                Ok(checked) => checked.err(),
+                Err(panic) => {
+                    let text = panic.downcast_ref::<String>().cloned();
+                    let text = text.or(panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                    Some(format!("{}: {}", path.display(), text.unwrap_or_default()))
+                }
+            }
         })
         .collect();
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
@@ -63,6 +72,7 @@ fn check(path: &Path, text: &str) -> Result<(), String> {
     if plain.ptx.contains("cp.async") && !text.contains("device_async_copy") {
         return Err(format!("{name}: a kernel without a pipeline has asynchronous copies"));
     }
+    // Every form of ours runs ahead; of other people's kernels (ALCOP_FORMS) what detection accepts.
     let (expected, report) = run(&plain, &arguments, Arrival::Latest, 0);
     if !report.hazards.is_empty() {
         return Err(format!("{name}, as it was: {:?}\n{}", report.hazards, plain.ptx));
@@ -85,7 +95,8 @@ fn check(path: &Path, text: &str) -> Result<(), String> {
             if found != expected {
                 return Err(format!("{what}, {arrival:?}: other results\n{}", kernel.ptx));
             }
-            if shared > 1 && report.counters.kernel.max_groups_in_flight < shared - 1 {
+            let asynchronous = kernel.ptx.contains("cp.async.commit_group");
+            if asynchronous && report.counters.kernel.max_groups_in_flight < shared - 1 {
                 let most = report.counters.kernel.max_groups_in_flight;
                 return Err(format!(
                     "{what}: at most {most} groups of copies are in flight\n{}",

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod ptx;
 pub mod sink;
 pub mod slice;
+pub mod spell_out;
 pub mod swizzle;
 pub mod waits;
 

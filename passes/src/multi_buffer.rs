@@ -298,6 +298,15 @@ pub fn dynamic_shared_memory<'ir>(builder: &Builder<'ir>) -> Value<'ir> {
     builder.op("gpu.dynamic_shared_memory").result(ty).value()
 }
 
+/// There is no room behind dynamic shared memory whose end is not known.
+pub fn unknown_place(unknown: Op<'_>) -> Error {
+    let message = format!(
+        "{} uses dynamic shared memory at a place that is not a constant, so that it is not known what is free behind it",
+        unknown.name()
+    );
+    Error::refused("may-alias", unknown.location(), message)
+}
+
 /// Bytes of static shared memory that a block may use; what is beyond must be dynamic (CUDA C++ Programming Guide,
 /// "Compute Capabilities").
 const STATIC_LIMIT_BYTES: u64 = 48 * 1024;
@@ -359,6 +368,9 @@ pub fn place(module: &mut Module<'_>) -> Result<(), Error> {
         let Some(first) = entry.first().filter(|_| !buffers.is_empty()) else {
             continue;
         };
+        if let Some(unknown) = use_at_unknown_place(kernel, &HashSet::new()) {
+            return Err(unknown_place(unknown));
+        }
         let builder = Builder::before(context, first).with_location(kernel.location());
         let dynamic = dynamic_shared_memory(&builder);
         for (buffer, offset) in buffers.iter().zip(offsets) {
@@ -441,6 +453,27 @@ pub fn dynamic_end_without<'ir>(root: Op<'ir>, without: &HashSet<Value<'ir>>) ->
             Some(offset as u64 + view.result(0).ty().as_memref()?.static_bytes()?)
         });
     ends.max().unwrap_or(0)
+}
+
+/// A use of dynamic shared memory whose place is not known, beside the given views: nothing is known to be behind it.
+pub fn use_at_unknown_place<'ir>(root: Op<'ir>, without: &HashSet<Value<'ir>>) -> Option<Op<'ir>> {
+    let named = preorder(root)
+        .into_iter()
+        .filter(|op| op.is("gpu.dynamic_shared_memory"));
+    let uses = named.flat_map(|op| op.result(0).uses()).map(|used| used.op);
+    let placed = |op: &Op<'ir>| {
+        let own = op.results().next().is_some_and(|result| without.contains(&result));
+        let fixed = op.is("memref.view")
+            && constant_index(op.operand(1)).is_some()
+            && op
+                .result(0)
+                .ty()
+                .as_memref()
+                .and_then(|memref| memref.static_bytes())
+                .is_some();
+        own || fixed
+    };
+    uses.into_iter().find(|op| !placed(op))
 }
 
 /// Bytes of shared memory of a kernel that are none of the given buffers: attributions, allocations, globals.

@@ -4,14 +4,16 @@ use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, Value, constant_index,
 
 use crate::error::Error;
 use crate::multi_buffer::RING_ALIGNMENT_BYTES;
+use crate::spell_out::spell_out;
 
-/// Lowers a module in place. The kernels' calling convention: static memrefs are bare pointers.
+/// Lowers a module in place. The kernels' calling convention: where all memrefs are static they are bare pointers,
+/// otherwise each is MLIR's expanded descriptor (two pointers, the offset, sizes, strides).
 pub fn lower(module: &mut Module<'_>) -> Result<(), Error> {
     let invalid = |diagnostics| Error::Invalid {
         pass: "lower to nvvm",
         diagnostics,
     };
-    spell_out_copies(module);
+    spell_out(module);
     predicate_copies(module);
     lower_bf16_products(module);
     module.verify().map_err(invalid)?;
@@ -25,24 +27,50 @@ pub fn lower(module: &mut Module<'_>) -> Result<(), Error> {
 /// simplifies anyway, in less time, and to the same PTX. Vectors go before the kernel's signature does: the other way
 /// round leaves casts that nothing resolves.
 fn passes(module: &Module<'_>) -> String {
-    let loops = if preorder(module.op())
-        .into_iter()
-        .any(|op| op.dialect() == "affine" && op.num_regions() > 0)
-    {
-        "lower-affine,"
-    } else {
-        ""
-    };
+    let ops = preorder(module.op());
+    let any =
+        |wanted: &dyn Fn(Op<'_>) -> bool, pass: &'static str| if ops.iter().any(|op| wanted(*op)) { pass } else { "" };
+    let loops = any(&|op| op.dialect() == "affine" && op.num_regions() > 0, "lower-affine,");
+    let rows = any(&transfers_rows, "convert-vector-to-scf{full-unroll=true},");
     let views = if has_views(module) {
         "expand-strided-metadata,lower-affine,"
     } else {
         ""
     };
+    let bare = !ops.iter().any(|op| op.is("gpu.func") && takes_descriptors(*op));
     format!(
-        "builtin.module(gpu.module({loops}cse,loop-invariant-code-motion,convert-nvgpu-to-nvvm,convert-scf-to-cf,\
-         convert-vector-to-llvm,{views}convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv=true}},\
+        "builtin.module(gpu.module({loops}{rows}cse,loop-invariant-code-motion,convert-scf-to-cf,convert-nvgpu-to-nvvm,\
+         convert-vector-to-llvm,{views}convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv={bare}}},\
          reconcile-unrealized-casts))"
     )
+}
+
+/// Whether an operation transfers vectors of several dimensions.
+fn transfers_rows(op: Op<'_>) -> bool {
+    let vector = match op.name() {
+        "vector.transfer_read" => op.result(0),
+        "vector.transfer_write" => op.operand(0),
+        _ => return false,
+    };
+    vector.ty().as_vector().is_some_and(|(shape, _)| shape.len() > 1)
+}
+
+/// Whether a kernel takes a memref that a bare pointer does not describe.
+fn takes_descriptors(kernel: Op<'_>) -> bool {
+    let inputs = kernel
+        .attr("function_type")
+        .and_then(Attr::as_type)
+        .and_then(Type::num_inputs)
+        .unwrap_or(0);
+    let arguments = kernel
+        .region(0)
+        .blocks()
+        .next()
+        .into_iter()
+        .flat_map(|entry| entry.arguments().take(inputs));
+    arguments
+        .filter_map(|argument| argument.ty().as_memref())
+        .any(|memref| memref.offset.is_none() || memref.shape.contains(&None) || memref.strides.contains(&None))
 }
 
 /// Whether there is anything that becomes address arithmetic in the `affine` dialect, or may be lowered to such: all
@@ -283,59 +311,6 @@ fn element_address<'ir>(builder: &Builder<'ir>, memref: Value<'ir>, indices: &[V
         .operands(&[address])
         .result(Type::int(context, 64))
         .value()
-}
-
-/// A `memref.copy` has no way to a GPU but as loops over its elements.
-fn spell_out_copies(module: &Module<'_>) {
-    let context = module.context();
-    let copies: Vec<Op<'_>> = preorder(module.op())
-        .into_iter()
-        .filter(|op| op.is("memref.copy"))
-        .collect();
-    for op in copies {
-        let builder = Builder::before(context, op);
-        let (source, target) = (op.operand(0), op.operand(1));
-        let rank = source.ty().memref_rank().unwrap_or(0);
-        copy_from(&builder, (source, target), rank, &mut Vec::new());
-        op.erase();
-    }
-}
-
-fn copy_from<'ir>(
-    builder: &Builder<'ir>,
-    (source, target): (Value<'ir>, Value<'ir>),
-    rank: usize,
-    indices: &mut Vec<Value<'ir>>,
-) {
-    let parts = source.ty().as_memref().expect("verified to be a memref");
-    if indices.len() == rank {
-        let mut operands = vec![source];
-        operands.extend_from_slice(indices);
-        let value = builder
-            .op("memref.load")
-            .operands(&operands)
-            .result(parts.element)
-            .value();
-        let mut operands = vec![value, target];
-        operands.extend_from_slice(indices);
-        builder.op("memref.store").operands(&operands).build();
-        return;
-    }
-    let dim = builder.index(indices.len() as i64);
-    let extent = match parts.shape[indices.len()] {
-        Some(extent) => builder.index(extent),
-        None => builder
-            .op("memref.dim")
-            .operands(&[source, dim])
-            .result(Type::index(builder.context()))
-            .value(),
-    };
-    builder.for_loop(builder.index(0), extent, builder.index(1), &[], |body, counter, _| {
-        indices.push(counter);
-        copy_from(body, (source, target), rank, indices);
-        indices.pop();
-        Vec::new()
-    });
 }
 
 /// MLIR lowers dynamic shared memory to an internal array of no elements, which LLVM prints as one byte. External, it

@@ -13,7 +13,8 @@ use alcop::spec::kernel::ArrayDType;
 use alcop::spec::{GpuTarget, Kernel};
 
 pub fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/filetests/pipeline");
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/filetests/pipeline");
+    let folder = std::env::var_os("ALCOP_FORMS").map_or(own, PathBuf::from);
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .expect("the folder of the kernels")
         .map(|entry| entry.expect("an entry").path())
@@ -62,18 +63,14 @@ pub fn arguments(kernel: Op<'_>) -> Vec<ArgBuffer> {
     let entry = kernel.region(0).blocks().next().expect("a body");
     let argument = |(number, value): (usize, Value<'_>)| {
         let Some(memref) = value.ty().as_memref() else {
-            assert_eq!(
-                value.ty().to_string(),
-                "f32",
-                "kernels of these tests take memrefs and binary32 numbers"
-            );
-            return ArgBuffer::F32(0.75);
+            return match value.ty().to_string().as_str() {
+                "f32" => ArgBuffer::F32(0.75),
+                "index" => ArgBuffer::U64(5),
+                other => panic!("an argument of type {other} has no value here"),
+            };
         };
-        let elements: i64 = memref
-            .shape
-            .iter()
-            .map(|extent| extent.expect("a static shape"))
-            .product();
+        let bytes = memref.static_bytes().expect("a static shape");
+        let elements = (bytes / memref.element.bytes().unwrap_or(8)) as i64;
         let value = |at: i64| (at * 37 + 11 * number as i64 + at / 7) % 101;
         let (dtype, bytes): (ArrayDType, Vec<u8>) = match memref.element.to_string().as_str() {
             "f32" => (
@@ -93,6 +90,10 @@ pub fn arguments(kernel: Op<'_>) -> Vec<ArgBuffer> {
                 (0..elements)
                     .flat_map(|at| ((value(at) % 8) as i32).to_le_bytes())
                     .collect(),
+            ),
+            "index" => (
+                ArrayDType::I64,
+                (0..elements).flat_map(|at| (value(at) % 8).to_le_bytes()).collect(),
             ),
             "i8" => (ArrayDType::I8, (0..elements).map(|at| value(at) as u8).collect()),
             other => panic!("arrays of {other} have no values here"),

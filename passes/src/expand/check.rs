@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use alcop_compiler::ir::{BufferId, Op, OpId, OpIndex, Value, constant_index, enclosing, preorder};
+use alcop_compiler::ir::{BufferId, Op, OpId, OpIndex, Value, constant_index, enclosing};
 
 use super::copies::{self, Site};
 use super::items::{self, Registers};
@@ -197,7 +197,9 @@ fn check_loop<'ir>(
         }
         checked.gone.insert(barrier);
     }
-    let kept = preorder(op)
+    // One under a condition stays where it is: it orders more than it must, which is safe.
+    let body = op.body().expect("scf.for has one block").ops();
+    let kept = body
         .into_iter()
         .find(|op| op.is("gpu.barrier") && !barriers.contains(op));
     if let Some(kept) = kept {

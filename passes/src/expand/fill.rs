@@ -204,7 +204,7 @@ impl<'ir> Filler<'_, 'ir> {
             Condition::Value(condition) => condition,
         };
         let op = builder.if_values(condition, make, |builder, types| {
-            types.iter().map(|ty| zero(builder, *ty)).collect()
+            types.iter().map(|ty| builder.zero(*ty)).collect()
         });
         op.results().collect()
     }
@@ -256,7 +256,7 @@ impl<'ir> Filler<'_, 'ir> {
             .collect();
         match &site.from {
             From::Zeros => {
-                let value = zero(builder, store.operand(0).ty());
+                let value = builder.zero(store.operand(0).ty());
                 ready(&target_indices, conditions, What::Store { store, value });
             }
             From::Whole => {
@@ -421,22 +421,6 @@ fn behind<'ir>(builder: &Builder<'ir>, indices: &[Value<'ir>], elements: i64) ->
         *last = fold::add(builder, *last, builder.index(elements));
     }
     indices
-}
-
-/// Zeros of a scalar or vector type.
-fn zero<'ir>(builder: &Builder<'ir>, ty: Type<'ir>) -> Value<'ir> {
-    let context = builder.context();
-    let scalar = |ty: Type<'ir>| {
-        if ty.is_float() {
-            Attr::float(context, ty, 0.0)
-        } else {
-            Attr::int(ty, 0)
-        }
-    };
-    match ty.as_vector() {
-        Some((_, element)) => builder.constant(Attr::splat(ty, scalar(element)), ty),
-        None => builder.constant(scalar(ty), ty),
-    }
 }
 
 /// How many of the `moved` elements from `at` on the load's bounds and mask let in; `None`: all of them.

@@ -152,6 +152,16 @@ impl<'ir> Rings<'ir> {
 
     /// All rings fit beside what stays in static shared memory.
     fn check(&self, target: &str) -> Result<(), Error> {
+        for kernel in self.kernels() {
+            let own = self
+                .of(kernel)
+                .iter()
+                .flat_map(|ring| ring.buffer.values.clone())
+                .collect();
+            if let Some(unknown) = multi_buffer::use_at_unknown_place(kernel, &own) {
+                return Err(multi_buffer::unknown_place(unknown));
+            }
+        }
         let Some(limit) = multi_buffer::shared_bytes_limit(target) else {
             return Ok(());
         };
