@@ -10,5 +10,6 @@ pub use alcop_spec as spec;
 
 pub mod cli;
 pub mod launch;
+pub mod own_launch;
 
 pub use alcop_search::compile::{CompileError, check_budgets, compile_operator, depths, detect_options};

@@ -282,3 +282,32 @@ fn what_is_printed_parses_in_mlir_opt() {
         assert!(child.wait().expect("it ends").success(), "{emit}");
     }
 }
+
+#[test]
+fn a_kernel_of_ones_own_gets_a_launch_file_that_runs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let launch = directory.path().join("k.json");
+    let (launch, kernel) = (
+        launch.to_str().expect("UTF-8"),
+        "tests/filetests/pipeline/persistent.mlir",
+    );
+    let compile = [
+        "compile",
+        kernel,
+        "--shared-stages",
+        "3",
+        "--register-stages",
+        "2",
+        "--emit",
+        "launch",
+        "-o",
+        launch,
+    ];
+    stdout(&alcop(&compile));
+    let printed = stdout(&alcop(&["run", launch]));
+    assert!(printed.contains("persistent: 1 blocks"), "{printed}");
+    let output = std::fs::read(directory.path().join("k.arg1.npy")).expect("the array that the kernel writes");
+    // Zeros in, zeros out; what is not written would be left as zeros too, but the emulator checks that it is.
+    assert_eq!(output.len() % 4, 0);
+    expect(&alcop(&compile[..8]), 2, "name the launch file with -o");
+}

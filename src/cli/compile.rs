@@ -9,11 +9,12 @@ use alcop_passes::decide::decide;
 use alcop_passes::pipeline::compile;
 use alcop_passes::plan::PipelinePlan;
 use alcop_passes::sink::sink_and_detect;
-use alcop_spec::{GpuTarget, Kernel, OpSpec, Rejection, TileSchedule};
+use alcop_spec::{GpuTarget, Kernel, LaunchFile, OpSpec, Rejection, TileSchedule};
 use clap::{Args, ValueEnum};
 
 use super::operator::{OperatorArguments, ScheduleArguments};
 use super::{Failure, output};
+use crate::own_launch::{OwnLaunch, own_launch};
 use crate::{check_budgets, depths, detect_options};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -100,6 +101,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.emit == Emit::Tile {
         return output::write(&arguments.output, &module.to_string());
     }
+    let own = match arguments.emit {
+        Emit::Launch if launch.is_none() => Some(own_launch(&module, &arguments.output).map_err(Failure::usage)?),
+        _ => None,
+    };
     let plan = plan(&mut module, arguments, &schedule, &target)?;
     if arguments.emit == Emit::Plan {
         let text = serde_json::to_string_pretty(&plan).map_err(Failure::bug)?;
@@ -122,9 +127,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Emit::Llvm => output::write(&arguments.output, &compiled.assembly.llvm),
         Emit::Launch => {
             let Some((op, grid, block)) = launch else {
-                return Err(Failure::usage(
-                    "--emit launch needs an operator: a file does not say how it is launched",
-                ));
+                return write_own_launch(arguments, own, compiled.assembly.ptx, compiled.dynamic_shared_bytes);
             };
             let kernel = Kernel {
                 ptx: compiled.assembly.ptx,
@@ -152,6 +155,39 @@ fn plan(
     }
     let depths = depths(schedule);
     decide(module, &detection, target.arch.name(), &depths).map_err(failure)
+}
+
+/// The launch file of a kernel from a file: zeros for its arguments, to be replaced.
+fn write_own_launch(
+    arguments: &Arguments,
+    own: Option<OwnLaunch>,
+    ptx: String,
+    dynamic_shared_bytes: u64,
+) -> Result<(), Failure> {
+    let path = &arguments.output;
+    let name = path.with_extension("ptx").file_name().map(PathBuf::from);
+    let (Some(own), Some(name), true) = (own, name, path.as_os_str() != "-") else {
+        return Err(Failure::usage(
+            "--emit launch writes several files; name the launch file with -o",
+        ));
+    };
+    for argument in &own.unknown {
+        tracing::warn!(
+            "the extents of argument {argument} are not known: they stand as 1 in {}",
+            path.display()
+        );
+    }
+    let launch = LaunchFile {
+        ptx: name.clone(),
+        entry: own.entry,
+        grid: own.grid,
+        block: own.block,
+        dynamic_shared_bytes: dynamic_shared_bytes as u32,
+        args: own.args,
+    };
+    output::write(&path.with_file_name(name), &ptx)?;
+    let text = serde_json::to_string_pretty(&launch).map_err(Failure::bug)?;
+    output::write(path, &format!("{text}\n"))
 }
 
 fn write_launch(arguments: &Arguments, op: &OpSpec, kernel: &Kernel) -> Result<(), Failure> {
