@@ -31,7 +31,7 @@ BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALCOP := $(BUILD_DIR)/release/alcop
 EXAMPLES = $(patsubst examples/%.rs,%,$(wildcard examples/*.rs))
 
-.PHONY: help setup setup-lint setup-sass build tune compile test lint bench bench-sass bench-search check-gpu check-corpus check-mutants check-upstream clean
+.PHONY: help setup setup-lint setup-sass build tune compile test lint bench bench-sass bench-search check-gpu bench-registers check-corpus check-mutants check-upstream clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value …]"
@@ -93,6 +93,9 @@ check-corpus: setup-sass ## compile kernels with Triton, TileLang and TVM (from 
 
 check-mutants: setup-sass ## drop and weaken the synchronisation of those kernels: what is wrong must be reported; writes benches/results/mutants.txt
 	scripts/check-corpus.sh --mutants benches/results/mutants.txt
+
+bench-registers: setup-sass build ## live registers of our kernels and the corpus' against those of ptxas; writes benches/results/registers.txt
+	ALCOP=$(ALCOP) scripts/live-registers.sh benches/results/registers.txt
 
 check-upstream: build ## explain the kernels of MLIR's own tests: LLVM_SRC=checkout
 	scripts/check-upstream.sh "$(LLVM_SRC)" $(BUILD_DIR)/upstream.tsv
