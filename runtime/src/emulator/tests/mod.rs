@@ -3,6 +3,7 @@
 mod blocks;
 mod calls;
 mod mbarrier;
+mod memory;
 mod notes;
 mod tensor;
 mod warp;
