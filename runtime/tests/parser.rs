@@ -105,11 +105,12 @@ proptest! {
             let words = words(&text);
             let (start, end) = words[to.index(words.len())];
             let (other, other_end) = words[from.index(words.len())];
+            let word = text[other..other_end].to_owned();
             match kind {
                 0 => text.replace_range(start..end, ""),
                 1 => text.replace_range(start..end, WORDS[from.index(WORDS.len())]),
-                2 => text.insert_str(start, &format!("{} ", &text[other..other_end].to_owned())),
-                _ => text.replace_range(start..end, &text[other..other_end].to_owned()),
+                2 => text.insert_str(start, &format!("{word} ")),
+                _ => text.replace_range(start..end, &word),
             }
         }
         check(&text)?;

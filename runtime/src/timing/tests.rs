@@ -129,7 +129,7 @@ fn registers_for_convenience_cost_no_resident_block() {
     assert_eq!(liveness.registers_estimate(limits, None), 1 + ASSEMBLER_REGISTERS);
     let few = alcop_spec::Limits {
         registers_per_thread: 10,
-        ..limits.clone()
+        ..*limits
     };
     assert_eq!(liveness.registers_estimate(&few, None), 10);
     // 90 live registers and 128 threads: five blocks fit an SM with 96 registers a thread, four with 102.

@@ -119,6 +119,9 @@ pub struct AccessInfo {
 pub struct Hazard {
     /// What.
     pub code: HazardCode,
+    /// The entry that ran.
+    #[serde(default)]
+    pub kernel: String,
     /// PTX line of the later access.
     pub line: u32,
     /// `file:line:column` of the later access.
@@ -553,6 +556,7 @@ impl Found {
         let second = info(self.second, block);
         Hazard {
             code: self.code,
+            kernel: program.entry.clone(),
             line: second.line,
             location: second.location.clone(),
             block,
@@ -605,9 +609,10 @@ impl Hazard {
             .map(|detail| format!(" ({detail})"))
             .unwrap_or_default();
         format!(
-            "{}{detail}: {}, block {:?}, address {:#x}{first}",
+            "{}{detail}: {}, kernel `{}`, block {:?}, address {:#x}{first}",
             self.code.name(),
             access(&self.second),
+            self.kernel,
             self.block,
             self.address
         )

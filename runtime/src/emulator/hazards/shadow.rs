@@ -202,7 +202,7 @@ impl Granule {
             return (conflict, touched);
         }
         let first = (address % 16) as usize;
-        let words = first % 4 == 0 && bytes % 4 == 0;
+        let words = first.is_multiple_of(4) && bytes.is_multiple_of(4);
         if let Granule::Whole(cell) = granule {
             *granule = if words {
                 Granule::Words(Box::new(std::array::from_fn(|_| cell.clone())))
