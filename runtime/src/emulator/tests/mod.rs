@@ -5,6 +5,7 @@ mod calls;
 mod mbarrier;
 mod memory;
 mod notes;
+mod places;
 mod tensor;
 mod warp;
 
