@@ -2,6 +2,7 @@
 
 mod blocks;
 mod calls;
+mod counters;
 mod mbarrier;
 mod memory;
 mod notes;
