@@ -32,7 +32,7 @@ BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALCOP := $(BUILD_DIR)/release/alcop
 EXAMPLES = $(patsubst examples/%.rs,%,$(wildcard examples/*.rs))
 
-.PHONY: help setup setup-lint setup-sass build tune compile test test-nightly lint bench bench-sass bench-search check-gpu check-corpus check-upstream clean
+.PHONY: help setup setup-lint setup-sass build tune compile test test-nightly lint bench bench-sass bench-search bench-registers check-gpu check-corpus check-mutants check-upstream clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value …]"
@@ -92,10 +92,10 @@ check-gpu: build ## compare emulator and simulated times with a GPU: DEVICE=cuda
 	ALCOP=$(ALCOP) DEVICE=$(if $(filter sim,$(DEVICE)),cuda:0,$(DEVICE)) TARGET=$(TARGET) M=$(M) N=$(N) K=$(K) \
 		LAYOUT=$(LAYOUT) scripts/check-gpu.sh benches/results/gpu.txt
 
-check-corpus: setup-sass ## compile kernels with Triton (from PyPI) and compare them, emulated, with NumPy
+check-corpus: setup-sass ## compile kernels with Triton, TileLang and TVM (from PyPI) and compare them, emulated, with NumPy
 	scripts/check-corpus.sh
 
-check-upstream: build ## explain the kernels of MLIR's own tests, against the reviewed verdicts: LLVM_SRC=checkout
+.PHONY: help setup setup-lint setup-sass build tune compile test test-nightly lint bench bench-sass bench-search bench-registers check-gpu check-corpus check-mutants check-upstream clean
 	scripts/check-upstream.sh "$(LLVM_SRC)" $(BUILD_DIR)/upstream.tsv
 
 bench-search: build ## search one operator exhaustively (resumable), and replay the strategies on its times

@@ -142,7 +142,21 @@ fn bad_input_is_told_apart_from_bad_kernels() {
     };
     with("\"matmul\"", "\"matmal\"", 2, "it has: matmul");
     with("{\n      \"npy\": \"a.npy\"\n    },", "", 2, "2 arguments for `matmul`");
+    with("\"npy\": \"a.npy\"", "\"f32\": 1.5", 2, "argument 0 does not fit");
+    with(
+        "\"npy\": \"a.npy\"",
+        "\"bytes\": \"0011\"",
+        2,
+        "argument 0 does not fit",
+    );
     with("\"a.npy\"", "\"missing.npy\"", 2, "missing.npy");
+    with("\"grid\": [\n    2", "\"grid\": [\n    0", 2, "[0, 2, 1]");
+    with(
+        "\"grid\": [\n    2,\n    2",
+        "\"grid\": [\n    2,\n    65536",
+        2,
+        "65535",
+    );
     with("\"grid\"", "\"gird\"", 2, "gird");
     with("128,\n    1,\n    1", "64,\n    1,\n    1", 2, "requires blocks of");
     // An array that is too small for the accesses is a fault of the kernel's call, found while it runs.

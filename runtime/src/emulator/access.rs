@@ -209,8 +209,12 @@ impl Machine<'_> {
                 } else {
                     lane_poison(&poison, lane)
                 };
-                if self.track_poison && space == Space::Shared {
-                    let same = self.shared.read(address, bytes) == (value & keep, flags);
+                if self.track_poison {
+                    let same = match space {
+                        Space::Shared => self.shared.read(address, bytes) == (value & keep, flags),
+                        Space::Global => self.memory.read(address, bytes) == Some(value & keep),
+                        _ => true,
+                    };
                     unchanged &= !(u32::from(!same) << lane);
                 }
                 self.write(warp, lane, space, address, bytes, value, flags)?;
@@ -243,8 +247,8 @@ impl Machine<'_> {
                 _ => {}
             }
         }
+        self.step.unchanged = unchanged;
         if space == Space::Shared {
-            self.step.unchanged = unchanged;
             self.spare_mbarriers(mask, total);
         }
         Ok(())

@@ -55,6 +55,10 @@ pub struct Counters {
     pub loops: Vec<LoopCounts>,
     /// Blocks that ran.
     pub blocks: u64,
+    /// Most 32-bit registers of a thread that are live at a time ([`crate::timing::Liveness::max_live`]): of the
+    /// program, whatever ran of it.
+    #[serde(default)]
+    pub live_registers: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -167,6 +171,7 @@ impl CounterObserver {
             kernel: self.sum(program, 0..program.code.len()),
             loops,
             blocks: self.blocks,
+            live_registers: crate::timing::Liveness::of(program).max_live,
         }
     }
 

@@ -86,5 +86,5 @@ pub use machine::{
 pub use memory::GlobalMemory;
 pub use policy::{Arrival, Earliest, Latest, Policy, Random};
 pub use program::{Class, Instr, Loop, MmaKind, Param, Program, Reg};
-pub(crate) use program::{Members, Op, Src};
+pub(crate) use program::{Members, Op, Special, Src};
 pub use run::{EmulateOptions, EmulationReport, Progress, check_launch, run};

@@ -364,7 +364,7 @@ fn passes_low_bits(instr: &Instr) -> bool {
 const OFFSET_LIMIT: i64 = 1 << 23;
 
 /// Adds of a constant whose result is only ever an address: they become the offset of the accesses.
-fn foldable(program: &Program, index: &RegisterIndex, widths: &Widths) -> Vec<bool> {
+pub(super) fn foldable(program: &Program, index: &RegisterIndex, widths: &Widths) -> Vec<bool> {
     let mut definitions = vec![0u32; index.count()];
     let mut elsewhere = vec![false; index.count()];
     for instr in &program.code {

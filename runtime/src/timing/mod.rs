@@ -143,7 +143,7 @@ impl SimDevice {
         let (registers, occupancy) = self.occupancy(&program, &launch, &liveness)?;
         let mut timed = lowering::lower(&program, &liveness, &index, &self.rates);
         // The assembler's schedule fits in the registers that it allots.
-        let values = liveness.max_live + liveness::ASSEMBLER_REGISTERS;
+        let values = liveness.max_live_as_written + liveness::ASSEMBLER_REGISTERS;
         schedule::reorder(&mut program, &mut timed, &index, &liveness, values, &self.rates);
         let sm_count = u64::from(self.rates.sm_count);
         let cold_l2 = !self.warm_l2 || memory.bytes() > u64::from(self.rates.l2_bytes);
@@ -214,7 +214,7 @@ impl SimDevice {
         let limits = &self.target.limits;
         let threads = launch.threads() as u32;
         let shared = program.dynamic_shared_offset + launch.dynamic_shared_bytes;
-        let mut registers = liveness.registers_estimate(limits.registers_per_thread);
+        let mut registers = liveness.registers_estimate(limits, liveness::declared_threads(program));
         let mut found = occupancy(limits, threads, registers, shared);
         while found.blocks_per_sm == 0 && found.limiter == Limiter::Registers && registers > 1 {
             registers -= 1;

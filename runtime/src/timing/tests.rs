@@ -15,7 +15,7 @@ use crate::emulator::wavefronts;
 fn program(body: &str) -> Program {
     let text = format!(
         ".version 7.8\n.target sm_80\n.address_size 64\n.extern .shared .align 128 .b8 smem[];\n\
-         .visible .entry k(.param .u64 out)\n{{\n.reg .pred %p<9>;\n.reg .b32 %r<60>;\n.reg .b64 %rd<20>;\n\
+         .visible .entry k(.param .u64 out)\n{{\n.reg .pred %p<9>;\n.reg .b16 %h<2>;\n.reg .b32 %r<100>;\n.reg .b64 %rd<20>;\n\
          ld.param.u64 %rd0, [out];\nmov.u32 %r0, %tid.x;\n{body}\nret;\n}}\n"
     );
     Program::from_text(&text, "k").unwrap_or_else(|error| panic!("{error}"))
@@ -87,9 +87,60 @@ fn registers_are_counted_at_the_fullest_place() {
         max_live("mov.b32 %r1, 7;\nadd.s32 %r2, %r0, %r1;\nst.global.b32 [%rd0], %r2;"),
         1
     );
+}
+
+#[test]
+fn what_the_assembler_folds_splits_and_moves_takes_no_register() {
+    let max_live = |body: &str| Liveness::of(&program(body)).max_live;
+    // Halves of a register: %r1 is dead while they live, and is made of them again.
+    assert_eq!(
+        max_live(
+            "ld.global.b32 %r1, [%rd0];\nmov.b32 {%h0, %h1}, %r1;\nbar.sync 0;\nmov.b32 %r2, {%h1, %h0};\nst.global.b32 [%rd0], %r2;"
+        ),
+        1
+    );
+    // Three addresses are one register and offsets, unless they are also a value.
+    let addresses = |last: &str| {
+        format!(
+            "ld.global.b32 %r1, [%rd0];\nadd.s32 %r2, %r1, 64;\nadd.s32 %r3, %r1, 128;\nst.shared.b32 [%r2], 0;\n\
+             st.shared.b32 [%r3], 0;\nst.shared.b32 [%r1], {last};"
+        )
+    };
+    assert_eq!(max_live(&addresses("0")), 1);
+    assert_eq!(max_live(&addresses("%r3")), 2);
+    // A value that only the end uses is computed behind the loop if thread and block numbers make it, and kept if a
+    // load does.
+    let around = |value: &str| {
+        format!(
+            "{value}\nld.global.b32 %r2, [%rd0];\nLOOP:\nld.global.b32 %r4, [%rd0];\nld.global.b32 %r5, [%rd0];\n\
+             xor.b32 %r6, %r4, %r5;\nst.shared.b32 [%r6], 0;\nadd.s32 %r2, %r2, -1;\nsetp.ne.s32 %p1, %r2, 0;\n\
+             @%p1 bra LOOP;\nst.global.b32 [%rd0], %r1;"
+        )
+    };
+    assert_eq!(max_live(&around("ld.global.b32 %r1, [%rd0];")), 4);
+    assert_eq!(max_live(&around("mov.u32 %r3, %tid.x;\nshl.b32 %r1, %r3, 4;")), 3);
+    assert_eq!(max_live(&around("mov.u32 %r3, %clock;\nshl.b32 %r1, %r3, 4;")), 4);
+}
+
+#[test]
+fn registers_for_convenience_cost_no_resident_block() {
+    let limits = &alcop_spec::GpuTarget::resolve("sm_80").expect("known").limits;
     let liveness = Liveness::of(&program("st.global.b32 [%rd0], %r0;"));
-    assert_eq!(liveness.registers_estimate(255), 1 + ASSEMBLER_REGISTERS);
-    assert_eq!(liveness.registers_estimate(10), 10);
+    assert_eq!(liveness.registers_estimate(limits, None), 1 + ASSEMBLER_REGISTERS);
+    let few = alcop_spec::Limits {
+        registers_per_thread: 10,
+        ..*limits
+    };
+    assert_eq!(liveness.registers_estimate(&few, None), 10);
+    // 90 live registers and 128 threads: five blocks fit an SM with 96 registers a thread, four with 102.
+    let loads: String = (0..90).map(|at| format!("ld.global.b32 %r{at}, [%rd0];\n")).collect();
+    let stores: String = (0..90)
+        .map(|at| format!("st.shared.b32 [{}], %r{at};\n", 4 * at))
+        .collect();
+    let full = Liveness::of(&program(&(loads + &stores)));
+    assert_eq!(full.max_live, 90);
+    assert_eq!(full.registers_estimate(limits, None), 90 + ASSEMBLER_REGISTERS);
+    assert_eq!(full.registers_estimate(limits, Some(128)), 96);
 }
 
 #[test]
@@ -345,10 +396,8 @@ fn the_order_of_the_assembler_computes_the_same() {
 #[test]
 fn the_registers_of_a_kernel_of_ours_are_near_those_of_ptxas() {
     let liveness = Liveness::of(&Program::from_text(MATMUL, "matmul").expect("our own"));
-    // ptxas 13.5 -arch=sm_80: 242.
-    assert!(
-        (238..=246).contains(&liveness.registers_estimate(255)),
-        "{}",
-        liveness.registers_estimate(255)
-    );
+    let limits = &alcop_spec::GpuTarget::resolve("sm_80").expect("known").limits;
+    let estimate = liveness.registers_estimate(limits, Some(128));
+    // ptxas 13.5 -arch=sm_80: 242. Within 15 %: 206 to 278; for our own kernels half of that.
+    assert!((224..=255).contains(&estimate), "{estimate}");
 }

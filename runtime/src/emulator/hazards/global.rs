@@ -59,14 +59,14 @@ struct Cell {
 type Page = Box<[Cell; PAGE]>;
 
 /// Pages by number, with a cache before the map: the lanes of an access are in pages of their own more often than not.
-struct Pages<P> {
+pub(super) struct Pages<P> {
     pages: Vec<(u64, P)>,
     index: HashMap<u64, u32>,
     cache: Box<[(u64, u32); 256]>,
 }
 
 impl<P> Pages<P> {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Pages {
             pages: Vec::new(),
             index: HashMap::new(),
@@ -74,8 +74,16 @@ impl<P> Pages<P> {
         }
     }
 
+    pub(super) fn count(&self) -> u64 {
+        self.pages.len() as u64
+    }
+
+    pub(super) fn holds(&self, number: u64) -> bool {
+        self.index.contains_key(&number)
+    }
+
     #[inline(always)]
-    fn get(&mut self, number: u64, make: impl FnOnce() -> P) -> &mut P {
+    pub(super) fn get(&mut self, number: u64, make: impl FnOnce() -> P) -> &mut P {
         let cached = &mut self.cache[(number ^ (number >> 20)) as usize & 255];
         if cached.0 != number {
             let pages = &mut self.pages;

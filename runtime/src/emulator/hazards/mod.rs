@@ -1,4 +1,5 @@
-//! The hazard observer: byte-accurate happens-before on shared memory, races on global memory, misuse.
+//! The hazard observer: byte-accurate happens-before on shared memory and, within a block, on global memory; races of
+//! blocks on global memory; misuse.
 //!
 //! Each warp has a vector clock ([`clocks`]). A barrier joins the clocks of those who took part and advances each one's
 //! own. An access remembers its warp, lane and own count ([`shadow`]); it happens before a later one of another warp if
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use self::clocks::{Clocks, Who};
 use self::global::{Footprint, GlobalAccess, GlobalRace, GlobalShadow, Shared};
-use self::shadow::{Access, Kind, NO_GROUP, Place, SEVERAL, Shadow};
+use self::shadow::{Access, GlobalBytes, Kind, NO_GROUP, Place, SEVERAL, Shadow};
 use self::waits::{Verdict, Waits};
 use super::execute::lanes;
 use super::machine::{Effect, MbarrierKind, MbarrierMisuse, Order, PoisonSink, Step};
@@ -118,6 +119,9 @@ pub struct AccessInfo {
 pub struct Hazard {
     /// What.
     pub code: HazardCode,
+    /// The entry that ran.
+    #[serde(default)]
+    pub kernel: String,
     /// PTX line of the later access.
     pub line: u32,
     /// `file:line:column` of the later access.
@@ -128,8 +132,7 @@ pub struct Hazard {
     pub warp: u32,
     /// Lane of the later access.
     pub lane: u32,
-    /// First byte concerned, in shared memory; in global memory for a race between blocks or a copy's source (for an
-    /// undefined value: the address, or 0).
+    /// First byte concerned, in the memory that the instructions access (for an undefined value: the address, or 0).
     pub address: u64,
     /// More words, where the code does not say it all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -149,7 +152,14 @@ pub struct HazardObserver {
     waits: Waits,
     block: [u32; 3],
     found: Vec<Found>,
-    global: Option<(Footprint, Shared)>,
+    global: Option<Global>,
+}
+
+/// Global memory: what the block leaves to be compared with other blocks, and what its threads did among themselves.
+struct Global {
+    footprint: Footprint,
+    shared: Shared,
+    bytes: GlobalBytes,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -183,12 +193,16 @@ impl HazardObserver {
     /// themselves through it.
     pub(crate) fn watch_global(&mut self, launch: Arc<Mutex<GlobalShadow>>, number: u32, warps: usize, ordered: bool) {
         let shared = Shared { launch, block: number };
-        self.global = Some((Footprint::new(warps, ordered), shared));
+        self.global = Some(Global {
+            footprint: Footprint::new(warps, ordered),
+            shared,
+            bytes: GlobalBytes::new(),
+        });
     }
 
     /// What the block did to global memory, for [`GlobalShadow::submit`].
     pub(crate) fn footprint(&mut self) -> Option<Footprint> {
-        self.global.take().map(|(footprint, _)| footprint)
+        self.global.take().map(|global| global.footprint)
     }
 
     /// Whether a hazard was found; with `notes`, also a note.
@@ -313,7 +327,7 @@ impl HazardObserver {
         let addresses = || lanes(step.executed).map(|lane| step.addresses[lane]);
         let global = space == Space::Global;
         self.clocks.order(warp, step.executed, step.order, global, addresses());
-        if let Some((footprint, shared)) = &mut self.global
+        if let Some(Global { footprint, shared, .. }) = &mut self.global
             && (global || matches!(step.order, Order::Fence { .. }))
         {
             footprint.order(warp, step.order, addresses(), shared);
@@ -398,11 +412,26 @@ impl HazardObserver {
 
     /// Global accesses of a step; those of a copy read its sources.
     fn global_access(&mut self, step: &Step, bytes: u32, writes: bool) {
-        let Some((footprint, _)) = &mut self.global else { return };
+        let Some(Global {
+            footprint,
+            bytes: within,
+            ..
+        }) = &mut self.global
+        else {
+            return;
+        };
         let copy = matches!(step.effect, Effect::AsyncCopy { .. });
         let strong = matches!(step.order, Order::Strong { .. });
+        let atomic = matches!(step.effect, Effect::Atomic { .. });
+        let kind = match (copy, atomic || strong, writes) {
+            (true, ..) => Kind::CopyRead,
+            (_, true, true) => Kind::StrongWrite,
+            (_, true, false) => Kind::StrongRead,
+            (_, false, true) => Kind::Write,
+            (_, false, false) => Kind::Read,
+        };
         let warp = step.warp as usize;
-        let mut modified = None;
+        let (mut modified, mut races) = (None, Vec::new());
         for lane in lanes(step.executed) {
             let (address, bytes) = if copy {
                 (step.sources[lane], step.source_bytes[lane])
@@ -420,6 +449,27 @@ impl HazardObserver {
                 group: copy.then(|| self.clocks.committed[warp][lane]),
             };
             let clocks = &self.clocks;
+            let own = Access {
+                who: Who {
+                    warp: warp as u8,
+                    lane: lane as u8,
+                    collective: false,
+                },
+                kind,
+                pc: step.pc,
+                serial: step.serial,
+                group: NO_GROUP,
+            };
+            let (mut at, end) = (address, address + u64::from(bytes));
+            while at < end {
+                let stop = ((at | 15) + 1).min(end);
+                if let Some((code, first)) = within.access(clocks, at, (stop - at) as usize, &own) {
+                    let same = code == HazardCode::Race && kind == Kind::Write && (step.unchanged >> lane) & 1 == 1;
+                    let code = if same { HazardCode::SameValuedWrites } else { code };
+                    races.push((code, first, lane as u8, at));
+                }
+                at = stop;
+            }
             footprint.access(&access, |(thread, _, group, pc)| {
                 let group = group - 1;
                 let (copier, copying) = ((thread / 32) as u8, (thread % 32) as u8);
@@ -435,6 +485,9 @@ impl HazardObserver {
                     modified = modified.or(Some(((pc, copier, copying), lane as u8, address)));
                 }
             });
+        }
+        for (code, first, lane, address) in races {
+            self.report(code, Some(first), (step.pc, warp as u8, lane), address);
         }
         if let Some((first, lane, address)) = modified {
             let second = (step.pc, warp as u8, lane);
@@ -503,6 +556,7 @@ impl Found {
         let second = info(self.second, block);
         Hazard {
             code: self.code,
+            kernel: program.entry.clone(),
             line: second.line,
             location: second.location.clone(),
             block,
@@ -555,9 +609,10 @@ impl Hazard {
             .map(|detail| format!(" ({detail})"))
             .unwrap_or_default();
         format!(
-            "{}{detail}: {}, block {:?}, address {:#x}{first}",
+            "{}{detail}: {}, kernel `{}`, block {:?}, address {:#x}{first}",
             self.code.name(),
             access(&self.second),
+            self.kernel,
             self.block,
             self.address
         )

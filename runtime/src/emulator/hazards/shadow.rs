@@ -1,12 +1,13 @@
-//! The history of shared memory, byte by byte: last write, and the accesses since that no other one covers.
+//! The history of memory as one block sees it, byte by byte: last write, and the accesses since that no other one covers.
 //!
-//! Cells are 16 bytes wide and split into single bytes only where an access covers part of one. (FastTrack, Flanagan
+//! Cells are 16 bytes wide and split into words or single bytes only where an access covers part of one. (FastTrack, Flanagan
 //! and Freund 2009, gives the idea of one epoch in place of a clock for each cell.)
 
 use smallvec::SmallVec;
 
 use super::HazardCode;
 use super::clocks::{Clocks, Who};
+use super::global::Pages;
 
 /// A lane number that stands for several lanes of a warp.
 pub(super) const SEVERAL: u8 = 0xff;
@@ -42,6 +43,9 @@ const UNWRITTEN: Write = Write {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Read,
+    /// An asynchronous copy reads its source: it must come after what was written there, and leaves no trace, as what
+    /// is written while it may still read is another hazard.
+    CopyRead,
     StrongRead,
     StrongWrite,
     Write,
@@ -66,7 +70,15 @@ struct Cell {
 #[derive(Clone, Debug)]
 enum Granule {
     Whole(Cell),
+    Words(Box<[Cell; 4]>),
     Bytes(Box<[Cell; 16]>),
+}
+
+fn untouched() -> Granule {
+    Granule::Whole(Cell {
+        write: UNWRITTEN,
+        since: SmallVec::new(),
+    })
 }
 
 /// The later access while it is checked.
@@ -94,12 +106,8 @@ pub(super) struct Shadow {
 
 impl Shadow {
     pub(super) fn new(bytes: usize) -> Self {
-        let cell = Cell {
-            write: UNWRITTEN,
-            since: SmallVec::new(),
-        };
         Shadow {
-            granules: vec![Granule::Whole(cell); bytes.div_ceil(16)],
+            granules: vec![untouched(); bytes.div_ceil(16)],
         }
     }
 
@@ -111,9 +119,45 @@ impl Shadow {
         bytes: usize,
         access: &Access,
     ) -> (Conflict, Touched) {
-        let Some(granule) = self.granules.get_mut((address / 16) as usize) else {
-            return (None, None);
-        };
+        match self.granules.get_mut((address / 16) as usize) {
+            Some(granule) => granule.access(clocks, address, bytes, access),
+            None => (None, None),
+        }
+    }
+}
+
+/// Granules of a page of global memory.
+const PAGE: u64 = 64;
+/// Pages that one block is watched in: 16 MiB of global memory, for which the history takes up to some gigabytes where
+/// it is accessed byte by byte, and usually a tenth of that. Races in what a block touches beyond are not seen.
+const MOST_PAGES: u64 = 1 << 14;
+
+/// What the threads of one block did to global memory: as [`Shadow`], where it was touched.
+pub(super) struct GlobalBytes {
+    pages: Pages<Box<[Granule; PAGE as usize]>>,
+}
+
+impl GlobalBytes {
+    pub(super) fn new() -> Self {
+        GlobalBytes { pages: Pages::new() }
+    }
+
+    /// An access to `bytes` bytes of one granule.
+    pub(super) fn access(&mut self, clocks: &Clocks, address: u64, bytes: usize, access: &Access) -> Conflict {
+        let granule = address / 16;
+        if self.pages.count() >= MOST_PAGES && !self.pages.holds(granule / PAGE) {
+            return None;
+        }
+        let page = self
+            .pages
+            .get(granule / PAGE, || Box::new(std::array::from_fn(|_| untouched())));
+        page[(granule % PAGE) as usize].access(clocks, address, bytes, access).0
+    }
+}
+
+impl Granule {
+    fn access(&mut self, clocks: &Clocks, address: u64, bytes: usize, access: &Access) -> (Conflict, Touched) {
+        let granule = self;
         if let (16, Granule::Whole(cell)) = (bytes, &mut *granule) {
             // Nearly every access of a pipelined kernel.
             return if access.kind == Kind::Write {
@@ -138,23 +182,41 @@ impl Shadow {
             conflict = conflict.or(found);
         };
         if bytes == 16 {
-            match granule {
-                Granule::Whole(cell) => visit(cell),
+            let whole = match granule {
+                Granule::Whole(cell) => {
+                    visit(cell);
+                    None
+                }
+                Granule::Words(cells) => {
+                    cells.iter_mut().for_each(&mut visit);
+                    Some(&cells[0])
+                }
                 Granule::Bytes(cells) => {
                     cells.iter_mut().for_each(&mut visit);
-                    if access.kind == Kind::Write {
-                        *granule = Granule::Whole(cells[0].clone());
-                    }
+                    Some(&cells[0])
                 }
+            };
+            if let (Kind::Write, Some(cell)) = (access.kind, whole) {
+                *granule = Granule::Whole(cell.clone());
             }
-        } else {
-            if let Granule::Whole(cell) = granule {
-                *granule = Granule::Bytes(Box::new(std::array::from_fn(|_| cell.clone())));
-            }
-            if let Granule::Bytes(cells) = granule {
-                let first = (address % 16) as usize;
-                cells[first..first + bytes].iter_mut().for_each(visit);
-            }
+            return (conflict, touched);
+        }
+        let first = (address % 16) as usize;
+        let words = first.is_multiple_of(4) && bytes.is_multiple_of(4);
+        if let Granule::Whole(cell) = granule {
+            *granule = if words {
+                Granule::Words(Box::new(std::array::from_fn(|_| cell.clone())))
+            } else {
+                Granule::Bytes(Box::new(std::array::from_fn(|_| cell.clone())))
+            };
+        }
+        if let (false, Granule::Words(cells)) = (words, &mut *granule) {
+            *granule = Granule::Bytes(Box::new(std::array::from_fn(|byte| cells[byte / 4].clone())));
+        }
+        match granule {
+            Granule::Bytes(cells) => cells[first..first + bytes].iter_mut().for_each(visit),
+            Granule::Words(cells) => cells[first / 4..(first + bytes) / 4].iter_mut().for_each(visit),
+            Granule::Whole(cell) => visit(cell),
         }
         (conflict, touched)
     }
@@ -172,8 +234,8 @@ fn read_cell(clocks: &Clocks, cell: &mut Cell, access: &Access) -> Conflict {
     let mut known = false;
     for earlier in &mut cell.since {
         let races = match (earlier.kind, access.kind) {
-            (Kind::StrongWrite, Kind::Read) | (Kind::Read, Kind::StrongWrite) => true,
-            (Kind::Read | Kind::StrongRead | Kind::StrongWrite | Kind::Write, _) => false,
+            (Kind::StrongWrite, Kind::Read | Kind::CopyRead) | (Kind::Read, Kind::StrongWrite) => true,
+            (Kind::Read | Kind::CopyRead | Kind::StrongRead | Kind::StrongWrite | Kind::Write, _) => false,
         };
         if races && !clocks.before(earlier.warp, earlier.lane, earlier.clock, &access.who) {
             conflict = conflict.or(Some((HazardCode::Race, (earlier.pc, earlier.warp, earlier.lane))));
@@ -190,7 +252,7 @@ fn read_cell(clocks: &Clocks, cell: &mut Cell, access: &Access) -> Conflict {
             known = true;
         }
     }
-    if !known {
+    if !known && access.kind != Kind::CopyRead {
         // One of the same kind that happens before this one is covered by it.
         cell.since.retain(|earlier| {
             earlier.kind != access.kind || !clocks.before(earlier.warp, earlier.lane, earlier.clock, &access.who)

@@ -172,3 +172,94 @@ fn results_and_hazards_do_not_depend_on_the_cores() {
         assert_eq!(grid(40, 32, body, &options).expect("runs").1, first);
     }
 }
+
+/// Hazards and notes of one block of 64 threads, with thread 0 … 63's word at [%rd3] and its neighbour's, in the other
+/// warp, at [%rd4]; %p3 holds in warp 1, which runs first where copies land late.
+fn within_a_block(body: &str) -> (Vec<Hazard>, Vec<String>) {
+    let text = module(
+        ONE_POINTER,
+        ".shared .align 16 .b8 smem[64];",
+        &format!(
+            "ld.param.u64 %rd1, [out];\nmov.u32 %r0, %tid.x;\nmul.wide.u32 %rd2, %r0, 4;\nadd.s64 %rd3, %rd1, %rd2;\n\
+             xor.b32 %r1, %r0, 32;\nmul.wide.u32 %rd2, %r1, 4;\nadd.s64 %rd4, %rd1, %rd2;\nsetp.ge.u32 %p3, %r0, 32;\n{body}"
+        ),
+    );
+    let options = EmulateOptions {
+        keep_going: true,
+        ..EmulateOptions::default()
+    };
+    let report = emulate(&kernel(text, 64), &mut [words(vec![0; 64])], &options).unwrap_or_else(|e| panic!("{e}"));
+    (report.hazards, report.notes)
+}
+
+#[test]
+fn threads_of_a_block_race_on_global_memory_without_a_barrier() {
+    let codes = |body: &str| -> Vec<HazardCode> { within_a_block(body).0.iter().map(|hazard| hazard.code).collect() };
+    let read_after =
+        |between: &str| format!("@%p3 st.global.b32 [%rd3], %r0;\n{between}@!%p3 ld.global.b32 %r5, [%rd4];");
+    assert_eq!(codes(&read_after("")), [HazardCode::Race]);
+    assert_eq!(codes(&read_after("bar.sync 0;\n")), []);
+    assert_eq!(
+        codes(&read_after("bar.warp.sync -1;\n")),
+        [HazardCode::Race],
+        "orders one warp only"
+    );
+    let overwrite =
+        |between: &str| format!("@%p3 ld.global.b32 %r5, [%rd4];\n{between}@!%p3 st.global.b32 [%rd3], %r0;");
+    assert_eq!(codes(&overwrite("")), [HazardCode::OverwriteBeforeRead]);
+    assert_eq!(codes(&overwrite("bar.sync 0;\n")), []);
+    let twice = |value: &str| format!("@%p3 st.global.b32 [%rd3], 7;\n@!%p3 st.global.b32 [%rd4], {value};");
+    assert_eq!(codes(&twice("%r0")), [HazardCode::Race]);
+    let (hazards, notes) = within_a_block(&twice("7"));
+    assert_eq!(hazards, []);
+    assert!(
+        notes.iter().any(|note| note.starts_with("same-valued-writes")),
+        "{notes:?}"
+    );
+    // Bytes of one word, and words of sixteen bytes, are places of their own; a wide access covers them all.
+    assert_eq!(
+        codes(
+            "cvt.u64.u32 %rd5, %r0;\nadd.s64 %rd6, %rd1, %rd5;\nst.global.b8 [%rd6], %r0;\nld.global.u8 %r5, [%rd6];"
+        ),
+        []
+    );
+    assert_eq!(
+        codes(
+            "st.global.b32 [%rd3], %r0;\nsetp.eq.u32 %p1, %r0, 1;\n@%p1 ld.global.v4.b32 {%r5, %r6, %r7, %r8}, [%rd1+128];"
+        ),
+        [HazardCode::Race]
+    );
+    // Atomics meet atomics, and a plain read of what they do is a race.
+    assert_eq!(codes("red.global.add.u32 [%rd1], 1;"), []);
+    assert_eq!(
+        codes("@%p3 red.global.add.u32 [%rd1], 1;\n@!%p3 ld.global.b32 %r5, [%rd1];"),
+        [HazardCode::Race]
+    );
+    assert_eq!(
+        codes("@%p3 red.global.add.u32 [%rd1], 1;\nbar.sync 0;\n@!%p3 ld.global.b32 %r5, [%rd1];"),
+        []
+    );
+    let (hazards, _) = within_a_block(&read_after(""));
+    let first = hazards[0].first.as_ref().expect("both accesses");
+    assert_ne!(first.warp, hazards[0].warp);
+    assert!(first.text.contains("st.global") && hazards[0].second.text.contains("ld.global"));
+    assert_eq!((first.lane, hazards[0].address % 4), (hazards[0].lane, 0));
+}
+
+#[test]
+fn a_copy_of_what_another_thread_has_just_written_needs_a_barrier() {
+    let copy = |between: &str| {
+        format!(
+            "@%p3 st.global.b32 [%rd3], %r0;\n{between}mov.u32 %r9, smem;\n\
+             setp.eq.u32 %p2, %r0, 0;\n@%p2 cp.async.ca.shared.global [%r9], [%rd1+128], 16;\ncp.async.wait_all;"
+        )
+    };
+    let codes = |body: &str| -> Vec<HazardCode> { within_a_block(body).0.iter().map(|hazard| hazard.code).collect() };
+    let found = within_a_block(&copy("")).0;
+    assert_eq!(
+        found.iter().map(|hazard| hazard.code).collect::<Vec<_>>(),
+        [HazardCode::Race],
+        "{found:#?}"
+    );
+    assert_eq!(codes(&copy("bar.sync 0;\n")), []);
+}

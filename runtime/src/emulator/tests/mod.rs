@@ -2,8 +2,11 @@
 
 mod blocks;
 mod calls;
+mod counters;
 mod mbarrier;
+mod memory;
 mod notes;
+mod places;
 mod tensor;
 mod warp;
 
