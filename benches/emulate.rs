@@ -59,7 +59,7 @@ fn bench(criterion: &mut Criterion) {
     for blocks in [2, 4, 8, 16, 24] {
         group.throughput(Throughput::Elements(blocks));
         let chosen = EmulateOptions {
-            blocks: Some((0..blocks as u32).map(|block| [block % 6, block / 6, 0]).collect()),
+            blocks: Some((0..blocks as u32).map(|block| [block % 4, block / 4, 0]).collect()),
             ..options(true)
         };
         group.bench_function(blocks.to_string(), |bencher| {
