@@ -7,11 +7,7 @@
 //! "their.op"() …                -> Unknown
 //! ```
 
-use mlir_sys::{
-    mlirAffineMapAttrGetValue, mlirAffineMapIsMinorIdentity, mlirAttributeIsAAffineMap, mlirAttributeIsADenseElements,
-    mlirAttributeIsAFloat, mlirDenseElementsAttrGetSplatValue, mlirDenseElementsAttrIsSplat,
-    mlirFloatAttrGetValueDouble,
-};
+use mlir_sys::{mlirAffineMapAttrGetValue, mlirAffineMapIsMinorIdentity, mlirAttributeIsAAffineMap};
 
 use crate::ir::{Attr, Op, Type, Value};
 
@@ -272,24 +268,10 @@ fn rank_zero(op: Op<'_>, access: Access) -> bool {
 pub fn is_zero(value: Value<'_>) -> bool {
     let Some(op) = value.def_op() else { return false };
     match op.name() {
-        "arith.constant" => op.attr("value").is_some_and(is_zero_attr),
+        "arith.constant" => op.attr("value").is_some_and(Attr::is_zero),
         "vector.broadcast" | "vector.splat" => is_zero(op.operand(0)),
         _ => false,
     }
-}
-
-fn is_zero_attr(attr: Attr<'_>) -> bool {
-    // SAFETY: each accessor is called on the kind of attribute that it is for.
-    unsafe {
-        if mlirAttributeIsADenseElements(attr.raw()) && mlirDenseElementsAttrIsSplat(attr.raw()) {
-            return is_zero_attr(Attr::from_raw(mlirDenseElementsAttrGetSplatValue(attr.raw())));
-        }
-        if mlirAttributeIsAFloat(attr.raw()) {
-            let value = mlirFloatAttrGetValueDouble(attr.raw());
-            return value == 0.0 && value.is_sign_positive();
-        }
-    }
-    attr.as_int() == Some(0)
 }
 
 /// Bytes of a scalar, or of a vector whose elements lie one behind the other wherever its memory is row-major.

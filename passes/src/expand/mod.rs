@@ -21,16 +21,18 @@
 //! items     the loop body as a list: operations, steps of register loops, loads ahead
 //! copies    the places that fill a buffer, with conditions and masks
 //! nest      which chunk comes how many iterations later
-//! fill      the copies of any chunk into any slot
-//! rewrite   prologue, steady state, drain
+//! fill      the copies of any chunk into any slot; emit: what is emitted for them
+//! rewrite   prologue, steady state, drain; single_slot: where nothing overlaps
 //! ```
 
 mod check;
 mod copies;
+mod emit;
 mod fill;
 mod items;
 mod nest;
 mod rewrite;
+mod single_slot;
 
 use std::collections::{HashMap, HashSet};
 

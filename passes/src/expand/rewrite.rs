@@ -2,18 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use alcop_compiler::ir::{Attr, Builder, Context, Mapping, Op, Type, Use, Value, clone_op, preorder};
+use alcop_compiler::ir::{Attr, Builder, Context, Mapping, Op, Type, Value, clone_op, preorder};
 
 use super::check::PipelineLoop;
 use super::copies::Site;
-use super::fill::{self, Filler};
+use super::fill::Filler;
 use super::items::{self, Item, Registers};
 use super::nest::{Chunk, Nest};
+use super::single_slot::{single_slot, swizzle_accesses, unroll};
 use crate::fold;
-use crate::multi_buffer::{self, Access};
-use crate::plan::SharedLayout;
+use crate::multi_buffer;
 use crate::slice::{Materializer, usable_before};
-use crate::swizzle;
 use crate::waits::Timeline;
 
 /// What a loop's surroundings ask of its rewrite.
@@ -544,32 +543,6 @@ impl<'ir> Rewriter<'_, 'ir> {
     }
 }
 
-/// The operations of one step of a register loop, each handed to `emit`. Returns what the step yields.
-fn unroll<'ir>(
-    body: &Builder<'ir>,
-    registers: &Registers<'ir>,
-    number: usize,
-    values: &[Value<'ir>],
-    map: &mut Mapping<'ir>,
-    mut emit: impl FnMut(&Builder<'ir>, Op<'ir>, &mut Mapping<'ir>),
-) -> Vec<Value<'ir>> {
-    let block = registers.inner.body().expect("scf.for has one block");
-    map.insert(
-        block.argument(0),
-        body.index(registers.lower + number as i64 * registers.step),
-    );
-    for (old, new) in block.arguments().skip(1).zip(values) {
-        map.insert(old, *new);
-    }
-    for op in block.ops() {
-        if op.is("scf.yield") {
-            return op.operands().map(|value| map.get(value)).collect();
-        }
-        emit(&body.with_location(op.location()), op, map);
-    }
-    unreachable!("scf.for ends in a yield")
-}
-
 /// The slot so many chunks later: compare and select, no division.
 fn advanced<'ir>(builder: &Builder<'ir>, slot: Value<'ir>, by: u32, count: u32) -> Value<'ir> {
     let count_value = || builder.index(i64::from(count));
@@ -592,110 +565,6 @@ fn advanced<'ir>(builder: &Builder<'ir>, slot: Value<'ir>, by: u32, count: u32) 
             fits.select(builder, up, down)
         }
     }
-}
-
-/// Gives an access of a swizzled buffer its swizzled indices. `old` is the operation that `new` was cloned from.
-fn swizzle_accesses<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, old: Op<'ir>, new: Op<'ir>) {
-    for (operand, value) in old.operands().enumerate() {
-        let Some(planned) = pipelined.buffer_of(value).map(|buffer| &pipelined.buffers[buffer]) else {
-            continue;
-        };
-        let first = match multi_buffer::access(Use { op: old, operand }) {
-            Some(Access::Read(Some(first)) | Access::Write(Some(first))) => first,
-            _ => continue,
-        };
-        if planned.layout == SharedLayout::Plain {
-            continue;
-        }
-        let mut indices = [new.operand(first), new.operand(first + 1)];
-        let builder = Builder::before(context, new);
-        swizzle::apply(&builder, planned.layout, &planned.buffer.memref, &mut indices);
-        new.set_operand(first, indices[0]);
-        new.set_operand(first + 1, indices[1]);
-    }
-}
-
-/// One slot: the loop as it was, with its own barriers and plain copies, in the ring's memory and layout. Register loops
-/// are unrolled.
-fn single_slot<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, rings: &[Value<'ir>]) {
-    let outer = pipelined.outer();
-    let builder = Builder::before(context, outer);
-    let mut map = Mapping::new();
-    for op in preorder(outer) {
-        swizzle_accesses(context, pipelined, op, op);
-    }
-    for (planned, ring) in pipelined.buffers.iter().zip(rings) {
-        let view = multi_buffer::slot(&builder, &planned.buffer, *ring, builder.index(0));
-        for value in &planned.buffer.values {
-            map.insert(*value, view);
-        }
-        for view in planned
-            .buffer
-            .views
-            .iter()
-            .filter(|view| usable_before(view.result(0), outer))
-        {
-            clone_op(&builder, *view, &mut map);
-        }
-    }
-    for op in preorder(outer) {
-        for (operand, value) in op.operands().enumerate().collect::<Vec<_>>() {
-            op.set_operand(operand, map.get(value));
-        }
-    }
-    for site in pipelined.sites.iter().filter(|site| site.store.is("memref.copy")) {
-        share_copy(context, pipelined, site);
-    }
-    for registers in &pipelined.registers {
-        if registers.inner == pipelined.inner() {
-            continue;
-        }
-        let place = Builder::before(context, registers.inner);
-        let mut values: Vec<Value<'ir>> = registers.inner.operands().skip(3).collect();
-        for step in 0..registers.steps {
-            values = unroll(
-                &place,
-                registers,
-                step,
-                &values,
-                &mut Mapping::new(),
-                |builder, op, map| {
-                    clone_op(builder, op, map);
-                },
-            );
-        }
-        for (old, new) in registers.inner.results().zip(values) {
-            old.replace_all_uses_with(new);
-        }
-        registers.inner.erase();
-    }
-}
-
-/// A `memref.copy` that every thread would execute becomes plain loads and stores of each thread's share.
-fn share_copy<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, site: &Site<'ir>) {
-    let builder = Builder::before(context, site.store);
-    let (source, target) = (site.store.operand(0), site.store.operand(1));
-    let planned = &pipelined.buffers[site.buffer];
-    let parts = target.ty().as_memref().expect("checked to be a memref");
-    let element = parts.element.bytes().expect("checked to be whole bytes");
-    let piece = Type::vector(&[(u64::from(site.width_bytes) / element) as i64], parts.element);
-    for (indices, inside) in fill::shares(&builder, pipelined.kernel, &parts, site.width_bytes) {
-        let mut to = indices.clone();
-        swizzle::apply(&builder, planned.layout, &parts, &mut to);
-        let copy = |builder: &Builder<'ir>| {
-            let load = [&[source][..], &indices].concat();
-            let value = builder.op("vector.load").operands(&load).result(piece).value();
-            let store = [&[value, target][..], &to].concat();
-            builder.op("vector.store").operands(&store).build();
-        };
-        match inside {
-            Some(inside) => {
-                builder.if_then(inside, copy);
-            }
-            None => copy(&builder),
-        }
-    }
-    site.store.erase();
 }
 
 fn commit(builder: &Builder<'_>) {

@@ -19,8 +19,8 @@ use crate::emulator::{Class, Op, Program, Special, Src, successors};
 
 /// Registers that the assembler takes beyond those that are live in the PTX, where they cost nothing: for the parts of
 /// wide operations, and for values that its scheduler keeps longer so that loads run ahead. Fitted against ptxas 13.5 on
-/// 22 kernels of ours (128×128×32, one to six slots, register depths 1 and 2, nn and nt: 204 to 242 registers), which it
-/// meets within 4.
+/// 22 kernels of ours (128×128×32, one to six slots, register depths 1 and 2, nn and nt: 204 to 242 registers), before
+/// addresses were folded and values sunk; `benches/results/registers.txt` has what the estimate meets now.
 pub(super) const ASSEMBLER_REGISTERS: u32 = 12;
 
 /// Fewest registers that a thread gets (ptxas gives a kernel of one instruction so many).
