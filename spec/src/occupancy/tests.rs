@@ -1,6 +1,6 @@
 use super::*;
 use crate::Swizzle;
-use crate::op::Layout;
+use crate::op::{Layout, Matmul};
 use crate::schedule::AxisTiles;
 use crate::target::Arch;
 
