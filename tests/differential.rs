@@ -103,7 +103,7 @@ impl Buffer {
 
     /// Whether rows in global memory keep the alignment that the width asks for.
     fn is_aligned(&self) -> bool {
-        self.source_columns() * self.bits / 8 % self.width == 0
+        (self.source_columns() * self.bits / 8).is_multiple_of(self.width)
     }
 }
 

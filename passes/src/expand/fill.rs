@@ -335,11 +335,10 @@ pub fn shares<'ir>(
     (0..(pieces + threads - 1) / threads)
         .map(|turn| {
             let piece = fold::add(builder, thread, builder.index(turn * threads));
-            let inside = ((turn + 1) * threads > pieces)
-                .then(|| fold::less(builder, piece, builder.index(pieces)))
-                .and_then(|inside| match inside {
-                    Condition::Value(inside) => Some(inside),
-                    Condition::Known(inside) => Some(builder.bool(inside)),
+            let inside =
+                ((turn + 1) * threads > pieces).then(|| match fold::less(builder, piece, builder.index(pieces)) {
+                    Condition::Value(inside) => inside,
+                    Condition::Known(inside) => builder.bool(inside),
                 });
             let mut rest = fold::mul(builder, piece, builder.index(moved));
             let mut indices = Vec::with_capacity(shape.len());
