@@ -200,3 +200,163 @@ fn ctrl_c_leaves_a_valid_journal_that_is_gone_on_with() {
     assert_eq!(answer["verified"]["blocks"], "all");
     assert_eq!(journal(&path)[..records.len()], records[..]);
 }
+
+#[test]
+fn a_tuned_schedule_is_handed_out_again_and_verified_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let cache = directory.path().join("cache");
+    let run = |name: &str, rest: &[&str]| {
+        let out = directory.path().join(name);
+        let mut arguments = vec!["--json", "--cache", cache.to_str().expect("UTF-8")];
+        arguments.extend(rest);
+        if !rest.contains(&"--trials") {
+            arguments.extend(["--trials", "3"]);
+        }
+        let output = tune(&out, "64", &arguments);
+        let records = out.join("journal.jsonl");
+        (
+            output,
+            if records.exists() {
+                journal(&records)
+            } else {
+                Vec::new()
+            },
+        )
+    };
+    let roles = |records: &[Value]| -> Vec<String> {
+        let role = |record: &Value| record["role"].as_str().expect("a role").to_owned();
+        records.iter().map(role).collect()
+    };
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let (first, records) = run("first", &[]);
+    assert_eq!(json(&first)["cached"], false);
+    assert_eq!(roles(&records).iter().filter(|role| *role == "search").count(), 3);
+
+    let (second, records) = run("second", &[]);
+    let answer = json(&second);
+    assert_eq!(
+        (&answer["cached"], &answer["stopped"]),
+        (&true.into(), &"taken from the cache".into())
+    );
+    assert_eq!(answer["verified"]["blocks"], "all");
+    for field in [
+        "schedule",
+        "time_us",
+        "speedup_over_same_tiles",
+        "speedup_over_best_unpipelined",
+    ] {
+        assert_eq!(answer[field], json(&first)[field], "{field}");
+    }
+    // What the entry claims, and what was evaluated again.
+    let again = roles(&records);
+    assert!(again.len() <= 4 && again.contains(&"winner".to_owned()), "{again:?}");
+    for file in ["best.ptx", "best.json", "unpipelined.ptx"] {
+        let text = |name: &str| std::fs::read_to_string(directory.path().join(name).join(file)).expect("written");
+        assert_eq!(text("first"), text("second"), "{file}");
+    }
+    // More trials than the entry has behind it, and another device: a search.
+    let (longer, _) = run("longer", &["--trials", "4"]);
+    assert!(
+        said(&longer).contains("the best of 3 trials, and 4 are asked for"),
+        "{}",
+        said(&longer)
+    );
+    assert_eq!(json(&longer)["cached"], false);
+    assert_eq!(json(&run("other", &["--device", "sim:h100"]).0)["cached"], false);
+
+    // A corrupted entry is refused with the reason, and the search writes it anew.
+    let entries = || {
+        std::fs::read_dir(&cache)
+            .expect("there")
+            .map(|entry| entry.expect("a file").path())
+    };
+    assert_eq!(entries().count(), 2);
+    for path in entries() {
+        let text = std::fs::read_to_string(&path).expect("written");
+        std::fs::write(&path, &text[..text.len() - 9]).expect("writable");
+    }
+    let (corrupted, _) = run("corrupted", &[]);
+    assert!(
+        said(&corrupted).contains("not taken from the cache: "),
+        "{}",
+        said(&corrupted)
+    );
+    assert!(
+        said(&corrupted).contains("is not a cache entry: EOF while parsing"),
+        "{}",
+        said(&corrupted)
+    );
+    assert_eq!(
+        (&json(&corrupted)["cached"], &json(&corrupted)["schedule"]),
+        (&false.into(), &answer["schedule"])
+    );
+    assert_eq!(json(&run("repaired", &[]).0)["cached"], true);
+    expect(&run("both", &["--no-cache"]).0, 2, "cannot be used with");
+}
+
+#[test]
+fn compiling_and_running_have_time_outs_of_their_own() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (option, reason) in [
+        ("--compile-timeout", "compiling took longer"),
+        ("--run-timeout", "running took longer"),
+    ] {
+        let out = directory.path().join(option);
+        expect(
+            &tune(&out, "128", &["--trials", "2", option, "0.001"]),
+            1,
+            "no schedule passed",
+        );
+        let records = journal(&out.join("journal.jsonl"));
+        assert_eq!(records.iter().filter(|record| record["role"] == "search").count(), 2);
+        for record in records {
+            assert_eq!(record["status"], "timed-out");
+            let said = record["reason"].as_str().expect("a reason");
+            assert!(said.contains(reason) && said.contains(option), "{said}");
+        }
+        for bad in ["0", "-1", "NaN", "soon"] {
+            let equals = format!("{option}={bad}");
+            expect(&tune(&out, "128", &[&equals]), 2, "not a positive number of seconds");
+        }
+    }
+}
+
+/// Extents that no tile divides, in each type of the tensor cores.
+#[test]
+fn ragged_shapes_of_every_type_are_tuned() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (dtype, layout) in [("f16", "nn"), ("bf16", "nt"), ("tf32", "tn"), ("i8", "nn")] {
+        let out = directory.path().join(dtype);
+        let output = alcop(&[
+            "tune",
+            "--op",
+            "matmul",
+            "--m",
+            "50",
+            "--n",
+            "34",
+            "--k",
+            "100",
+            "--dtype",
+            dtype,
+            "--layout",
+            layout,
+            "--trials",
+            "2",
+            "--json",
+            "--out",
+            out.to_str().expect("UTF-8"),
+        ]);
+        let answer = json(&output);
+        assert_eq!(answer["verified"]["blocks"], "all", "{dtype}");
+        assert_eq!(answer["op"]["dtype"], dtype);
+        assert!(
+            answer["pruned"].as_object().expect("counts").len() > 1,
+            "{}",
+            answer["pruned"]
+        );
+        for record in journal(&out.join("journal.jsonl")) {
+            assert_eq!(record["status"], "ok", "{dtype}: {record}");
+        }
+    }
+}

@@ -3,7 +3,8 @@
 //! After ALCOP (MLSys 2023, arXiv 2210.16691), section 5: waves of thread blocks, each a prologue, a main loop and an
 //! epilogue, where the main loop is `pipe(load of a chunk, use of a chunk, slots)` and the use of a chunk is itself
 //! `pipe(load of fragments, tensor-core instructions, fragment sets)`. Beyond it: occupancy with registers, floors of
-//! the units that resident blocks share, rows shorter than a cache line, and the partial last wave.
+//! the units that resident blocks share, rows shorter than a cache line, lines that L2 loses between the blocks that share
+//! them, and the partial last wave.
 //!
 //! Plain arithmetic: no allocation, no lock, no input but the kernel and the target.
 
@@ -21,6 +22,11 @@ const WARP_ACCESS_BYTES: f64 = 512.0;
 const LDMATRIX_ISSUE_SLOTS: f64 = 1.5;
 /// Stores of C take so many times their bytes: their rows are shorter than those of copies. The same for all devices.
 const EPILOGUE_TRAFFIC: f64 = 1.5;
+/// Re-read share of the lines from L2 for each unit of (open chunks / L2) × (panels / L2), see [`evicted_share`]. The
+/// same for all devices.
+const EVICTION: f64 = 0.15;
+/// Panels larger than so many times L2 evict no more than these: then nothing outlives the chunk that it came with.
+const EVICTION_SATURATION: f64 = 4.0;
 /// Slow-down per register of a thread that does not fit and is spilled. The same for all devices.
 const SPILL_SLOWDOWN: f64 = 4.0 / 255.0;
 
@@ -175,7 +181,7 @@ pub struct Terms {
     pub compute_clk: f64,
     /// Floor of shared memory's bandwidth, in clk an iteration.
     pub shared_clk: f64,
-    /// Floor of L2's and DRAM's bandwidth, in clk an iteration.
+    /// Floor of L2's and DRAM's bandwidth, with what L2 loses and reads again, in clk an iteration.
     pub memory_clk: f64,
     /// Floor of the issue slots, in clk an iteration.
     pub issue_clk: f64,
@@ -441,7 +447,8 @@ fn wave(model: &Model, kernel: &PipelinedMatmul, grid: &Grid, costs: &BlockCosts
     let column_extent = f64::from(kernel.block_n).min(kernel.n as f64) * costs.b_traffic;
     let dram_bytes =
         (rows * row_extent + columns * column_extent) * 2.0 * f64::from(kernel.block_k) * (concurrent / in_a_product);
-    let memory_clk = (costs.l2_clk * resident).max(dram_bytes / dram_bytes_per_clk);
+    let evicted = evicted_share(rates, kernel, concurrent, dram_bytes * grid.iterations);
+    let memory_clk = (costs.l2_clk * resident * (1.0 + evicted)).max(dram_bytes / dram_bytes_per_clk);
 
     let load_latency_clk = rates.l2_latency_clk() + overheads.load_extra_clk;
     let compute_clk = resident * costs.compute_clk;
@@ -483,6 +490,20 @@ fn wave(model: &Model, kernel: &PipelinedMatmul, grid: &Grid, costs: &BlockCosts
             dram_floor_us: 0.0,
         },
     }
+}
+
+/// The share of a wave's lines that L2 has lost before the last block that shares them comes for them.
+///
+/// Blocks that share rows of A or columns of B drift apart by as many chunks as each has open (those under way and the
+/// one in use), so L2 must hold all open chunks; what it loses of them grows with the bytes that stream through it while
+/// the wave lasts, its `panel_bytes`: the rows and columns of A and B over the whole of k. This is what more stages cost,
+/// and more blocks an SM: with long sums and many waves, fewer of both are faster.
+#[inline]
+fn evicted_share(rates: &Rates, kernel: &PipelinedMatmul, concurrent: f64, panel_bytes: f64) -> f64 {
+    let l2_bytes = f64::from(rates.l2_bytes);
+    let chunk_bytes = f64::from(kernel.block_m + kernel.block_n) * f64::from(kernel.block_k) * 2.0;
+    let open_bytes = concurrent * f64::from(kernel.prefetch_distance + 1) * chunk_bytes;
+    EVICTION * (open_bytes / l2_bytes) * (panel_bytes / l2_bytes).min(EVICTION_SATURATION)
 }
 
 /// The 4-norm: the largest of three, and a little more where they are close. A bound that is nearly reached delays some

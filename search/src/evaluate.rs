@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use crate::compile::{CompileError, compile_operator};
 use crate::journal::{Status, TimeKind, Verified, VerifiedBlocks};
 use crate::tune::{Effort, Evaluated, TrialFailure, TrialOutcome};
+use crate::watch::{Phase, Watch};
 
 /// Evaluates schedules of one operator on one device; may be called on several threads.
 pub struct Evaluator<'a> {
@@ -39,7 +40,14 @@ impl<'a> Evaluator<'a> {
 
     /// Compiles, verifies and times one schedule. The same PTX is verified and timed.
     pub fn evaluate(&self, schedule: &TileSchedule, effort: Effort) -> TrialOutcome {
+        self.evaluate_watched(schedule, effort, &Watch::start())
+    }
+
+    /// The same, telling `watch` what is being done.
+    pub fn evaluate_watched(&self, schedule: &TileSchedule, effort: Effort, watch: &Watch) -> TrialOutcome {
+        watch.enter(Phase::Compiling);
         let kernel = compile_operator(&self.op, schedule, self.target).map_err(compile_failure)?;
+        watch.enter(Phase::Running);
         let (scope, arrivals): (Scope, &[Arrival]) = match effort {
             Effort::Sample => (Scope::Sample, &[Arrival::Latest]),
             Effort::Full => (Scope::All, &[Arrival::Latest, Arrival::Earliest, Arrival::Random]),
@@ -52,7 +60,7 @@ impl<'a> Evaluator<'a> {
             .verifier
             .verify(&kernel, tile, scope, arrivals)
             .map_err(verify_failure)?;
-        let measurement = self.time(&kernel).map_err(|error| TrialFailure {
+        let measurement = self.time(&kernel, watch).map_err(|error| TrialFailure {
             status: Status::RunFailed,
             reason: error.to_string(),
         })?;
@@ -79,12 +87,16 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    fn time(&self, kernel: &Kernel) -> Result<Measurement, DeviceError> {
+    fn time(&self, kernel: &Kernel, watch: &Watch) -> Result<Measurement, DeviceError> {
         let mut args = arguments(&self.op);
         let alone = match self.device.source() {
-            TimeSource::Measured { .. } => Some(self.measuring.lock().unwrap_or_else(|poisoned| poisoned.into_inner())),
+            TimeSource::Measured { .. } => {
+                watch.enter(Phase::Queueing);
+                Some(self.measuring.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+            }
             TimeSource::Simulated { .. } => None,
         };
+        watch.enter(Phase::Running);
         let measurement = self.device.time(kernel, &mut args, &TimingOptions::default());
         drop(alone);
         measurement

@@ -230,7 +230,7 @@ impl Identity {
     }
 
     /// Why a record is not one of this search: the first difference, naming both sides.
-    fn difference(&self, record: &TrialRecord) -> Option<String> {
+    pub(crate) fn difference(&self, record: &TrialRecord) -> Option<String> {
         let pairs = [
             ("operator", record.op.to_string(), self.op.to_string()),
             ("target", record.target.clone(), self.target.clone()),
@@ -247,11 +247,11 @@ impl Identity {
     }
 }
 
-fn json<T: Serialize>(value: &T) -> String {
+pub(crate) fn json<T: Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("plain data with string keys is JSON")
 }
 
-fn hash(text: &str) -> String {
+pub(crate) fn hash(text: &str) -> String {
     Sha256::digest(text.as_bytes())
         .iter()
         .take(16)

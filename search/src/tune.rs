@@ -134,6 +134,8 @@ pub enum StopReason {
     Exhausted,
     /// The interrupt flag was set.
     Interrupted,
+    /// Nothing was searched: the schedule was in the cache, and is still right.
+    Cached,
 }
 
 /// What a search found.
@@ -469,7 +471,7 @@ where
 }
 
 /// The outcome of an evaluation; a panic and a time that is none are failures.
-fn guarded(evaluate: impl FnOnce() -> TrialOutcome) -> TrialOutcome {
+pub(crate) fn guarded(evaluate: impl FnOnce() -> TrialOutcome) -> TrialOutcome {
     match catch_unwind(AssertUnwindSafe(evaluate)) {
         Ok(Ok(evaluated)) if !(evaluated.time_us.is_finite() && evaluated.time_us > 0.0) => Err(TrialFailure {
             status: Status::RunFailed,

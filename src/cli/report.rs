@@ -132,6 +132,7 @@ fn stopped(reason: StopReason) -> &'static str {
         StopReason::Seconds => "time is up",
         StopReason::Exhausted => "no schedule is left",
         StopReason::Interrupted => "interrupted",
+        StopReason::Cached => "taken from the cache",
     }
 }
 
@@ -158,6 +159,7 @@ pub fn json(op: &OpSpec, target: &GpuTarget, report: &TuneReport, files: &Files)
         "legal": report.legal,
         "pruned": report.pruned,
         "stopped": stopped(report.stopped),
+        "cached": report.stopped == StopReason::Cached,
         "files": {
             "launch": files.best,
             "ptx": files.best.as_ref().map(|path| path.with_extension("ptx")),

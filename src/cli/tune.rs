@@ -5,15 +5,20 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use alcop_search::CODE_VERSION;
+use alcop_search::cache::{Cache, CacheEntry, CacheError, CacheKey, revalidate, space_name};
 use alcop_search::compile::compile_operator;
 use alcop_search::evaluate::{Evaluator, ptx_hash};
 use alcop_search::journal::{Identity, Journal, JournalError, TrialRecord};
 use alcop_search::space::Space;
 use alcop_search::strategy::Strategy;
-use alcop_search::tune::{StopReason, TuneError, TuneEvent, TuneInput, TuneOptions, TuneReport, tune};
-use alcop_spec::{GpuTarget, OpSpec};
+use alcop_search::tune::{
+    Effort, StopReason, TrialOutcome, TuneError, TuneEvent, TuneInput, TuneOptions, TuneReport, tune,
+};
+use alcop_search::watch::{Timeouts, with_timeouts};
+use alcop_spec::{GpuTarget, OpSpec, TileSchedule};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -24,7 +29,7 @@ use super::{Failure, output};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum SpaceName {
-    /// All schedules that the compiler has: 5832 points before pruning.
+    /// All schedules that the compiler has: 7776 points before pruning.
     Wide,
     /// The space of the paper's artifact: 1620 points before pruning.
     Artifact,
@@ -58,6 +63,22 @@ pub struct Arguments {
     /// The schedules that are searched
     #[arg(long, value_enum, default_value = "wide")]
     space: SpaceName,
+    /// Give a trial up that waits so many seconds for a thread or for the device
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    queue_timeout: Duration,
+    /// Give a trial up that compiles for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    compile_timeout: Duration,
+    /// Give a trial up whose kernel is verified and timed for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    run_timeout: Duration,
+    /// Folder of tuned schedules: one that is there is verified, timed and handed out without a search; by default the
+    /// environment's ALCOP_CACHE
+    #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
+    cache: Option<PathBuf>,
+    /// Search in any case, and keep nothing, whatever ALCOP_CACHE says
+    #[arg(long)]
+    no_cache: bool,
     /// Folder for PTX, launch files and the journal
     #[arg(long, value_name = "DIR", default_value = "out")]
     out: PathBuf,
@@ -87,7 +108,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         SpaceName::Artifact => Space::artifact_matmul(),
     };
     let interrupt = interrupt_flag()?;
-    let evaluator = Evaluator::new(&op, &target, device.as_ref());
     let input = TuneInput {
         op: &op,
         target: &target,
@@ -101,19 +121,46 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         seconds: arguments.seconds,
         ..TuneOptions::default()
     };
+    let timeouts = Timeouts {
+        queue: Some(arguments.queue_timeout),
+        compile: Some(arguments.compile_timeout),
+        run: Some(arguments.run_timeout),
+    };
+    // A trial that hangs is left behind with what it uses: until the process ends.
+    let evaluator = Evaluator::new(&op, Box::leak(Box::new(target.clone())), Box::leak(device));
+    let evaluate = with_timeouts(timeouts, move |schedule, effort, watch| {
+        evaluator.evaluate_watched(schedule, effort, watch)
+    });
     let progress = Progress::new(&op, &target, arguments.trials);
-    let report = tune(
-        input,
-        options,
-        history,
-        Some(&mut journal),
-        &interrupt,
-        |schedule, effort| evaluator.evaluate(schedule, effort),
-        &mut |event| progress.show(event),
-    );
+    let store = Store::open(arguments, input)?;
+    // Whoever goes on with a search wants to search.
+    let cached = match &store {
+        Some(store) if !arguments.resume => store.look_up(input, options.trials, &interrupt, &evaluate, &progress)?,
+        _ => None,
+    };
+    let report = match cached {
+        Some(report) => {
+            for record in &report.trials {
+                journal.append(record).map_err(Failure::usage)?;
+            }
+            Ok(report)
+        }
+        None => tune(
+            input,
+            options,
+            history,
+            Some(&mut journal),
+            &interrupt,
+            &evaluate,
+            &mut |event| progress.show(event),
+        ),
+    };
     progress.bar.finish_and_clear();
     let report = report.map_err(tune_failure)?;
     let files = write_files(arguments, &op, &target, journal.path(), &report)?;
+    if let Some(store) = &store {
+        store.keep(&report);
+    }
     let answer = if arguments.json {
         format!("{:#}\n", json(&op, &target, &report, &files))
     } else {
@@ -133,6 +180,91 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// A positive number of seconds.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: Option<f64> = text.parse().ok().filter(|number| *number > 0.0);
+    number
+        .and_then(|number| Duration::try_from_secs_f64(number).ok())
+        .ok_or_else(|| "not a positive number of seconds".to_owned())
+}
+
+/// The cache as one search uses it.
+struct Store {
+    cache: Cache,
+    key: CacheKey,
+}
+
+impl Store {
+    /// `None` where no cache is asked for.
+    fn open(arguments: &Arguments, input: TuneInput<'_>) -> Result<Option<Store>, Failure> {
+        let from_environment = || std::env::var_os("ALCOP_CACHE").filter(|folder| !folder.is_empty());
+        let folder = match &arguments.cache {
+            _ if arguments.no_cache => None,
+            Some(folder) => Some(folder.clone()),
+            None => from_environment().map(PathBuf::from),
+        };
+        let Some(folder) = folder else { return Ok(None) };
+        let device = match &arguments.device {
+            DeviceName::Emulator => "emulator".to_owned(),
+            DeviceName::Simulator(None) => format!("sim:{}", input.target.name),
+            DeviceName::Simulator(Some(named)) => format!("sim:{named}"),
+            DeviceName::Cuda(ordinal) => format!("cuda:{ordinal}"),
+        };
+        let identity = Identity::new(input.op, input.target, input.compiler);
+        Ok(Some(Store {
+            cache: Cache::open(&folder).map_err(Failure::usage)?,
+            key: CacheKey::new(&identity, &device, &space_name(input.space)),
+        }))
+    }
+
+    /// The answer of an earlier search of at least as many trials, evaluated again; what is refused is said, and the
+    /// search goes ahead.
+    fn look_up(
+        &self,
+        input: TuneInput<'_>,
+        trials: usize,
+        interrupt: &AtomicBool,
+        evaluate: impl Fn(&TileSchedule, Effort) -> TrialOutcome + Sync,
+        progress: &Progress,
+    ) -> Result<Option<TuneReport>, Failure> {
+        let found = self.cache.find(&self.key, &input.target.limits);
+        let checked = found.and_then(|entry| match entry {
+            Some(entry) if entry.covers(trials) => {
+                let show = &mut |event: TuneEvent<'_>| progress.show(event);
+                revalidate(&self.cache, &entry, input, interrupt, evaluate, show).map(Some)
+            }
+            Some(entry) => {
+                let made = entry.trials;
+                progress.line(&format!(
+                    "  the cache has the best of {made} trials, and {trials} are asked for"
+                ));
+                Ok(None)
+            }
+            None => Ok(None),
+        });
+        match checked {
+            Ok(report) => Ok(report),
+            Err(CacheError::Tune(error)) => Err(tune_failure(error)),
+            Err(refused) => {
+                progress.line(&format!("  not taken from the cache: {refused}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// Keeps what a search found. A cache that cannot be written takes nothing from the answer.
+    fn keep(&self, report: &TuneReport) {
+        if matches!(report.stopped, StopReason::Cached | StopReason::Interrupted) {
+            return;
+        }
+        if let Some(entry) = CacheEntry::new(self.key.clone(), report)
+            && let Err(error) = self.cache.store(&entry)
+        {
+            eprintln!("alcop: the schedule is not in the cache: {error}");
+        }
+    }
 }
 
 fn tune_failure(error: TuneError) -> Failure {

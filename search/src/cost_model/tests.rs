@@ -62,6 +62,48 @@ fn terms_explain_the_time() {
     assert!(terms.iteration_clk >= terms.compute_clk.max(terms.use_clk).max(terms.load_clk));
 }
 
+/// More stages cost what L2 loses of the chunks that are open: where few blocks run they only help, where long sums and
+/// many waves stream through L2 they slow down. The directions are those of public timings on an H100.
+#[test]
+fn more_stages_pay_until_open_chunks_crowd_l2() {
+    let h100 = GpuTarget::resolve("h100").unwrap();
+    let model = Model::new(&h100).unwrap();
+    let time = |(m, n, k): (u64, u64, u64), block: (u32, u32, u32), run_bytes: (u32, u32), stages: u32| {
+        let kernel = PipelinedMatmul {
+            m,
+            n,
+            k,
+            batch: 1,
+            block_m: block.0,
+            block_n: block.1,
+            block_k: block.2,
+            warp_m: block.0 / 2,
+            warp_n: block.1 / 2,
+            warps: 4,
+            shared_slots: stages,
+            prefetch_distance: stages - 1,
+            register_stages: 2,
+            registers: block.0 * block.1 / 128 + 40,
+            a_run_bytes: run_bytes.0,
+            b_run_bytes: run_bytes.1,
+            bank_conflict_ways: 1,
+            out_bytes: 2,
+            raster_rows: Some(8),
+            mma: MmaKind::Warpgroup,
+        };
+        predict_kernel(&model, &kernel).time_us
+    };
+    // The same blocks an SM with three stages and with four.
+    let four_of_three = |shape, runs| time(shape, (128, 128, 32), runs, 4) / time(shape, (128, 128, 32), runs, 3);
+    assert!(four_of_three((1280, 1280, 56704), (64, 64)) < 0.95);
+    assert!(four_of_three((14848, 6528, 32640), (256, 64)) > 1.0);
+    // Two blocks an SM with three stages, one with five.
+    let five_of_three = |shape, runs| time(shape, (64, 64, 128), runs, 5) / time(shape, (64, 64, 128), runs, 3);
+    assert!(five_of_three((1024, 256, 25088), (128, 128)) < 0.95);
+    assert!(five_of_three((4096, 16384, 2048), (128, 128)) > 1.05);
+    assert!(five_of_three((12672, 65536, 19824), (256, 128)) < 1.0);
+}
+
 #[test]
 fn a_bare_architecture_is_refused() {
     let error = Model::new(&GpuTarget::resolve("sm_90").unwrap()).unwrap_err();

@@ -1,0 +1,213 @@
+//! Time-outs of trials: queueing, compiling and running are watched apart.
+//!
+//! An evaluation runs on threads of its own and says what it does ([`Watch::enter`]); who waits for it gives up once a
+//! phase has taken longer than it may. A thread cannot be stopped from outside: what hangs is left behind, keeps its
+//! threads until the process ends, and is recorded as [`Status::TimedOut`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use alcop_search::journal::Status;
+//! use alcop_search::tune::Effort;
+//! use alcop_search::watch::{Phase, Timeouts, with_timeouts};
+//! # use alcop_spec::{AxisTiles, Swizzle, TileSchedule};
+//! # let schedule = TileSchedule { block: AxisTiles::mnk(64, 64, 32), warp: AxisTiles::mn(32, 32), shared_stages: 1,
+//! #     register_stages: 1, swizzle: Swizzle::Xor, raster_rows: 1 };
+//!
+//! let timeouts = Timeouts { compile: Some(Duration::from_millis(10)), ..Timeouts::NONE };
+//! let evaluate = with_timeouts(timeouts, |_, _, watch| {
+//!     watch.enter(Phase::Compiling);
+//!     loop { std::thread::sleep(Duration::from_secs(1)) }
+//! });
+//! assert_eq!(evaluate(&schedule, Effort::Sample).unwrap_err().status, Status::TimedOut);
+//! ```
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use alcop_spec::TileSchedule;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::journal::Status;
+use crate::tune::{Effort, TrialFailure, TrialOutcome, guarded};
+
+/// How long the waiter sleeps at most before it looks at the phase again: another one may have begun.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What an evaluation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// It waits for a thread, or for the device that another trial uses. Each evaluation begins so.
+    Queueing,
+    /// From the schedule to PTX.
+    Compiling,
+    /// The kernel is verified or timed.
+    Running,
+}
+
+impl Phase {
+    /// All of them, in the order of an evaluation.
+    pub const ALL: [Phase; 3] = [Phase::Queueing, Phase::Compiling, Phase::Running];
+
+    /// The name in a reason, and the option that sets its limit.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Phase::Queueing => ("queueing", "--queue-timeout"),
+            Phase::Compiling => ("compiling", "--compile-timeout"),
+            Phase::Running => ("running", "--run-timeout"),
+        }
+    }
+}
+
+/// How long an evaluation may be in each phase, all its stays together; `None`: as long as it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Limit of [`Phase::Queueing`].
+    pub queue: Option<Duration>,
+    /// Limit of [`Phase::Compiling`].
+    pub compile: Option<Duration>,
+    /// Limit of [`Phase::Running`].
+    pub run: Option<Duration>,
+}
+
+impl Timeouts {
+    /// No limits.
+    pub const NONE: Timeouts = Timeouts {
+        queue: None,
+        compile: None,
+        run: None,
+    };
+
+    const fn of(&self, phase: Phase) -> Option<Duration> {
+        match phase {
+            Phase::Queueing => self.queue,
+            Phase::Compiling => self.compile,
+            Phase::Running => self.run,
+        }
+    }
+}
+
+/// The clock of one evaluation.
+#[derive(Clone, Debug)]
+pub struct Watch(Arc<Mutex<Clock>>);
+
+#[derive(Debug)]
+struct Clock {
+    phase: Phase,
+    since: Instant,
+    /// Spent in earlier stays, by phase.
+    spent: [Duration; Phase::ALL.len()],
+}
+
+impl Watch {
+    /// A clock that starts now, in [`Phase::Queueing`].
+    pub fn start() -> Watch {
+        Watch(Arc::new(Mutex::new(Clock {
+            phase: Phase::Queueing,
+            since: Instant::now(),
+            spent: [Duration::ZERO; Phase::ALL.len()],
+        })))
+    }
+
+    /// The evaluation goes over to a phase; it may come back to an earlier one.
+    pub fn enter(&self, phase: Phase) {
+        let mut clock = self.clock();
+        let now = Instant::now();
+        let stay = now - clock.since;
+        let left = clock.phase as usize;
+        clock.spent[left] += stay;
+        (clock.phase, clock.since) = (phase, now);
+    }
+
+    /// The phase, and the time in it so far.
+    pub fn now(&self) -> (Phase, Duration) {
+        let clock = self.clock();
+        (clock.phase, clock.spent[clock.phase as usize] + clock.since.elapsed())
+    }
+
+    /// The first phase that has taken longer than it may, and its limit.
+    fn exceeded(&self, timeouts: &Timeouts) -> Option<(Phase, Duration)> {
+        let clock = self.clock();
+        let mut spent = clock.spent;
+        spent[clock.phase as usize] += clock.since.elapsed();
+        Phase::ALL.into_iter().find_map(|phase| {
+            timeouts
+                .of(phase)
+                .filter(|limit| spent[phase as usize] >= *limit)
+                .map(|limit| (phase, limit))
+        })
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        // Plain numbers: valid whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An evaluation with time-outs, for [`tune`](crate::tune::tune()): `evaluate` runs on threads of its own, as many as rayon
+/// has, and its answer counts if it comes in time. A panic is an answer ([`Status::Panicked`]).
+pub fn with_timeouts<E>(timeouts: Timeouts, evaluate: E) -> impl Fn(&TileSchedule, Effort) -> TrialOutcome + Sync
+where
+    E: Fn(&TileSchedule, Effort, &Watch) -> TrialOutcome + Send + Sync + 'static,
+{
+    let evaluate = Arc::new(evaluate);
+    // Threads of evaluations that ended, for the next ones. Those of one that hangs do not come back.
+    let idle: Mutex<Vec<ThreadPool>> = Mutex::new(Vec::new());
+    move |schedule, effort| {
+        let free = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let threads = match free.map_or_else(|| ThreadPoolBuilder::new().build(), Ok) {
+            Ok(threads) => threads,
+            Err(error) => {
+                return Err(TrialFailure {
+                    status: Status::RunFailed,
+                    reason: format!("no thread for the trial: {error}"),
+                });
+            }
+        };
+        let (sender, receiver) = mpsc::channel();
+        let watch = Watch::start();
+        let (evaluate, theirs, schedule) = (Arc::clone(&evaluate), watch.clone(), *schedule);
+        threads.spawn(move || {
+            let outcome = guarded(|| evaluate(&schedule, effort, &theirs));
+            // What comes after the answer is no part of the last phase.
+            theirs.enter(Phase::Queueing);
+            if sender.send(outcome).is_err() {
+                tracing::debug!(%schedule, "a trial ended after its time-out");
+            }
+        });
+        loop {
+            let (phase, spent) = watch.now();
+            let left = timeouts.of(phase).map(|limit| limit.saturating_sub(spent));
+            let answer = receiver.recv_timeout(left.unwrap_or(TICK).min(TICK));
+            // All phases: one that nobody looked at may have begun and ended since.
+            let exceeded = watch.exceeded(&timeouts);
+            match answer {
+                Ok(outcome) => {
+                    idle.lock().unwrap_or_else(PoisonError::into_inner).push(threads);
+                    return exceeded.map_or(outcome, |(phase, limit)| Err(timed_out(phase, limit)));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(TrialFailure {
+                        status: Status::Panicked,
+                        reason: "the trial's thread ended without an answer".to_owned(),
+                    });
+                }
+            }
+            if let Some((phase, limit)) = exceeded {
+                return Err(timed_out(phase, limit));
+            }
+        }
+    }
+}
+
+fn timed_out(phase: Phase, limit: Duration) -> TrialFailure {
+    let (name, option) = phase.names();
+    TrialFailure {
+        status: Status::TimedOut,
+        reason: format!("{name} took longer than {} s ({option})", limit.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

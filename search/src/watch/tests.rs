@@ -1,0 +1,211 @@
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::sleep;
+
+use alcop_spec::{AxisTiles, DType, GpuTarget, Layout, Matmul, OpSpec, Swizzle};
+
+use super::*;
+use crate::journal::{Role, TimeKind, Verified, VerifiedBlocks};
+use crate::space::Space;
+use crate::strategy::Strategy;
+use crate::tune::{Evaluated, StopReason, TuneInput, TuneOptions, tune};
+
+const FOREVER: Duration = Duration::from_secs(3600);
+
+fn ms(milliseconds: u64) -> Option<Duration> {
+    Some(Duration::from_millis(milliseconds))
+}
+
+fn schedule() -> TileSchedule {
+    TileSchedule {
+        block: AxisTiles::mnk(64, 64, 32),
+        warp: AxisTiles::mn(32, 32),
+        shared_stages: 3,
+        register_stages: 2,
+        swizzle: Swizzle::Xor,
+        raster_rows: 1,
+    }
+}
+
+fn evaluated(effort: Effort) -> Evaluated {
+    let blocks = match effort {
+        Effort::Sample => VerifiedBlocks::Sample(vec![[0, 0, 0]]),
+        Effort::Full => VerifiedBlocks::All,
+    };
+    Evaluated {
+        time_us: 7.0,
+        time_kind: TimeKind::Simulated,
+        device: "sim:test".to_owned(),
+        samples_us: vec![7.0],
+        ptx_hash: "ab".repeat(32),
+        verified: Verified {
+            m: 512,
+            n: 512,
+            k: 512,
+            blocks,
+            arrival: vec!["latest".to_owned()],
+            max_error: 0.5,
+        },
+    }
+}
+
+/// Each phase has a limit of its own: the same time is too long in one and short in the others.
+#[test]
+fn each_phase_has_its_own_limit() {
+    for (slow, option) in [
+        (Phase::Queueing, "queueing took longer than 0.04 s (--queue-timeout)"),
+        (
+            Phase::Compiling,
+            "compiling took longer than 0.04 s (--compile-timeout)",
+        ),
+        (Phase::Running, "running took longer than 0.04 s (--run-timeout)"),
+    ] {
+        let limit = |phase| if phase == slow { ms(40) } else { Some(FOREVER) };
+        let timeouts = Timeouts {
+            queue: limit(Phase::Queueing),
+            compile: limit(Phase::Compiling),
+            run: limit(Phase::Running),
+        };
+        let evaluate = with_timeouts(timeouts, move |_, effort, watch| {
+            for phase in Phase::ALL {
+                watch.enter(phase);
+                sleep(Duration::from_millis(if effort == Effort::Full { 120 } else { 0 }));
+            }
+            Ok(evaluated(effort))
+        });
+        assert!(evaluate(&schedule(), Effort::Sample).is_ok(), "{slow:?}");
+        let failure = evaluate(&schedule(), Effort::Full).unwrap_err();
+        assert_eq!((failure.status, failure.reason.as_str()), (Status::TimedOut, option));
+    }
+}
+
+#[test]
+fn stays_in_a_phase_add_up() {
+    let timeouts = Timeouts {
+        run: ms(100),
+        ..Timeouts::NONE
+    };
+    let evaluate = with_timeouts(timeouts, |_, effort, watch| {
+        for _ in 0..20 {
+            watch.enter(Phase::Running);
+            sleep(Duration::from_millis(15));
+            watch.enter(Phase::Queueing);
+        }
+        Ok(evaluated(effort))
+    });
+    assert_eq!(
+        evaluate(&schedule(), Effort::Sample).unwrap_err().status,
+        Status::TimedOut
+    );
+}
+
+/// An answer that came before anybody looked, and yet too late.
+#[test]
+fn a_late_answer_does_not_count() {
+    let timeouts = Timeouts {
+        run: ms(2),
+        ..Timeouts::NONE
+    };
+    let evaluate = with_timeouts(timeouts, |_, effort, watch| {
+        watch.enter(Phase::Running);
+        sleep(Duration::from_millis(4));
+        Ok(evaluated(effort))
+    });
+    assert_eq!(
+        evaluate(&schedule(), Effort::Full).unwrap_err().status,
+        Status::TimedOut
+    );
+}
+
+#[test]
+fn without_limits_it_takes_as_long_as_it_takes() {
+    let evaluate = with_timeouts(Timeouts::NONE, |_, effort, watch| {
+        watch.enter(Phase::Compiling);
+        sleep(4 * TICK);
+        Ok(evaluated(effort))
+    });
+    assert_eq!(evaluate(&schedule(), Effort::Full), Ok(evaluated(Effort::Full)));
+}
+
+/// Compiles that fail, hang or panic, and kernels that hang, fail or compute wrongly, all in one search.
+#[test]
+fn whatever_a_trial_does_the_search_goes_on() {
+    let op = OpSpec::Matmul(Matmul {
+        m: 512,
+        n: 512,
+        k: 512,
+        batch: 1,
+        dtype: DType::F16,
+        out_dtype: DType::F32,
+        layout: Layout::Nn,
+    });
+    let target = GpuTarget::resolve("a100").unwrap();
+    let input = TuneInput {
+        op: &op,
+        target: &target,
+        space: &Space::artifact_matmul(),
+        compiler: "0.1.0",
+    };
+    let options = TuneOptions {
+        strategy: Strategy::Random { seed: 3 },
+        trials: 32,
+        ..TuneOptions::default()
+    };
+    let timeouts = Timeouts {
+        queue: Some(FOREVER),
+        compile: ms(30),
+        run: ms(200),
+    };
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let fail = |status, reason: &str| {
+        let reason = reason.to_owned();
+        Err(TrialFailure { status, reason })
+    };
+    let evaluate = with_timeouts(timeouts, move |schedule, effort, watch| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        watch.enter(Phase::Compiling);
+        match schedule.shared_stages {
+            2 => sleep(FOREVER),
+            3 => panic!("bug at {schedule}"),
+            4 => {
+                watch.enter(Phase::Running);
+                // Longer than a compile may take.
+                sleep(Duration::from_millis(60));
+                return fail(Status::WrongResult, "3 of 7 elements");
+            }
+            5 => {
+                watch.enter(Phase::Running);
+                sleep(FOREVER);
+            }
+            _ => {}
+        }
+        watch.enter(Phase::Running);
+        Ok(evaluated(effort))
+    });
+    let interrupt = AtomicBool::new(false);
+    let report = tune(input, options, Vec::new(), None, &interrupt, evaluate, &mut |_| {}).unwrap();
+    assert_eq!(report.stopped, StopReason::Trials);
+    let search = || report.trials.iter().filter(|record| record.role == Role::Search);
+    assert_eq!(search().count(), 32);
+    assert_eq!(
+        report.trials.len(),
+        calls.load(Ordering::Relaxed),
+        "each call is a record"
+    );
+    for (stages, status, reason) in [
+        (2, Status::TimedOut, "compiling took longer than 0.03 s"),
+        (3, Status::Panicked, "bug at"),
+        (4, Status::WrongResult, "3 of 7 elements"),
+        (5, Status::TimedOut, "running took longer than 0.2 s"),
+    ] {
+        let mut of_stage = search()
+            .filter(|record| record.schedule.shared_stages == stages)
+            .peekable();
+        assert!(of_stage.peek().is_some(), "{stages} stages were tried");
+        for record in of_stage {
+            assert_eq!(record.status, status, "{:?}", record.reason);
+            assert!(record.reason.as_ref().unwrap().contains(reason), "{:?}", record.reason);
+        }
+    }
+    assert_eq!(report.best.unwrap().schedule.shared_stages, 1);
+}
