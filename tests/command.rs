@@ -311,3 +311,19 @@ fn a_kernel_of_ones_own_gets_a_launch_file_that_runs() {
     assert_eq!(output.len() % 4, 0);
     expect(&alcop(&compile[..8]), 2, "name the launch file with -o");
 }
+
+#[test]
+fn a_kernel_that_stays_as_it_is_says_why() {
+    let output = alcop(&[
+        "compile",
+        "tests/filetests/detect/read_before_write.mlir",
+        "--emit",
+        "ptx",
+    ]);
+    assert!(!stdout(&output).contains("cp.async"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("not pipelined:") && said.contains("[read-before-write]"),
+        "{said}"
+    );
+}

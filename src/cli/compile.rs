@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use alcop_compiler::detect::Detection;
 use alcop_compiler::ir::{Context, Module};
 use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::Error;
@@ -154,7 +155,25 @@ fn plan(
         return output::read_json(path);
     }
     let depths = depths(schedule);
-    decide(module, &detection, target.arch.name(), &depths).map_err(failure)
+    let plan = decide(module, &detection, target.arch.name(), &depths).map_err(failure)?;
+    if plan.loops.is_empty() && schedule.shared_stages > 1 {
+        say_why_nothing_is_pipelined(&detection);
+    }
+    Ok(plan)
+}
+
+/// A kernel that comes out as it went in has a reason for each loop.
+fn say_why_nothing_is_pipelined(detection: &Detection) {
+    let loops = detection.kernels.iter().flat_map(|kernel| &kernel.loops);
+    for reason in loops.flat_map(|verdict| verdict.reasons.first()) {
+        let code = serde_json::to_value(reason.code).map_or_else(|_| String::new(), |code| code.to_string());
+        tracing::warn!(
+            "{}: not pipelined: {} [{}]",
+            reason.location,
+            reason.message,
+            code.trim_matches('"')
+        );
+    }
 }
 
 /// The launch file of a kernel from a file: zeros for its arguments, to be replaced.
