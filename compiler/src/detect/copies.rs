@@ -8,7 +8,7 @@
 //! ```
 
 use super::affine;
-use super::effects::{accesses, contiguous_bytes, is_id, is_zero, transfer};
+use super::effects::{accesses, contiguous_bytes, is_id, transfer};
 use super::evaluate::static_trip;
 use super::graph::{EdgeKind, LoopGraph};
 use super::kernel::Touch;
@@ -16,7 +16,7 @@ use super::memory::is_view;
 use super::shared::Case;
 use super::source::carries_load;
 use super::verdict::{CopyOps, ReasonCode};
-use crate::ir::{Attr, Op, Value, constant_index};
+use crate::ir::{Attr, Op, Value, constant_index, is_zero};
 
 /// What `cp.async` moves (PTX ISA, "cp.async": cp-size is 4, 8 or 16).
 pub const WIDTHS: [u64; 3] = [16, 8, 4];

@@ -264,16 +264,6 @@ fn rank_zero(op: Op<'_>, access: Access) -> bool {
         .is_some_and(|(shape, _)| shape.is_empty())
 }
 
-/// Whether a value is a constant of which every bit is zero, as `cp.async` fills.
-pub fn is_zero(value: Value<'_>) -> bool {
-    let Some(op) = value.def_op() else { return false };
-    match op.name() {
-        "arith.constant" => op.attr("value").is_some_and(Attr::is_zero),
-        "vector.broadcast" | "vector.splat" => is_zero(op.operand(0)),
-        _ => false,
-    }
-}
-
 /// Bytes of a scalar, or of a vector whose elements lie one behind the other wherever its memory is row-major.
 pub fn contiguous_bytes(ty: Type<'_>) -> Option<u64> {
     let scalar = |ty: Type<'_>| {

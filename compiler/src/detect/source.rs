@@ -5,12 +5,12 @@
 //! %v = scf.if %in { vector.load … } else { zeros }                     the load, guarded by %in
 //! ```
 
-use super::effects::{Transfer, accesses, is_zero, transfer};
+use super::effects::{Transfer, accesses, transfer};
 use super::footprint::{is_uniform, loops_between};
 use super::kernel::Touch;
 use super::shared::Case;
 use super::verdict::ReasonCode;
-use crate::ir::{Def, Op, Value};
+use crate::ir::{Def, Op, Value, is_zero};
 
 /// Where a stored value comes from.
 pub struct Traced<'ir> {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::attributes::Attr;
 use super::handles::{Op, OpId, Value};
 
 /// The operation and everything inside it, parents before children, in textual order.
@@ -41,6 +42,16 @@ pub fn constant_index(value: Value<'_>) -> Option<i64> {
         return None;
     }
     op.attr("value")?.as_int()
+}
+
+/// Whether a value is a constant of which every bit is zero, as `cp.async` fills.
+pub fn is_zero(value: Value<'_>) -> bool {
+    let Some(op) = value.def_op() else { return false };
+    match op.name() {
+        "arith.constant" => op.attr("value").is_some_and(Attr::is_zero),
+        "vector.broadcast" | "vector.splat" => is_zero(op.operand(0)),
+        _ => false,
+    }
 }
 
 /// Both directions between operations and their [`OpId`]s, for one state of a module.

@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 
-use alcop_compiler::ir::{Attr, Block, Def, Op, Type, Use, Value, preorder};
+use alcop_compiler::ir::{Attr, Block, Def, Op, Type, Use, Value, is_zero, preorder};
 
 use super::check::Planned;
 use super::items::static_trip;
@@ -261,16 +261,6 @@ fn guarded(value: Value<'_>) -> Option<(Value<'_>, bool, Value<'_>)> {
         (false, true) => Some((op.operand(0), true, yes)),
         (true, false) => Some((op.operand(0), false, no)),
         _ => None,
-    }
-}
-
-/// Whether a value is a constant of which every bit is zero, as `cp.async` fills.
-pub fn is_zero(value: Value<'_>) -> bool {
-    let Some(op) = value.def_op() else { return false };
-    match op.name() {
-        "arith.constant" => op.attr("value").is_some_and(Attr::is_zero),
-        "vector.broadcast" | "vector.splat" => is_zero(op.operand(0)),
-        _ => false,
     }
 }
 

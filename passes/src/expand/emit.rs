@@ -5,9 +5,9 @@
 //! vector.transfer_read %a[%k] with 5 elements left       a copy of 8 elements that reads 5
 //! ```
 
-use alcop_compiler::ir::{Attr, Builder, Op, Type, Value};
+use alcop_compiler::ir::{Attr, Builder, Op, Type, Value, is_zero};
 
-use super::copies::{elements, is_zero};
+use super::copies::elements;
 use crate::fold;
 
 /// A copy with all its operands computed.
