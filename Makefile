@@ -95,7 +95,13 @@ check-gpu: build ## compare emulator and simulated times with a GPU: DEVICE=cuda
 check-corpus: setup-sass ## compile kernels with Triton, TileLang and TVM (from PyPI) and compare them, emulated, with NumPy
 	scripts/check-corpus.sh
 
-.PHONY: help setup setup-lint setup-sass build tune compile test test-nightly lint bench bench-sass bench-search bench-registers check-gpu check-corpus check-mutants check-upstream clean
+check-mutants: setup-sass ## drop and weaken the synchronisation of those kernels: what is wrong must be reported; writes benches/results/mutants.txt
+	scripts/check-corpus.sh --mutants benches/results/mutants.txt
+
+bench-registers: setup-sass build ## live registers of our kernels and the corpus' against those of ptxas; writes benches/results/registers.txt
+	ALCOP=$(ALCOP) scripts/live-registers.sh benches/results/registers.txt
+
+check-upstream: build ## explain the kernels of MLIR's own tests, against the reviewed verdicts: LLVM_SRC=checkout
 	scripts/check-upstream.sh "$(LLVM_SRC)" $(BUILD_DIR)/upstream.tsv
 
 bench-search: build ## search one operator exhaustively (resumable), and replay the strategies on its times

@@ -1,4 +1,5 @@
-//! The dependency directions of the workspace, held over `cargo metadata` and `cargo tree`.
+//! The dependency directions of the workspace, held over `cargo metadata` and `cargo tree`; and that every `make` target
+//! that a document names is there.
 //!
 //! ```text
 //! spec <- compiler <- passes <- search <- alcop        every arrow also skips: alcop knows all five
@@ -94,6 +95,62 @@ fn search_without_compile_needs_no_llvm() {
         full.contains("mlir-sys"),
         "alcop-search with `compile` no longer reaches mlir-sys"
     );
+}
+
+#[test]
+fn every_make_target_that_is_named_exists() {
+    let makefile = document("Makefile");
+    let rules: BTreeSet<&str> = makefile
+        .lines()
+        .filter(|line| !line.starts_with(['\t', '.', '#']))
+        .filter_map(|line| line.split_once(':'))
+        .map(|(target, _)| target)
+        .filter(|target| target.chars().all(is_target_character))
+        .collect();
+    let phony: BTreeSet<&str> = makefile
+        .lines()
+        .filter_map(|line| line.strip_prefix(".PHONY:"))
+        .flat_map(str::split_whitespace)
+        .collect();
+    assert_eq!(rules, phony, "the rules of the Makefile and its list of phony targets");
+
+    let mut named = 0;
+    for path in [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/plan.md",
+    ] {
+        let text = document(path);
+        for mention in text
+            .split(['`', '\n'])
+            .filter_map(|code| code.trim_start_matches("$ ").strip_prefix("make "))
+        {
+            let target = mention
+                .split(|character| !is_target_character(character))
+                .next()
+                .unwrap_or_default();
+            if !target.is_empty() {
+                assert!(
+                    rules.contains(target),
+                    "{path} names `make {target}`, which the Makefile lacks"
+                );
+                named += 1;
+            }
+        }
+    }
+    assert!(named > 10, "only {named} mentions of make targets were found");
+}
+
+fn is_target_character(character: char) -> bool {
+    character.is_ascii_lowercase() || character == '-'
+}
+
+/// A text file of the repository, by its path from the root.
+fn document(path: &str) -> String {
+    std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// The resolved packages of the workspace by name: normal, build and development dependencies of each.
