@@ -2,7 +2,7 @@
 //! compute bit for bit what they compute without a pipeline, whatever the order of arrival, and without a hazard.
 //!
 //! Comments in a file say what its plan must be: `// PLAN loop 1 around 0 waits 2` (an entry for loop 1 that runs on
-//! across loop 0, with buffers that are waited for at two positions).
+//! across loop 0, with buffers that are waited for at two positions; `reused`: one is used outside of its loops, too).
 
 mod common;
 
@@ -138,6 +138,9 @@ fn check_plan(name: &str, text: &str, module: &Module<'_>) -> Result<(), String>
             waits.dedup();
             if waits.len() > 1 {
                 line += &format!(" waits {}", waits.len());
+            }
+            if entry.buffers.iter().any(|buffer| buffer.reused) {
+                line += " reused";
             }
             line
         })

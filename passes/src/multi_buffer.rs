@@ -44,6 +44,15 @@ pub struct Buffer<'ir> {
     pub uses: Vec<Use<'ir>>,
 }
 
+impl<'ir> Buffer<'ir> {
+    /// The same buffer as an operation sees it: without the uses outside.
+    pub fn used_in(&self, scope: Op<'ir>) -> Buffer<'ir> {
+        let mut buffer = self.clone();
+        buffer.uses.retain(|used| used.op.is_within(scope));
+        buffer
+    }
+}
+
 /// What a use does to the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

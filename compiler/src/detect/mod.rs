@@ -29,6 +29,7 @@ mod nest;
 mod order;
 mod print;
 mod registers;
+mod reuse;
 mod shared;
 mod sink;
 mod source;

@@ -56,16 +56,7 @@ impl<'ir> Case<'_, 'ir> {
             return false;
         }
         let graph = LoopGraph::new(scene, outer);
-        let mut trial = Case {
-            scene,
-            buffer: self.buffer,
-            memref: self.memref.clone(),
-            bytes: self.bytes,
-            origin: self.origin.clone(),
-            stores: self.stores,
-            loads: self.loads,
-            reasons: Vec::new(),
-        };
+        let mut trial = self.trial();
         for site in sites {
             trial.ahead(site.touch.op, &needs(site), &graph);
         }

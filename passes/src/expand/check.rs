@@ -123,7 +123,7 @@ fn find<'ir>(index: &OpIndex<'ir>, id: &OpId) -> Result<Op<'ir>, Error> {
     index.find(id).ok_or_else(|| Error::NoSuchOp { id: id.clone() })
 }
 
-fn find_loop<'ir>(index: &OpIndex<'ir>, number: usize) -> Result<Op<'ir>, Error> {
+pub fn find_loop<'ir>(index: &OpIndex<'ir>, number: usize) -> Result<Op<'ir>, Error> {
     let id = OpId {
         op: "scf.for".to_owned(),
         index: number,
@@ -173,8 +173,7 @@ fn check_loop<'ir>(
         return Err(Error::refused("sync-positions-differ", op.location(), message));
     }
     for (number, buffer) in plan.buffers.iter().enumerate() {
-        let uses = checked.buffers[number].buffer.uses.clone();
-        check_uses(op, &uses, &homes[&(kernel, &buffer.buffer)])?;
+        check_uses(&checked, number, buffer.reused, &homes[&(kernel, &buffer.buffer)])?;
         let ids: Vec<(Op<'ir>, Op<'ir>)> = buffer
             .copies
             .iter()
@@ -293,7 +292,7 @@ fn check_buffer<'ir>(
         );
     }
     if plan.layout == SharedLayout::Xor {
-        swizzle::check(&buffer)?;
+        swizzle::check(&buffer.used_in(op))?;
     }
     let outlives = buffer.values.iter().all(|value| {
         value
@@ -318,18 +317,28 @@ fn check_buffer<'ir>(
     })
 }
 
-/// Every use of a buffer stands in a loop that the plan pipelines it in.
-fn check_uses(op: Op<'_>, uses: &[alcop_compiler::ir::Use<'_>], homes: &[Op<'_>]) -> Result<(), Error> {
-    for used in uses {
-        let outside = !homes.iter().any(|home| used.op.is_within(*home));
-        if outside && !used.op.is("memref.dealloc") {
-            let message = format!(
+/// Every use of a buffer stands in a loop that the plan pipelines it in, or the plan says that those outside see nothing
+/// of what the loops leave; none of these stands in a loop that the pipeline runs across.
+fn check_uses(checked: &PipelineLoop<'_>, number: usize, reused: bool, homes: &[Op<'_>]) -> Result<(), Error> {
+    for used in &checked.buffers[number].buffer.uses {
+        let at_home = homes.iter().any(|home| used.op.is_within(*home));
+        if at_home || used.op.is("memref.dealloc") || reused && !used.op.is_within(checked.outer()) {
+            continue;
+        }
+        let message = if reused {
+            format!(
+                "{} uses the buffer in a loop that the pipeline runs across, whose next chunks are already on their way; \
+                 take that loop out of \"around\"",
+                used.op.name()
+            )
+        } else {
+            format!(
                 "{} uses the buffer outside of the loop at {}",
                 used.op.name(),
-                op.location()
-            );
-            return Err(Error::refused("read-after-loop", used.op.location(), message));
-        }
+                checked.inner().location()
+            )
+        };
+        return Err(Error::refused("read-after-loop", used.op.location(), message));
     }
     Ok(())
 }

@@ -89,8 +89,16 @@ struct Rewriter<'a, 'ir> {
 
 /// Rewrites a loop; `rings` has one for each of its buffers.
 pub fn rewrite<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, rings: &[Value<'ir>], edges: Edges) {
+    let outer = pipelined.outer();
+    let builder = Builder::before(context, outer);
+    if edges.barrier_before {
+        builder.op("gpu.barrier").build();
+    }
     if pipelined.is_single_slot() {
         single_slot(context, pipelined, rings);
+        if edges.drain_behind {
+            Builder::after(context, outer).op("gpu.barrier").build();
+        }
         return;
     }
     let views: HashSet<Value<'ir>> = pipelined
@@ -134,11 +142,6 @@ pub fn rewrite<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, rings:
     let mut slot_counts: Vec<u32> = pipelined.buffers.iter().map(|planned| planned.slots).collect();
     slot_counts.sort_unstable();
     slot_counts.dedup();
-    let outer = pipelined.outer();
-    let builder = Builder::before(context, outer);
-    if edges.barrier_before {
-        builder.op("gpu.barrier").build();
-    }
     let rewriter = Rewriter {
         context,
         pipelined,
