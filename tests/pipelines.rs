@@ -11,11 +11,12 @@ use std::path::Path;
 use alcop::compile_operator;
 use alcop::compiler::detect::Verdict;
 use alcop::compiler::ir::{Context, Module};
+use alcop::passes::expand::multi_buffer;
 use alcop::runtime::emulator::{Class, Counts};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, EmulationReport, emulate};
 use alcop::spec::kernel::ArrayDType;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout};
-use common::forms::{arguments, compiled, detection, files, kernel_of, planned, sunk_detection};
+use common::forms::{arguments, compiled, compiled_from, detection, files, kernel_of, planned, sunk_detection};
 use rayon::prelude::*;
 
 const ARRIVALS: [Arrival; 3] = [Arrival::Latest, Arrival::Earliest, Arrival::Random];
@@ -76,6 +77,23 @@ fn check(path: &Path, text: &str) -> Result<(), String> {
     let (expected, report) = run(&plain, &arguments, Arrival::Latest, 0);
     if !report.hazards.is_empty() {
         return Err(format!("{name}, as it was: {:?}\n{}", report.hazards, plain.ptx));
+    }
+    // The rings by themselves change nothing, and loops are pipelined in them as in rings of their own.
+    for (what, loops) in [("in rings, as it was", false), ("in rings, pipelined", true)] {
+        let kernel = compiled_from(path, text, true, |module| {
+            let plan = planned(module, (3, 1)).expect("a plan");
+            let mut plan = multi_buffer(module, &plan).map_err(|error| error.to_string())?;
+            plan.loops.retain(|_| loops);
+            Ok(plan)
+        })
+        .map_err(|error| format!("{name}, {what}: {error}"))?;
+        let (found, report) = run(&kernel, &arguments, Arrival::Latest, 0);
+        if !report.hazards.is_empty() || found != expected {
+            return Err(format!(
+                "{name}, {what}: {:?}, other results\n{}",
+                report.hazards, kernel.ptx
+            ));
+        }
     }
     for depths in DEPTHS {
         let (shared, registers) = depths;

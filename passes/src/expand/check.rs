@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use alcop_compiler::ir::{BufferId, Op, OpId, OpIndex, Value, constant_index, enclosing};
+use alcop_compiler::ir::{BufferId, Builder, Op, OpId, OpIndex, Value, constant_index, enclosing};
 
 use super::copies::{self, Site};
 use super::items::{self, Registers};
@@ -27,6 +27,15 @@ pub struct Planned<'ir> {
     pub layout: SharedLayout,
     pub transport: Transport,
     pub width_bytes: u32,
+}
+
+impl<'ir> Planned<'ir> {
+    /// One slot of the buffer's ring. Its layout is left to [`crate::swizzle::lay_out`].
+    pub fn slot(&self, builder: &Builder<'ir>, ring: Value<'ir>, slot: Value<'ir>) -> Value<'ir> {
+        let view = multi_buffer::slot(builder, &self.buffer, ring, slot);
+        swizzle::mark(builder.context(), view, self.layout);
+        view
+    }
 }
 
 /// A loop with everything that the rewrite touches, found and checked.

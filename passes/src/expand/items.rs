@@ -111,7 +111,12 @@ fn read_ahead<'ir>(pipelined: &PipelineLoop<'ir>, items: Vec<Item<'ir>>) -> Vec<
 
 /// When everything of the loop happens.
 pub fn timeline(pipelined: &PipelineLoop<'_>, items: &[Item<'_>]) -> Result<Timeline, Untimely> {
-    let timings: Vec<Timing> = (0..pipelined.buffers.len())
+    waits::timeline(items.len().max(1), &timings(pipelined, items))
+}
+
+/// Where each buffer is read.
+pub fn timings(pipelined: &PipelineLoop<'_>, items: &[Item<'_>]) -> Vec<Timing> {
+    (0..pipelined.buffers.len())
         .map(|buffer| {
             let reads = reads(pipelined, items, buffer);
             let planned = &pipelined.buffers[buffer];
@@ -125,8 +130,7 @@ pub fn timeline(pipelined: &PipelineLoop<'_>, items: &[Item<'_>]) -> Result<Time
                 asynchronous: planned.transport == crate::plan::Transport::CpAsync,
             }
         })
-        .collect();
-    waits::timeline(items.len().max(1), &timings)
+        .collect()
 }
 
 /// The positions at which a chunk of a buffer is read, from the start of its own iteration.

@@ -43,7 +43,9 @@ use crate::plan::{self, PipelinePlan};
 use rewrite::{Edges, rewrite};
 use rings::Rings;
 
-/// Rewrites every loop of the plan. On an error the module is as it was.
+/// Rewrites every loop of the plan, with slots in plain layout and waits for everything: [`crate::waits::count`] relaxes
+/// those, [`crate::swizzle::lay_out`] lays the slots out ([`crate::pipeline::transform`] does all three). On an error the
+/// module is as it was.
 pub fn expand(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Error> {
     plan.check_is_for(module)?;
     let context = module.context();
@@ -53,13 +55,13 @@ pub fn expand(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Error>
         rings.check(&plan.target)?;
         let edges: Vec<Edges> = loops.iter().map(|pipelined| rings.edges(pipelined, &loops)).collect();
         let made = rings.create(context, false);
-        for (pipelined, edges) in loops.iter().zip(edges) {
+        for (number, (pipelined, edges)) in loops.iter().zip(edges).enumerate() {
             let own: Vec<Value<'_>> = pipelined
                 .buffers
                 .iter()
                 .map(|planned| made[&(pipelined.kernel, planned.id.clone())].bytes)
                 .collect();
-            rewrite(context, pipelined, &own, edges);
+            rewrite(context, (number, pipelined), &own, edges);
         }
         rings.replace_buffers(&made);
         rings.remove_buffers(context, module.op());
@@ -70,23 +72,37 @@ pub fn expand(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Error>
     })
 }
 
-/// Gives every buffer of the plan its ring, whose slot 0 stands for the buffer: nothing else changes. Returns the plan
-/// for the module as it is then, which [`expand`] obeys in those rings. On an error the module is as it was.
+/// Gives every buffer of the plan its ring, whose slot 0 stands for the buffer. Nothing else changes, but for barriers
+/// between loops whose rings share bytes. Returns the plan for the module as it is then, which [`expand`] obeys in those
+/// rings. On an error the module is as it was.
 pub fn multi_buffer(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<PipelinePlan, Error> {
     plan.check_is_for(module)?;
     let context = module.context();
     let mut renamed = plan.clone();
     {
-        let loops = check::check(&OpIndex::new(module.op()), plan)?;
+        let before = OpIndex::new(module.op());
+        let loops = check::check(&before, plan)?;
         let rings = Rings::new(&loops)?;
         rings.check(&plan.target)?;
+        let edges: Vec<Edges> = loops
+            .iter()
+            .map(|entry| rings.plain_edges(entry, &loops, |_| true))
+            .collect();
         let made = rings.create(context, true);
+        for (entry, edges) in loops.iter().zip(edges) {
+            edges.fence(context, entry.outer());
+        }
         rings.replace_buffers(&made);
         rings.remove_buffers(context, module.op());
-        // Loops keep their numbers, and copies, loads and barriers theirs: a ring is made of operations of other names.
+        // Loops keep their numbers, and copies and loads theirs: a ring is made of operations of other names.
         let index = OpIndex::new(module.op());
         for entry in &mut renamed.loops {
             let number = entry.loop_index;
+            for barrier in &mut entry.barriers {
+                if let Some(id) = before.find(barrier).and_then(|op| index.id(op)) {
+                    *barrier = id;
+                }
+            }
             let kernel = check::find_loop(&index, number)
                 .ok()
                 .and_then(|op| enclosing(op, "gpu.func"));

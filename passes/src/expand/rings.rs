@@ -203,10 +203,9 @@ impl<'ir> Rings<'ir> {
 
     /// What a loop must put between itself and what else uses the bytes of its rings.
     pub fn edges(&self, pipelined: &PipelineLoop<'ir>, all: &[PipelineLoop<'ir>]) -> Edges {
-        let sharing = || {
-            all.iter()
-                .filter(|other| other.outer() != pipelined.outer() && self.share(pipelined, other))
-        };
+        if pipelined.is_single_slot() {
+            return self.plain_edges(pipelined, all, PipelineLoop::is_single_slot);
+        }
         let outer = pipelined.outer();
         let around: Vec<Op<'ir>> = std::iter::successors(outer.parent(), |op| op.parent())
             .take_while(|op| *op != pipelined.kernel)
@@ -214,36 +213,50 @@ impl<'ir> Rings<'ir> {
             .collect();
         let order = preorder(pipelined.kernel);
         let at = |op: Op<'ir>| order.iter().position(|other| *other == op);
+        let sharing = self.sharing(pipelined, all);
         // Uses beside the loops, of the rings of this one and of those that share bytes with them.
-        let rings = self.of(pipelined.kernel).into_iter();
-        let used =
-            |entry: &PipelineLoop<'ir>, ring: &Ring<'ir>| entry.buffers.iter().any(|planned| planned.id == ring.id);
-        let mut beside: Vec<Op<'ir>> = rings
-            .filter(|ring| used(pipelined, ring) || sharing().any(|other| used(other, ring)))
-            .flat_map(|ring| ring.outside.clone())
+        let beside: Vec<Op<'ir>> = std::iter::once(pipelined)
+            .chain(sharing.iter().copied())
+            .flat_map(|entry| self.used_beside(entry))
+            .filter(|op| !op.is_within(outer))
             .collect();
-        beside.retain(|op| !op.is_within(outer));
         let repeated = |op: &Op<'ir>| around.iter().any(|around| op.is_within(*around));
-        let single = sharing().any(PipelineLoop::is_single_slot);
-        if pipelined.is_single_slot() {
-            // Such a loop keeps its own barriers, which order everything but what shares its bytes now.
-            let foreign = sharing().any(|other| {
-                self.of(other.kernel)
-                    .iter()
-                    .any(|ring| used(other, ring) && !ring.outside.is_empty())
-            });
-            return Edges {
-                barrier_before: single || foreign,
-                drain_behind: foreign,
-            };
-        }
         Edges {
             // Of the barriers of a loop of single slots, none need stand behind its last read.
-            barrier_before: single || beside.iter().any(|op| at(*op) < at(outer) || repeated(op)),
-            drain_behind: !around.is_empty()
-                || sharing().next().is_some()
-                || beside.iter().any(|op| at(*op) > at(outer)),
+            barrier_before: sharing.iter().any(|other| other.is_single_slot())
+                || beside.iter().any(|op| at(*op) < at(outer) || repeated(op)),
+            drain_behind: !around.is_empty() || !sharing.is_empty() || beside.iter().any(|op| at(*op) > at(outer)),
         }
+    }
+
+    /// The same for a loop that keeps its own barriers: they order everything but what shares its bytes now. `keeps`:
+    /// whether another loop keeps its own, too.
+    pub fn plain_edges(
+        &self,
+        pipelined: &PipelineLoop<'ir>,
+        all: &[PipelineLoop<'ir>],
+        keeps: impl Fn(&PipelineLoop<'ir>) -> bool,
+    ) -> Edges {
+        let sharing = self.sharing(pipelined, all);
+        let foreign = sharing.iter().any(|other| !self.used_beside(other).is_empty());
+        Edges {
+            barrier_before: foreign || sharing.into_iter().any(keeps),
+            drain_behind: foreign,
+        }
+    }
+
+    /// The other loops that use bytes of a loop's rings.
+    fn sharing<'a>(&self, pipelined: &PipelineLoop<'ir>, all: &'a [PipelineLoop<'ir>]) -> Vec<&'a PipelineLoop<'ir>> {
+        all.iter()
+            .filter(|other| other.outer() != pipelined.outer() && self.share(pipelined, other))
+            .collect()
+    }
+
+    /// Uses of a loop's buffers outside of all loops that fill them.
+    fn used_beside(&self, entry: &PipelineLoop<'ir>) -> Vec<Op<'ir>> {
+        let mine = |ring: &&Ring<'ir>| entry.buffers.iter().any(|planned| planned.id == ring.id);
+        let rings = self.of(entry.kernel).into_iter().filter(mine);
+        rings.flat_map(|ring| ring.outside.clone()).collect()
     }
 
     /// Makes every ring that is not there yet, and a view of the first slot for what uses the buffer beside its loops.
