@@ -12,6 +12,7 @@ use alcop::compile_operator;
 use alcop::compiler::detect::Verdict;
 use alcop::compiler::ir::{Context, Module};
 use alcop::passes::expand::multi_buffer;
+use alcop::passes::plan::{Completion, Transport};
 use alcop::runtime::emulator::{Class, Counts};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, EmulationReport, emulate};
 use alcop::spec::kernel::ArrayDType;
@@ -95,6 +96,9 @@ fn check(path: &Path, text: &str) -> Result<(), String> {
             ));
         }
     }
+    for number in 0..2 {
+        check_in_place(path, text, number, &arguments, &expected)?;
+    }
     for depths in DEPTHS {
         let (shared, registers) = depths;
         let what = format!("{name}, {shared} slots, {registers} fragment sets");
@@ -121,6 +125,56 @@ fn check(path: &Path, text: &str) -> Result<(), String> {
                     kernel.ptx
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// One buffer of each loop has a single slot and is filled in its place, beside others that are loaded ahead.
+fn check_in_place(
+    path: &Path,
+    text: &str,
+    number: usize,
+    arguments: &[ArgBuffer],
+    expected: &[ArgBuffer],
+) -> Result<(), String> {
+    let what = format!("{}, buffer {number} in its place", path.display());
+    let edited = std::cell::Cell::new(false);
+    let kernel = compiled(path, text, true, |module| {
+        let mut plan = planned(module, (3, 2))
+            .or_else(|_| planned(module, (3, 1)))
+            .expect("a plan");
+        for entry in plan.loops.iter_mut().filter(|entry| entry.buffers.len() > 1) {
+            let Some(buffer) = entry.buffers.get_mut(number) else {
+                continue;
+            };
+            buffer.slots = 1;
+            buffer.distance = 0;
+            buffer.transport = Transport::Synchronous;
+            buffer.completion = Completion::Barrier;
+            for registers in &mut entry.registers {
+                registers.depth = 1;
+                registers.read_ahead = 0;
+            }
+            edited.set(true);
+        }
+        plan
+    });
+    let kernel = match kernel {
+        _ if !edited.get() => return Ok(()),
+        Err(error) if text.contains("device_async_copy") && error.contains("its copies are asynchronous") => {
+            return Ok(());
+        }
+        Ok(kernel) => kernel,
+        Err(error) => return Err(format!("{what}: {error}")),
+    };
+    for (seed, arrival) in ARRIVALS.into_iter().enumerate() {
+        let (found, report) = run(&kernel, arguments, arrival, seed as u64);
+        if !report.hazards.is_empty() || found != expected {
+            return Err(format!(
+                "{what}, {arrival:?}: {:?}, other results\n{}",
+                report.hazards, kernel.ptx
+            ));
         }
     }
     Ok(())

@@ -16,11 +16,11 @@ use alcop::compiler::detect::{BufferVerdict, Level, Verdict, detect};
 use alcop::compiler::ir::Context;
 use alcop::passes::decide::{Depths, decide};
 use alcop::passes::pipeline::compile_to_ptx;
-use alcop::passes::plan::{SharedLayout, Transport};
+use alcop::passes::plan::{Completion, SharedLayout, Transport};
 use alcop::passes::sink::sink_and_detect;
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::spec::{GpuTarget, Kernel};
-use program::{Program, program};
+use program::{Form, Program, program};
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 
 /// What a case was about, counted over the run.
@@ -34,6 +34,7 @@ struct Tally {
     cast: usize,
     floats: usize,
     reused: usize,
+    in_place: usize,
     refused: usize,
 }
 
@@ -86,10 +87,27 @@ fn compile(program: &Program, pipelined: bool, tally: &mut Tally) -> Result<Kern
     if pipelined {
         for entry in &mut plan.loops {
             for (buffer, spec) in entry.buffers.iter_mut().zip(&program.buffers) {
-                if program.slots > 1 {
+                if program.slots > 1 && spec.in_place && spec.form != Form::Waited {
+                    buffer.slots = 1;
+                    buffer.distance = 0;
+                    buffer.transport = Transport::Synchronous;
+                    buffer.completion = Completion::Barrier;
+                } else if program.slots > 1 {
                     buffer.slots += spec.extra;
                     buffer.distance = buffer.slots - 1 - u32::from(program.shorter && buffer.slots > 2);
                 }
+            }
+        }
+        for entry in &mut plan.loops {
+            let all = entry.buffers.iter().all(|buffer| buffer.slots == 1);
+            let some = entry.buffers.iter().any(|buffer| buffer.slots == 1);
+            tally.in_place += usize::from(some && !all);
+            if some {
+                entry.around.retain(|_| !all);
+                entry
+                    .registers
+                    .iter_mut()
+                    .for_each(|registers| (registers.depth, registers.read_ahead) = (1, 0));
             }
         }
         tally.pipelined += usize::from(program.slots > 1);
@@ -193,5 +211,6 @@ fn random_nests_compute_the_same_with_and_without_a_pipeline() {
         tally.cast * 100 > cases && tally.floats * 4 > cases && tally.reused * 20 > cases,
         "{tally:?}"
     );
+    assert!(tally.in_place * 40 > cases, "{tally:?}");
     assert!(tally.refused * 4 < cases, "{tally:?}");
 }

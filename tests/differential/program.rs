@@ -92,6 +92,8 @@ pub struct Buffer {
     pub looked_up: bool,
     /// Slots more than the loop's.
     pub extra: u32,
+    /// It keeps one slot, beside others that may have more.
+    pub in_place: bool,
     /// Element-wise work between load and store.
     pub work: bool,
     /// A cast to `f32` between load and store: the buffer's elements are wider than the source's.
@@ -179,11 +181,11 @@ fn buffer() -> impl Strategy<Value = Buffer> {
         reads,
         0_usize..32,
         prop::bool::weighted(0.2),
-        prop_oneof![4 => Just(0_u32), 1 => 1_u32..3],
+        (prop_oneof![4 => Just(0_u32), 1 => 1_u32..3], prop::bool::weighted(0.15)),
         (prop::bool::weighted(0.2), prop::bool::weighted(0.6)),
     )
         .prop_map(
-            |((kind, width, pieces), form, guard, reads, turn, looked_up, extra, (work, cast))| {
+            |((kind, width, pieces), form, guard, reads, turn, looked_up, (extra, in_place), (work, cast))| {
                 let narrow = match kind {
                     Kind::I32 => Kind::I16,
                     Kind::F32 => Kind::F16,
@@ -199,6 +201,7 @@ fn buffer() -> impl Strategy<Value = Buffer> {
                     turn,
                     looked_up,
                     extra,
+                    in_place,
                     work,
                     cast: false,
                 };

@@ -7,7 +7,7 @@ use alcop_compiler::ir::{BufferId, Builder, Op, OpId, OpIndex, Value, constant_i
 use super::copies::{self, Site};
 use super::items::{self, Registers};
 use crate::error::Error;
-use crate::multi_buffer::{self, Buffer};
+use crate::multi_buffer::{self, Access, Buffer};
 use crate::plan::{BufferPlan, LoopPlan, PipelinePlan, RegisterPlan, SharedLayout, Transport};
 use crate::slice::blocker;
 use crate::swizzle;
@@ -30,6 +30,10 @@ pub struct Planned<'ir> {
 }
 
 impl<'ir> Planned<'ir> {
+    fn is_synchronous(&self) -> bool {
+        self.transport == Transport::Synchronous
+    }
+
     /// One slot of the buffer's ring. Its layout is left to [`crate::swizzle::lay_out`].
     pub fn slot(&self, builder: &Builder<'ir>, ring: Value<'ir>, slot: Value<'ir>) -> Value<'ir> {
         let view = multi_buffer::slot(builder, &self.buffer, ring, slot);
@@ -60,6 +64,22 @@ impl<'ir> PipelineLoop<'ir> {
     /// The outermost loop of the nest: the pipeline fills before it.
     pub fn outer(&self) -> Op<'ir> {
         self.nest[0]
+    }
+
+    /// The buffers that are loaded ahead; those behind them are filled in their places in the body, in their only slot.
+    pub fn ahead(&self) -> &[Planned<'ir>] {
+        let count = self
+            .buffers
+            .iter()
+            .take_while(|planned| !planned.is_synchronous())
+            .count();
+        &self.buffers[..count]
+    }
+
+    /// The sites of buffers that are filled in their places, beside others that are loaded ahead.
+    pub fn sites_in_place(&self) -> impl Iterator<Item = &Site<'ir>> {
+        let ahead = self.ahead().len();
+        self.sites.iter().filter(move |site| site.buffer >= ahead && ahead > 0)
     }
 
     /// Whether no buffer has more than one slot.
@@ -164,24 +184,14 @@ fn check_loop<'ir>(
         gone: HashSet::new(),
         registers: Vec::new(),
     };
-    for buffer in &plan.buffers {
+    // Those that are loaded ahead come first.
+    let mut ordered: Vec<&BufferPlan> = plan.buffers.iter().collect();
+    ordered.sort_by_key(|buffer| buffer.transport == Transport::Synchronous);
+    for buffer in &ordered {
         checked.buffers.push(check_buffer(index, kernel, op, buffer)?);
     }
     let single = checked.is_single_slot();
-    if !single
-        && let Some(alone) = checked
-            .buffers
-            .iter()
-            .find(|planned| planned.transport == Transport::Synchronous)
-    {
-        let message = format!(
-            "a buffer with a synchronous copy ({}) cannot be pipelined beside others; copy it asynchronously or leave it \
-             out of the plan",
-            alone.buffer.ty
-        );
-        return Err(Error::refused("sync-positions-differ", op.location(), message));
-    }
-    for (number, buffer) in plan.buffers.iter().enumerate() {
+    for (number, buffer) in ordered.into_iter().enumerate() {
         check_uses(&checked, number, buffer.reused, &homes[&(kernel, &buffer.buffer)])?;
         let ids: Vec<(Op<'ir>, Op<'ir>)> = buffer
             .copies
@@ -193,6 +203,7 @@ fn check_loop<'ir>(
     }
     if !single {
         check_sites(&checked)?;
+        check_in_place(&checked)?;
     }
     for id in &plan.barriers {
         let barrier = find(index, id)?;
@@ -214,7 +225,9 @@ fn check_loop<'ir>(
         let message = "a barrier that the plan keeps stands in the loop";
         return Err(Error::refused("barrier-orders-other-memory", kept.location(), message));
     }
-    checked.gone.extend(checked.sites.iter().map(|site| site.store));
+    let in_place: HashSet<Op<'ir>> = checked.sites_in_place().map(|site| site.store).collect();
+    let stores = checked.sites.iter().map(|site| site.store);
+    checked.gone.extend(stores.filter(|store| !in_place.contains(store)));
     checked.gone.extend(copies::groups_and_waits(op, &checked.sites));
     for registers in &plan.registers {
         let found = check_registers(index, &checked, registers)?;
@@ -356,7 +369,8 @@ fn check_uses(checked: &PipelineLoop<'_>, number: usize, reused: bool, homes: &[
 fn check_sites(checked: &PipelineLoop<'_>) -> Result<(), Error> {
     let scope = checked.outer();
     let mut copies = 0_u64;
-    for site in &checked.sites {
+    let ahead = checked.ahead().len();
+    for site in checked.sites.iter().filter(|site| site.buffer < ahead) {
         let mut counters: HashSet<Value<'_>> = checked
             .nest
             .iter()
@@ -388,6 +402,35 @@ fn check_sites(checked: &PipelineLoop<'_>) -> Result<(), Error> {
     if copies > MAX_COPIES {
         let message = format!("an iteration has {copies} copies a thread; at most {MAX_COPIES} are unrolled");
         return Err(Error::refused("not-sequential", checked.inner().location(), message));
+    }
+    Ok(())
+}
+
+/// A buffer that is filled in its place is written by plain stores, and read only behind them.
+fn check_in_place(checked: &PipelineLoop<'_>) -> Result<(), Error> {
+    let body = checked.inner().body().expect("scf.for has one block").ops();
+    let place = |inner: Op<'_>| body.iter().position(|op| inner.is_within(*op));
+    for site in checked.sites_in_place() {
+        let buffer = &checked.buffers[site.buffer].buffer;
+        if site.store.is("nvgpu.device_async_copy") {
+            let message = format!(
+                "{} has one slot beside others with more, and its copies are asynchronous; give it two slots",
+                buffer.ty
+            );
+            return Err(Error::refused("sync-positions-differ", site.store.location(), message));
+        }
+        let early = buffer.uses.iter().find(|used| {
+            let read = matches!(multi_buffer::access(**used), Some(Access::Read(_)));
+            read && used.op.is_within(checked.inner()) && place(used.op) <= place(site.store)
+        });
+        if let Some(early) = early {
+            let message = format!(
+                "{} reads {} beside its copies, which has one slot",
+                early.op.name(),
+                buffer.ty
+            );
+            return Err(Error::refused("read-before-write", early.op.location(), message));
+        }
     }
     Ok(())
 }
@@ -435,7 +478,13 @@ fn check_registers<'ir>(
         );
         return refuse("register-depth-exceeds-chunk", message);
     }
-    let slots = checked.buffers.iter().map(|planned| planned.slots).min().unwrap_or(1);
+    let loads = plan
+        .loads
+        .iter()
+        .map(|id| find(index, id))
+        .collect::<Result<Vec<_>, _>>()?;
+    let read = loads.iter().filter_map(|load| checked.buffer_of(load.operand(0)));
+    let slots = read.map(|buffer| checked.buffers[buffer].slots).min().unwrap_or(1);
     if depth > 1 && (slots < 2 || depth > steps + 1) {
         let message = format!(
             "a register depth of {depth} reads {} steps ahead; with {steps} steps a chunk and {slots} slots at most {} fit",
@@ -444,11 +493,6 @@ fn check_registers<'ir>(
         );
         return refuse("register-depth-exceeds-chunk", message);
     }
-    let loads = plan
-        .loads
-        .iter()
-        .map(|id| find(index, id))
-        .collect::<Result<Vec<_>, _>>()?;
     let counters: Vec<Value<'ir>> = checked
         .nest
         .iter()

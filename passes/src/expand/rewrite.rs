@@ -9,7 +9,7 @@ use super::copies::Site;
 use super::fill::Filler;
 use super::items::{self, Item, Registers};
 use super::nest::{Chunk, Nest};
-use super::single_slot::{single_slot, unroll};
+use super::single_slot::{share_copy, single_slot, unroll};
 use crate::fold;
 use crate::slice::{Materializer, usable_before};
 use crate::waits::{Place, Positions, Timeline};
@@ -160,6 +160,7 @@ pub fn rewrite<'ir>(
         batch.preloads = batch.filler.preloads();
     }
     let mut slot_counts: Vec<u32> = pipelined.buffers.iter().map(|planned| planned.slots).collect();
+    slot_counts.retain(|count| *count > 1);
     slot_counts.sort_unstable();
     slot_counts.dedup();
     let rewriter = Rewriter {
@@ -337,6 +338,10 @@ impl<'ir> Rewriter<'_, 'ir> {
                 new.result(0).replace_all_uses_with(slots.get(buffer));
                 map.insert(buffer, slots.get(buffer));
             }
+            let whole = |site: &&Site<'ir>| site.store == *old && old.is("memref.copy");
+            if let Some(site) = self.pipelined.sites_in_place().find(whole) {
+                share_copy(self.context, self.pipelined.kernel, *new, site.width_bytes);
+            }
         }
         clone
     }
@@ -419,8 +424,8 @@ impl<'ir> Rewriter<'_, 'ir> {
             .zip(&state.slots)
             .map(|(count, slot)| advanced(body, *slot, 1, *count))
             .collect();
-        let current = |count: u32| state.slots[self.place_of(count)];
-        let following = |count: u32| next_slots[self.place_of(count)];
+        let current = |count: u32| self.slot_among(body, &state.slots, count);
+        let following = |count: u32| self.slot_among(body, &next_slots, count);
         let here = self.in_slots(body, chunk, &current);
         let next_chunk = self.nest.next(body, chunk);
         let there = self.in_slots(body, &next_chunk, &following);
@@ -467,6 +472,9 @@ impl<'ir> Rewriter<'_, 'ir> {
             }
             match self.items.get(position) {
                 None => {}
+                Some(Item::Barrier) => {
+                    body.op("gpu.barrier").build();
+                }
                 Some(Item::Op(op)) => {
                     self.clone_access(&body.with_location(op.location()), *op, map);
                 }
@@ -502,11 +510,10 @@ impl<'ir> Rewriter<'_, 'ir> {
         after
     }
 
-    fn place_of(&self, count: u32) -> usize {
-        self.slot_counts
-            .iter()
-            .position(|other| *other == count)
-            .expect("a number of slots of the loop")
+    /// The slot of a ring with so many, of those that the loop counts; a ring of one has only the first.
+    fn slot_among(&self, builder: &Builder<'ir>, slots: &[Value<'ir>], count: u32) -> Value<'ir> {
+        let place = self.slot_counts.iter().position(|other| *other == count);
+        place.map_or_else(|| builder.index(0), |place| slots[place])
     }
 
     /// Wait, barrier, refills, commit.
@@ -534,7 +541,7 @@ impl<'ir> Rewriter<'_, 'ir> {
                 Some(chunk) => chunk.clone(),
                 None => self.nest.later(body, chunk[0], batch.lookahead),
             };
-            let slot = |count: u32| advanced(body, state.slots[self.place_of(count)], batch.lookahead, count);
+            let slot = |count: u32| advanced(body, self.slot_among(body, &state.slots, count), batch.lookahead, count);
             self.fill(body, batch, &ahead, &slot, &state.preloaded[place]);
             if batch.preloads {
                 after.preloaded[place] = self.preload(body, batch, &self.nest.next(body, &ahead));

@@ -9,7 +9,6 @@
 use alcop_compiler::ir::{Builder, Context, Mapping, Op, Type, Value, clone_op, preorder};
 
 use super::check::PipelineLoop;
-use super::copies::Site;
 use super::fill;
 use super::items::Registers;
 use crate::slice::usable_before;
@@ -40,7 +39,7 @@ pub fn single_slot<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, ri
         }
     }
     for site in pipelined.sites.iter().filter(|site| site.store.is("memref.copy")) {
-        share_copy(context, pipelined, site);
+        share_copy(context, pipelined.kernel, site.store, site.width_bytes);
     }
     for registers in &pipelined.registers {
         if registers.inner == pipelined.inner() {
@@ -68,14 +67,14 @@ pub fn single_slot<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, ri
 }
 
 /// A `memref.copy` that every thread would execute becomes plain loads and stores of each thread's share.
-fn share_copy<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, site: &Site<'ir>) {
-    let builder = Builder::before(context, site.store);
-    let (source, target) = (site.store.operand(0), site.store.operand(1));
+pub fn share_copy<'ir>(context: &'ir Context, kernel: Op<'ir>, copy: Op<'ir>, width_bytes: u32) {
+    let builder = Builder::before(context, copy);
+    let (source, target) = (copy.operand(0), copy.operand(1));
     let parts = target.ty().as_memref().expect("checked to be a memref");
     let element = parts.element.bytes().expect("checked to be whole bytes");
-    let piece = Type::vector(&[(u64::from(site.width_bytes) / element) as i64], parts.element);
-    for (indices, inside) in fill::shares(&builder, pipelined.kernel, &parts, site.width_bytes) {
-        let copy = |builder: &Builder<'ir>| {
+    let piece = Type::vector(&[(u64::from(width_bytes) / element) as i64], parts.element);
+    for (indices, inside) in fill::shares(&builder, kernel, &parts, width_bytes) {
+        let move_piece = |builder: &Builder<'ir>| {
             let load = [&[source][..], &indices].concat();
             let value = builder.op("vector.load").operands(&load).result(piece).value();
             let store = [&[value, target][..], &indices].concat();
@@ -83,12 +82,12 @@ fn share_copy<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, site: &
         };
         match inside {
             Some(inside) => {
-                builder.if_then(inside, copy);
+                builder.if_then(inside, move_piece);
             }
-            None => copy(&builder),
+            None => move_piece(&builder),
         }
     }
-    site.store.erase();
+    copy.erase();
 }
 
 /// The operations of one step of a register loop, each handed to `emit`. Returns what the step yields.

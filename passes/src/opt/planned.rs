@@ -10,7 +10,7 @@
 
 use alcop_compiler::detect::attributes::{self, Annotation, DEPTH, GROUP, VERDICT};
 use alcop_compiler::detect::{BufferVerdict, DetectOptions, Detection, Level, detect};
-use alcop_compiler::ir::{BufferId, Module};
+use alcop_compiler::ir::{BufferId, Module, OpId};
 use serde_json::json;
 
 use crate::data::{to_attribute, to_json};
@@ -210,8 +210,24 @@ fn set_slots(plan: &mut PipelinePlan, wish: &Wish<'_>) {
         .loops
         .iter_mut()
         .filter(|one| Some(one.loop_index) == wish.buffer.loop_index);
-    for buffer in of_loop.flat_map(|one| &mut one.buffers) {
-        if is_for(buffer, wish.buffer) {
+    for one in of_loop {
+        // What is not there before its chunk's turn cannot be read ahead of it.
+        let read = |load: &OpId| {
+            let id = BufferId::OpResult {
+                op: load.op.clone(),
+                index: load.index,
+            };
+            wish.buffer.feeds.contains(&id)
+        };
+        let stays = one
+            .registers
+            .iter_mut()
+            .filter(|registers| registers.loads.iter().any(read));
+        for registers in stays.filter(|_| wish.depth == 1) {
+            registers.depth = 1;
+            registers.read_ahead = 0;
+        }
+        for buffer in one.buffers.iter_mut().filter(|buffer| is_for(buffer, wish.buffer)) {
             buffer.slots = wish.depth;
             buffer.distance = wish.depth - 1;
             (buffer.transport, buffer.completion) = match wish.depth {
