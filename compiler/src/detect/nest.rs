@@ -51,6 +51,7 @@ impl<'ir> Case<'_, 'ir> {
         if !counts
             || !inner.operands().take(3).all(fixed)
             || self.stores.iter().chain(self.loads).any(elsewhere)
+            || self.buffer.foreign.iter().any(|at| scene.inside(outer).contains(at))
             || !effects(scene, outer).is_empty()
         {
             return false;

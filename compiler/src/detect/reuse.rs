@@ -9,33 +9,144 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
+use super::candidates::SharedBuffer;
 use super::copies::Site;
 use super::coverage::{MAX_STEPS, Side};
 use super::evaluate::Ids;
-use super::kernel::Touch;
-use super::shared::Case;
+use super::kernel::{Scene, Touch, first_in};
+use super::shared::{Case, Entry};
+use super::verdict::{Reason, ReasonCode};
 use crate::ir::Op;
 
 /// Loads outside of the loops that are looked at; a kernel that has more is refused.
 const MAX_LOADS: usize = 256;
 
+/// The accesses of a buffer that keep to themselves, and the stretches of positions in which they do.
+#[derive(Clone, Debug, Default)]
+pub struct Apart {
+    /// Positions of loads of bytes that stores before them wrote, with no filling loop between, and of these stores.
+    pub touches: BTreeSet<usize>,
+    /// From where on the stores of a load may stand, to the load.
+    stretches: Vec<Range<usize>>,
+}
+
+/// Bytes that several buffers have: each may be pipelined where none of the others is used in its loops, and none is
+/// written in a stretch between its stores and loads outside of them. All others get the reason.
+pub fn keep_apart<'ir>(scene: &Scene<'_, 'ir>, found: &mut [SharedBuffer<'ir>], entries: &mut [Entry<'ir>]) {
+    for (number, reason) in meetings(scene, found, entries) {
+        if !found[number].problems.contains(&reason) {
+            found[number].problems.push(reason);
+        }
+    }
+}
+
+/// Rejects the entries of buffers that may meet others; the buffers and the reasons.
+fn meetings<'ir>(
+    scene: &Scene<'_, 'ir>,
+    found: &[SharedBuffer<'ir>],
+    entries: &mut [Entry<'ir>],
+) -> Vec<(usize, Reason)> {
+    let mut all = Vec::new();
+    if found.iter().all(|buffer| buffer.overlaps.is_empty()) {
+        return all;
+    }
+    // Each turn rejects at least one entry, or is the last.
+    loop {
+        let users: Vec<User<'_, 'ir>> = (0..found.len())
+            .map(|number| User::of(scene, found, entries, number))
+            .collect();
+        let mut rejected: Vec<(usize, Reason)> = Vec::new();
+        for (at, entry) in entries
+            .iter()
+            .enumerate()
+            .filter(|(_, entry)| entry.verdict.runs_ahead())
+        {
+            let buffer = &found[entry.buffer];
+            let user = &users[entry.buffer];
+            let fine = |other: &&usize| {
+                let other = &users[**other];
+                user.keeps_to_itself && other.keeps_to_itself && user.is_left_alone(other) && other.is_left_alone(user)
+            };
+            if let Some(other) = buffer.overlaps.iter().find(|other| !fine(other)) {
+                let message = format!(
+                    "its bytes of dynamic shared memory are not known to be apart from those of the view at {}, nor its \
+                     use from that one's",
+                    found[*other].value.location()
+                );
+                rejected.push((at, Reason::new(ReasonCode::MayAlias, message, buffer.value.location())));
+            }
+        }
+        if rejected.is_empty() {
+            return all;
+        }
+        for (at, reason) in rejected {
+            all.push((entries[at].buffer, reason.clone()));
+            entries[at].verdict.reject(reason);
+        }
+    }
+}
+
+/// How a buffer is used, for others that have bytes of it.
+struct User<'a, 'ir> {
+    scene: &'a Scene<'a, 'ir>,
+    buffer: &'a SharedBuffer<'ir>,
+    /// The loops that fill it ahead.
+    loops: Vec<Op<'ir>>,
+    stretches: Vec<Range<usize>>,
+    /// Whether it reads only what it was given itself.
+    keeps_to_itself: bool,
+}
+
+impl<'a, 'ir> User<'a, 'ir> {
+    fn of(scene: &'a Scene<'a, 'ir>, found: &'a [SharedBuffer<'ir>], entries: &[Entry<'ir>], number: usize) -> Self {
+        let buffer = &found[number];
+        let ahead = |entry: &&Entry<'ir>| entry.buffer == number && entry.verdict.runs_ahead();
+        let loops: Vec<Op<'ir>> = entries.iter().filter(ahead).filter_map(|entry| entry.scope).collect();
+        let apart = Case::of(scene, buffer)
+            .map(|case| case.apart(&loops))
+            .unwrap_or_default();
+        let fed = |load: &Touch<'ir>| {
+            apart.touches.contains(&load.at) || loops.iter().any(|scope| scene.is_inside(load.op, *scope))
+        };
+        User {
+            scene,
+            buffer,
+            keeps_to_itself: buffer.problems.is_empty() && buffer.loads.iter().all(fed),
+            stretches: apart.stretches,
+            loops,
+        }
+    }
+
+    /// Whether another buffer is not used in the loops, and not written in the stretches, of this one.
+    fn is_left_alone(&self, other: &User<'_, 'ir>) -> bool {
+        let scene = self.scene;
+        let mut touches = other.buffer.stores.iter().chain(&other.buffer.loads);
+        let in_loop = |touch: &Touch<'ir>| self.loops.iter().any(|scope| scene.is_inside(touch.op, *scope));
+        let in_stretch = |range: &Range<usize>| first_in(&other.buffer.stores, range).is_some();
+        !touches.any(in_loop) && !self.stretches.iter().any(in_stretch)
+    }
+}
+
 impl<'ir> Case<'_, 'ir> {
-    /// Positions of the accesses outside of all `loops` that keep to themselves: loads of bytes that stores before them
-    /// wrote, with none of the loops between, and these stores.
-    pub fn apart(&self, loops: &[Op<'ir>]) -> BTreeSet<usize> {
+    /// The accesses outside of all `loops` that keep to themselves.
+    pub fn apart(&self, loops: &[Op<'ir>]) -> Apart {
         let scene = self.scene;
         let outside = |touch: &&Touch<'ir>| !loops.iter().any(|scope| scene.is_inside(touch.op, *scope));
         let loads: Vec<&Touch<'ir>> = self.loads.iter().filter(outside).collect();
         let stores: Vec<&Touch<'ir>> = self.stores.iter().filter(outside).collect();
-        let mut found = BTreeSet::new();
+        let mut found = Apart::default();
         let Some(ids) = scene.ids.filter(|_| !stores.is_empty() && loads.len() <= MAX_LOADS) else {
             return found;
         };
         let mut written = HashMap::new();
         for load in loads {
             if let Some(before) = self.stretch(load, loops, &stores, &ids, &mut written) {
-                found.insert(load.at);
-                found.extend(stores.iter().map(|store| store.at).filter(|at| before.contains(at)));
+                let writers = stores.iter().map(|store| store.at).filter(|at| before.contains(at));
+                let writers: Vec<usize> = writers.collect();
+                let first = writers.first().copied().unwrap_or(before.end);
+                found.stretches.push(first..load.at + 1);
+                found.touches.insert(load.at);
+                found.touches.extend(writers);
             }
         }
         found

@@ -310,7 +310,7 @@ fn judge_in<'ir>(
         apart: BTreeSet::new(),
         reasons: std::mem::take(&mut verdict.reasons),
     };
-    case.apart = case.apart(all);
+    case.apart = case.apart(all).touches;
     verdict.reused = !case.apart.is_empty();
     let others: Vec<Op<'ir>> = all
         .iter()
@@ -382,6 +382,23 @@ fn judge_in<'ir>(
 }
 
 impl<'a, 'ir> Case<'a, 'ir> {
+    /// A case without loops; `None` for a buffer whose bytes cannot be counted.
+    pub fn of(scene: &'a Scene<'a, 'ir>, buffer: &'a SharedBuffer<'ir>) -> Option<Case<'a, 'ir>> {
+        let memref = buffer.value.ty().as_memref()?;
+        let bytes = row_major_bytes(&memref)?;
+        Some(Case {
+            scene,
+            buffer,
+            memref,
+            bytes,
+            origin: buffer.place.origin.clone(),
+            stores: &buffer.stores,
+            loads: &buffer.loads,
+            apart: BTreeSet::new(),
+            reasons: Vec::new(),
+        })
+    }
+
     /// The same case without reasons, for checks whose failure is no reason yet.
     pub fn trial(&self) -> Case<'a, 'ir> {
         Case {

@@ -26,6 +26,8 @@ struct Ring<'ir> {
     known: Option<(Value<'ir>, u64)>,
     /// What uses the buffer outside of its loops.
     outside: Vec<Op<'ir>>,
+    /// What uses other memory of the kernel that has bytes of the buffer, and may have bytes of the ring.
+    neighbours: Vec<Op<'ir>>,
 }
 
 /// The memory of a ring in the module.
@@ -82,13 +84,20 @@ impl<'ir> Rings<'ir> {
                         id: planned.id.clone(),
                         buffer: planned.buffer.clone(),
                         slots: planned.slots,
-                        room: Room { bytes: 0, from, to },
+                        room: Room {
+                            bytes: 0,
+                            from,
+                            to,
+                            above: 0,
+                        },
                         known: ring_of(&planned.buffer),
                         outside: Vec::new(),
+                        neighbours: Vec::new(),
                     });
                 }
             }
         }
+        let own: HashSet<Value<'ir>> = rings.iter().flat_map(|ring| ring.buffer.values.clone()).collect();
         for ring in &mut rings {
             ring.room.bytes = u64::from(ring.slots) * ring.buffer.slot_bytes;
             let fills = |entry: &&PipelineLoop<'ir>| {
@@ -104,6 +113,7 @@ impl<'ir> Rings<'ir> {
                 ring.room.from = ring.room.from.min(order[op]);
                 ring.room.to = ring.room.to.max(order[op] + 1);
             }
+            ring.find_neighbours(&own, &nests);
             ring.check_known()?;
         }
         Ok(Rings(rings))
@@ -123,14 +133,18 @@ impl<'ir> Rings<'ir> {
         self.0.iter().filter(|ring| ring.kernel == kernel).collect()
     }
 
-    /// Offsets of a kernel's rings, and the end of them: those that are to be made stand behind the dynamic shared memory
-    /// that the kernel already uses.
+    /// Offsets of a kernel's rings, and the end of dynamic shared memory: those that are to be made stand behind what the
+    /// kernel already uses, but for what has bytes of their buffer now.
     fn layout(&self, kernel: Op<'ir>) -> (Vec<u64>, u64) {
         let own = self.of(kernel);
         let windows: HashSet<Value<'ir>> = own.iter().flat_map(|ring| ring.buffer.values.clone()).collect();
+        let stays = multi_buffer::all_windows(kernel)
+            .into_iter()
+            .filter(|(value, ..)| !windows.contains(value));
+        let stays = stays.map(|(_, _, end)| end).max().unwrap_or(0);
         let new = own.iter().filter(|ring| ring.known.is_none());
         let rooms: Vec<Room> = new.map(|ring| ring.room).collect();
-        let (offsets, end) = multi_buffer::layout(&rooms, multi_buffer::dynamic_end_without(kernel, &windows));
+        let (offsets, end) = multi_buffer::layout(&rooms);
         let mut offsets = offsets.into_iter();
         let places = own
             .iter()
@@ -139,7 +153,7 @@ impl<'ir> Rings<'ir> {
                 None => offsets.next().expect("one for each that is to be made"),
             })
             .collect();
-        (places, end)
+        (places, end.max(stays))
     }
 
     /// All rings fit beside what stays in static shared memory.
@@ -252,11 +266,13 @@ impl<'ir> Rings<'ir> {
             .collect()
     }
 
-    /// Uses of a loop's buffers outside of all loops that fill them.
+    /// Uses of a loop's buffers outside of all loops that fill them, and of what has their bytes.
     fn used_beside(&self, entry: &PipelineLoop<'ir>) -> Vec<Op<'ir>> {
         let mine = |ring: &&Ring<'ir>| entry.buffers.iter().any(|planned| planned.id == ring.id);
         let rings = self.of(entry.kernel).into_iter().filter(mine);
-        rings.flat_map(|ring| ring.outside.clone()).collect()
+        rings
+            .flat_map(|ring| [&ring.outside[..], &ring.neighbours].concat())
+            .collect()
     }
 
     /// Makes every ring that is not there yet, and a view of the first slot for what uses the buffer beside its loops.
@@ -351,7 +367,25 @@ impl<'ir> Rings<'ir> {
     }
 }
 
-impl Ring<'_> {
+impl<'ir> Ring<'ir> {
+    /// Memory that the kernel itself keeps apart from the buffer in time, though not in place, may lie over the ring;
+    /// all other memory that stays at a constant place stands before it. `own`: the buffers that become rings.
+    fn find_neighbours(&mut self, own: &HashSet<Value<'ir>>, nests: &[Op<'ir>]) {
+        let place = multi_buffer::window_of(&self.buffer);
+        for (value, start, end) in multi_buffer::all_windows(self.kernel) {
+            if own.contains(&value) || self.known.is_some_and(|(bytes, _)| bytes == value) {
+                continue;
+            }
+            let over = place.is_some_and(|(_, from, to)| start < to && from < end);
+            let accesses = multi_buffer::accesses_of(value).filter(|_| over);
+            let beside = |op: &Op<'ir>| !nests.iter().any(|nest| op.is_within(*nest));
+            match accesses.filter(|accesses| accesses.iter().all(beside)) {
+                Some(accesses) => self.neighbours.extend(accesses),
+                None => self.room.above = self.room.above.max(end),
+            }
+        }
+    }
+
     /// A ring that is there already has room for all slots.
     fn check_known(&self) -> Result<(), Error> {
         let Some((bytes, _)) = self.known else { return Ok(()) };
