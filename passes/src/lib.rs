@@ -12,6 +12,7 @@ pub mod hazard;
 pub mod multi_buffer;
 pub mod nvvm;
 pub mod opt;
+pub mod outline;
 pub mod pipeline;
 pub mod plan;
 pub mod ptx;

@@ -8,6 +8,7 @@ use super::copies::{self, Site};
 use super::items::{self, Registers};
 use crate::error::Error;
 use crate::multi_buffer::{self, Access, Buffer};
+use crate::outline::not_in_a_kernel;
 use crate::plan::{BufferPlan, LoopPlan, PipelinePlan, RegisterPlan, SharedLayout, Transport};
 use crate::slice::blocker;
 use crate::swizzle;
@@ -105,11 +106,7 @@ pub fn check<'ir>(index: &OpIndex<'ir>, plan: &PipelinePlan) -> Result<Vec<Pipel
     for entry in &plan.loops {
         let op = find_loop(index, entry.loop_index)?;
         let Some(kernel) = enclosing(op, "gpu.func") else {
-            return Err(Error::refused(
-                "unknown-op",
-                op.location(),
-                "the loop is not inside a gpu.func",
-            ));
+            return Err(not_in_a_kernel(op));
         };
         for buffer in &entry.buffers {
             let loops = homes.entry((kernel, &buffer.buffer)).or_default();
