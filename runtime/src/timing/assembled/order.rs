@@ -44,15 +44,29 @@ impl Queue {
     /// Takes the best of the steps that can start now; waits for the first of them if none can. `key` is asked for those
     /// that `eligible` holds for.
     fn take<K: Ord>(&mut self, eligible: impl Fn(usize) -> bool, key: impl Fn(usize) -> K) -> Option<usize> {
-        let mut soonest = u32::MAX;
-        for &at in self.candidates.iter().filter(|&&at| eligible(at as usize)) {
-            soonest = soonest.min(self.earliest_clk[at as usize]);
+        loop {
+            let mut best: Option<(K, usize)> = None;
+            let mut soonest = u32::MAX;
+            for (place, &at) in self.candidates.iter().enumerate() {
+                let (at, earliest) = (at as usize, self.earliest_clk[at as usize]);
+                if !eligible(at) {
+                    continue;
+                }
+                if earliest > self.clk {
+                    soonest = soonest.min(earliest);
+                } else {
+                    let key = key(at);
+                    if best.as_ref().is_none_or(|(best, _)| key > *best) {
+                        best = Some((key, place));
+                    }
+                }
+            }
+            match best {
+                Some((_, place)) => return Some(self.candidates.swap_remove(place) as usize),
+                None if soonest == u32::MAX => return None,
+                None => self.clk = soonest,
+            }
         }
-        self.clk = self.clk.max(soonest);
-        let startable = |at: usize| eligible(at) && self.earliest_clk[at] <= self.clk;
-        let places = (0..self.candidates.len()).filter(|&place| startable(self.candidates[place] as usize));
-        let best = places.max_by_key(|&place| key(self.candidates[place] as usize))?;
-        Some(self.candidates.swap_remove(best) as usize)
     }
 
     /// Lets those go on that waited for a step that now starts.
