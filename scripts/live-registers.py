@@ -2,7 +2,7 @@
 """Compares registers by liveness with those of ptxas: live-registers.py REGISTERS PTXAS TABLE COMPILER=GLOB …
 
 REGISTERS is the example `registers` of alcop-runtime. Exits with 1 if the estimate is within 15 % for fewer than nine
-of ten kernels in all, of ours, or of those that nothing was fitted on.
+of ten kernels in all, of ours, or of those that no constant was fitted on.
 """
 
 import pathlib
@@ -31,9 +31,9 @@ def main():
     lines = ["Registers of a thread: most live at a time in the text, in the early and in the late order of the assembler,",
              "the estimate made of these orders, and what ptxas reports (sm_80).",
              "Made by `make bench-registers`; the analysis is runtime/src/timing/liveness.rs (the text) and",
-             "runtime/src/timing/assembled (the orders, the estimate). Latencies, the share and the two constants of the",
-             "estimate were chosen for most within 15 % on every other kernel (`fitted`); the rest is held out. The rules",
-             "themselves (unrolling, folding, wide loads, registers of a warp) were found by looking at all of them.",
+             "runtime/src/timing/assembled (the orders, the estimate). The share and the two constants of the estimate were",
+             "fitted on every other kernel (`fitted`); `held out` are the others. The rules (unrolling, folding, wide loads,",
+             "registers of a warp) and the latencies were found by looking at all of them: held out is not unseen.",
              "Kernels of ours: layout, block tile, warp tile, slots, register depth.", "",
              f"{'compiler':<9} {'kernels':>7} {'live within 15 %':>17} {'estimate within 15 %':>21} {'fitted':>9} {'held out':>9}"]
     within = lambda value, used: abs(value / used - 1) <= BOUND

@@ -34,7 +34,8 @@ use text::{Block, Kind, Text};
 const ALLOTMENT_REGISTERS: u32 = 9;
 
 /// What ptxas adds to those that are live in the late order before it looks at the occupancy: a share, and registers.
-/// These and the latencies were fitted on every other kernel of `benches/results/registers.txt`, from the first.
+/// These and [`ALLOTMENT_REGISTERS`] were fitted on every other kernel of `benches/results/registers.txt`, from the first;
+/// the latencies below were chosen from a few by looking at all of them.
 const LATE_SHARE_PERCENT: u32 = 105;
 const LATE_REGISTERS: u32 = 4;
 
