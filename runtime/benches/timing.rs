@@ -6,8 +6,8 @@
 
 use std::hint::black_box;
 
-use alcop_runtime::launch::ArgBuffer;
 use alcop_runtime::emulator::Program;
+use alcop_runtime::launch::ArgBuffer;
 use alcop_runtime::timing::{Liveness, Pressure, SimDevice};
 use alcop_spec::GpuTarget;
 use alcop_spec::kernel::{ArrayDType, Kernel};
