@@ -541,3 +541,17 @@ fn other_devices_differ_as_their_numbers_do() {
     // A quarter of the tensor throughput an SM.
     assert!(time("rtx3090") > 1.2 * time("a100"));
 }
+
+/// What is read ahead of a loop's end is used by nothing; its address is computed all the same.
+#[test]
+fn an_access_that_nothing_uses_has_its_address() {
+    let read = |dead: bool| {
+        let used = if dead { "" } else { "st.global.b32 [%rd1], %r4;\n" };
+        let body = format!(
+            "shl.b32 %r2, %r0, 4;\nadd.s32 %r3, %r1, %r2;\n\
+             ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{%r4, %r5, %r6, %r7}}, [%r3];\n{used}"
+        );
+        clocks(&body, 32)
+    };
+    assert!(read(true) < read(false), "the assembler leaves it out");
+}

@@ -88,7 +88,8 @@ pub(super) fn lower(program: &Program, liveness: &Liveness, index: &RegisterInde
             interval_clk: on_grid(interval_clk),
             latency_clk: on_grid(latency_clk),
             stall: stall_of(instr),
-            needed: needed[pc] && !liveness.dead[pc],
+            // What nothing uses may still be an address of an access that nothing uses, and that is made all the same.
+            needed: needed[pc],
             reads: instr.reads.iter().map(|&reg| index.flat(reg) as u32).collect(),
             writes: instr.writes.iter().map(|&reg| index.flat(reg) as u32).collect(),
         });
