@@ -119,8 +119,13 @@ fn on_emulator(arguments: &Arguments, loaded: &mut LoadedLaunch) -> Result<(), F
 fn verdict(report: &EmulationReport) -> Option<String> {
     let hazard = report.hazards.first()?;
     let (count, line) = (report.hazards.len(), hazard.line);
+    let detail = hazard
+        .detail
+        .as_ref()
+        .map(|detail| format!(": {detail}"))
+        .unwrap_or_default();
     Some(format!(
-        "{count} hazard(s), the first at PTX line {line} [{}]",
+        "{count} hazard(s), the first at PTX line {line} [{}]{detail}",
         hazard.code.name()
     ))
 }
@@ -128,28 +133,7 @@ fn verdict(report: &EmulationReport) -> Option<String> {
 fn table(arguments: &Arguments, loaded: &LoadedLaunch, report: &EmulationReport, clean: bool) -> String {
     let mut text = String::new();
     for hazard in &report.hazards {
-        text += &format!(
-            "{}: PTX line {}{}: {} (block {:?}, warp {}, lane {}, address {:#x}, {} time(s))\n",
-            hazard.code.name(),
-            hazard.line,
-            hazard
-                .location
-                .as_ref()
-                .map(|place| format!(" ({place})"))
-                .unwrap_or_default(),
-            hazard.second.text,
-            hazard.block,
-            hazard.warp,
-            hazard.lane,
-            hazard.address,
-            hazard.count,
-        );
-        if let Some(first) = &hazard.first {
-            text += &format!(
-                "  after PTX line {}: {} (warp {}, lane {})\n",
-                first.line, first.text, first.warp, first.lane
-            );
-        }
+        text += &format!("{} ({} time(s))\n", hazard.line(), hazard.count);
     }
     for note in &report.notes {
         text += &format!("note: {note}\n");

@@ -78,6 +78,7 @@ impl Machine<'_> {
                 space,
                 address,
                 bytes,
+                detail: self.near(space, address),
             });
         }
         let fits = match space {
@@ -106,18 +107,22 @@ impl Machine<'_> {
         address: u64,
         bytes: u32,
     ) -> EmulatorError {
-        let detail = match space {
-            Space::Shared => format!("the block has {} bytes of shared memory", self.shared.data.len()),
-            Space::Local => format!("a thread has {} bytes of local memory", self.program.local_bytes),
-            Space::Param => format!("the parameters take {} bytes", self.launch.params.len()),
-            Space::Global | Space::Const | Space::Generic => self.memory.describe(address),
-        };
         EmulatorError::OutOfBounds {
             at: self.place(warp, lane),
             space,
             address,
             bytes,
-            detail,
+            detail: self.near(space, address),
+        }
+    }
+
+    /// What lies around an address, for messages.
+    fn near(&self, space: Space, address: u64) -> String {
+        match space {
+            Space::Shared => format!("the block has {} bytes of shared memory", self.shared.data.len()),
+            Space::Local => format!("a thread has {} bytes of local memory", self.program.local_bytes),
+            Space::Param => format!("the parameters take {} bytes", self.launch.params.len()),
+            Space::Global | Space::Const | Space::Generic => self.memory.describe(address),
         }
     }
 
@@ -391,6 +396,7 @@ impl Machine<'_> {
                         space: Space::Global,
                         address: source,
                         bytes,
+                        detail: self.memory.describe(source),
                     });
                 }
                 if !self.memory.contains(source, read) {

@@ -74,17 +74,14 @@ impl<P> Pages<P> {
         }
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.pages.len() as u64
-    }
-
     pub(super) fn holds(&self, number: u64) -> bool {
-        self.index.contains_key(&number)
+        let cached = &self.cache[slot(number)];
+        cached.0 == number || self.index.contains_key(&number)
     }
 
     #[inline(always)]
     pub(super) fn get(&mut self, number: u64, make: impl FnOnce() -> P) -> &mut P {
-        let cached = &mut self.cache[(number ^ (number >> 20)) as usize & 255];
+        let cached = &mut self.cache[slot(number)];
         if cached.0 != number {
             let pages = &mut self.pages;
             let at = *self.index.entry(number).or_insert_with(|| {
@@ -95,6 +92,10 @@ impl<P> Pages<P> {
         }
         &mut self.pages[cached.1 as usize].1
     }
+}
+
+const fn slot(number: u64) -> usize {
+    (number ^ (number >> 20)) as usize & 255
 }
 
 /// What one block did to global memory.

@@ -11,6 +11,7 @@ mod clocks;
 pub(crate) mod global;
 mod shadow;
 pub(crate) mod waits;
+mod within;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -19,8 +20,10 @@ use serde::{Deserialize, Serialize};
 
 use self::clocks::{Clocks, Who};
 use self::global::{Footprint, GlobalAccess, GlobalRace, GlobalShadow, Shared};
-use self::shadow::{Access, GlobalBytes, Kind, NO_GROUP, Place, SEVERAL, Shadow};
+use self::shadow::{Access, Kind, NO_GROUP, Place, SEVERAL, Shadow};
 use self::waits::{Verdict, Waits};
+use self::within::GlobalBytes;
+use super::error::EmulatorError;
 use super::execute::lanes;
 use super::machine::{Effect, MbarrierKind, MbarrierMisuse, Order, PoisonSink, Step};
 use super::program::Program;
@@ -50,6 +53,10 @@ pub enum HazardCode {
     RaceBetweenBlocks,
     /// An `mbarrier` is used in a way that has no meaning.
     MbarrierMisuse,
+    /// An access outside every allocation, or outside of its shared, local or parameter memory. The block ends there.
+    OutOfBounds,
+    /// An address that is no multiple of the width of its access. The block ends there.
+    Misaligned,
     /// Note: threads that nothing orders write the same value to the same bytes.
     SameValuedWrites,
     /// Note: lanes of one store write floats that differ in their last bits to the same bytes.
@@ -76,6 +83,8 @@ impl HazardCode {
             HazardCode::CopySourceModified => "copy-source-modified",
             HazardCode::RaceBetweenBlocks => "race-between-blocks",
             HazardCode::MbarrierMisuse => "mbarrier-misuse",
+            HazardCode::OutOfBounds => "out-of-bounds",
+            HazardCode::Misaligned => "misaligned",
             HazardCode::SameValuedWrites => "same-valued-writes",
             HazardCode::LanesDifferInRounding => "lanes-differ-in-rounding",
             HazardCode::CopyNeverCommitted => "copy-never-committed",
@@ -589,12 +598,65 @@ pub(crate) fn strict_waits(verdicts: &BTreeMap<u32, Verdict>, program: &Program)
 }
 
 impl Hazard {
+    /// The hazard that an access fault is; `None` for another error.
+    pub(crate) fn of_fault(error: &EmulatorError) -> Option<Hazard> {
+        let (code, at, space, address, bytes, detail) = match error {
+            EmulatorError::OutOfBounds {
+                at,
+                space,
+                address,
+                bytes,
+                detail,
+            } => (HazardCode::OutOfBounds, at, space, *address, bytes, detail),
+            EmulatorError::Misaligned {
+                at,
+                space,
+                address,
+                bytes,
+                detail,
+            } => (HazardCode::Misaligned, at, space, *address, bytes, detail),
+            _ => return None,
+        };
+        let wrong = if code == HazardCode::OutOfBounds {
+            "are out of bounds"
+        } else {
+            "are misaligned"
+        };
+        Some(Hazard {
+            code,
+            kernel: at.kernel.clone(),
+            line: at.line,
+            location: at.location.clone(),
+            block: at.block,
+            warp: at.warp,
+            lane: at.lane,
+            address,
+            detail: Some(format!("{bytes} bytes of {space} memory {wrong}: {detail}")),
+            first: None,
+            second: AccessInfo {
+                line: at.line,
+                location: at.location.clone(),
+                text: at.text.clone(),
+                block: at.block,
+                warp: at.warp,
+                lane: at.lane,
+            },
+            count: 1,
+        })
+    }
+
     /// One line, for people.
     pub fn line(&self) -> String {
         let access = |info: &AccessInfo| {
             let location = info.location.as_ref().map(|l| format!(" ({l})")).unwrap_or_default();
+            // The block of the hazard is said below.
+            let block = if info.block == self.block {
+                String::new()
+            } else {
+                format!("block {:?}, ", info.block)
+            };
             format!(
-                "PTX line {}{location} `{}`, warp {}, lane {}",
+                "PTX line {}{location} `{}`, {block}warp {}, lane {}",
                 info.line, info.text, info.warp, info.lane
             )
         };
