@@ -9,6 +9,7 @@
 
 mod clocks;
 pub(crate) mod global;
+mod releases;
 mod shadow;
 pub(crate) mod waits;
 mod within;
