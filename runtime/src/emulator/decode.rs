@@ -495,7 +495,7 @@ fn registers_of(op: &Op, reads: &mut SmallVec<[Reg; 6]>, writes: &mut SmallVec<[
             read(src);
             writes.extend(dsts.iter().flatten().copied());
         }
-        Op::Mma { d, a, b, c, .. } | Op::Wmma { d, a, b, c, .. } => {
+        Op::Mma { d, a, b, c, .. } | Op::Product { d, a, b, c, .. } => {
             read(a);
             read(b);
             read(c);

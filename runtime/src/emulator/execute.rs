@@ -69,12 +69,12 @@ impl Machine<'_> {
                 self.all_lanes(warp, mask)?;
                 self.matrix_multiply(warp, mask, (*kind, *flags), (d, a, b, c));
             }
-            Op::Wmma { kind, d, a, b, c } => {
+            Op::Product { form, d, a, b, c } => {
                 self.all_lanes(warp, mask)?;
-                self.wide_multiply(warp, mask, *kind, (d, a, b, c));
+                self.product(warp, mask, form, (d, [a, b, c]))?;
             }
             Op::WmmaMove {
-                matrix,
+                fragment,
                 by_column,
                 space,
                 addr,
@@ -83,7 +83,7 @@ impl Machine<'_> {
                 src,
             } => {
                 self.all_lanes(warp, mask)?;
-                self.wmma_move(warp, (*matrix, *by_column), *space, *addr, *stride, (dsts, src))?;
+                self.wmma_move(warp, (fragment, *by_column), *space, *addr, *stride, (dsts, src))?;
             }
             Op::LoadMatrix {
                 matrices,

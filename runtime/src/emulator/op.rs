@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::alu::{Modify, PoisonRule};
 use super::convert::Convert;
+use super::fragments::{Form, Fragment};
 use super::lane::WarpFn;
 use super::program::{MmaKind, Reg};
 use crate::ptx::Space;
@@ -134,17 +135,6 @@ pub(crate) struct MmaFlags {
     pub b_signed: bool,
     /// `.satfinite`: sums are clamped to s32 instead of wrapping.
     pub saturate: bool,
-}
-
-/// Matrices of `wmma`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WmmaMatrix {
-    A,
-    B,
-    /// C or D in f32.
-    Sums32,
-    /// C or D in f16.
-    Sums16,
 }
 
 /// Which lanes must execute a warp-wide instruction together: the member mask of `.sync`.
@@ -340,9 +330,9 @@ pub(crate) enum Op {
         b: Srcs,
         c: Srcs,
     },
-    /// `wmma.mma` of m16n16k16: two products of m16n8k16.
-    Wmma {
-        kind: MmaKind,
+    /// `wmma.mma`, and the forms of `mma` that are rare.
+    Product {
+        form: Form,
         d: Dsts,
         a: Srcs,
         b: Srcs,
@@ -350,7 +340,7 @@ pub(crate) enum Op {
     },
     /// `wmma.load` (to `dsts`) or `wmma.store` (from `src`).
     WmmaMove {
-        matrix: WmmaMatrix,
+        fragment: Fragment,
         by_column: bool,
         space: Space,
         addr: Addr,
@@ -467,7 +457,7 @@ impl fmt::Debug for Op {
             Op::LoadMatrix { .. } => "LoadMatrix",
             Op::StoreMatrix { .. } => "StoreMatrix",
             Op::Mma { .. } => "Mma",
-            Op::Wmma { .. } => "Wmma",
+            Op::Product { .. } => "Product",
             Op::WmmaMove { .. } => "WmmaMove",
             Op::Shuffle { .. } => "Shuffle",
             Op::Vote { .. } => "Vote",

@@ -120,7 +120,7 @@ impl Instr {
     pub fn mma_shape(&self) -> Option<(u32, u32, u32)> {
         match &self.op {
             Op::Mma { kind, .. } => Some(kind.shape()),
-            Op::Wmma { .. } => Some((16, 16, 16)),
+            Op::Product { form, .. } => Some(form.shape),
             _ => None,
         }
     }

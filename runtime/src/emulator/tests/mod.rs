@@ -7,6 +7,7 @@ mod mbarrier;
 mod memory;
 mod notes;
 mod places;
+mod products;
 mod tensor;
 mod warp;
 
