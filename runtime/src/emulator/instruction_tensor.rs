@@ -69,6 +69,20 @@ pub(super) fn matrix_move(decoder: &Decoder<'_>, instruction: &Instruction, part
     Ok((op, Class::Ldmatrix))
 }
 
+/// `movmatrix.sync.aligned.m8n8.trans.b16 d, a`.
+pub(super) fn matrix_transpose(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
+    let (["movmatrix", "sync", "aligned", "m8n8", "trans", "b16"], [dst, source]) = (parts, &instruction.operands[..])
+    else {
+        return decoder.unsupported(instruction, format!("`{}`", instruction.opcode));
+    };
+    let dsts = destinations_of(decoder, instruction, std::slice::from_ref(dst), 32)?;
+    let sources = sources_of(decoder, instruction, std::slice::from_ref(source), 32)?;
+    match (dsts[0], sources[0]) {
+        (Some(dst), src) => Ok((Op::TransposeMatrix { dst, src }, Class::WarpExchange)),
+        (None, _) => Ok((Op::Nothing, Class::WarpExchange)),
+    }
+}
+
 /// `mma.sync.aligned.shape.row.col{.satfinite}.d.a.b.c`, of single bits with `{.xor,.and}.popc` behind.
 pub(super) fn mma(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
     let unknown = || decoder.unsupported(instruction, format!("`{}`", instruction.opcode));
@@ -383,6 +397,7 @@ fn wmma_move(decoder: &Decoder<'_>, instruction: &Instruction, matrix: &str, wor
     let packed = u64::from(if by_column { found.rows } else { found.columns });
     let op = Op::WmmaMove {
         fragment: found,
+        operand: matches!(matrix, "a" | "b"),
         by_column,
         space,
         addr: decoder.address(instruction, address, space)?,

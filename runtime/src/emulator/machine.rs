@@ -203,6 +203,7 @@ impl<'p> Machine<'p> {
                 fingerprints: [0; 32],
                 order: Order::None,
                 mbarrier: None,
+                collective: false,
                 spins: false,
                 poison: None,
                 released: None,
@@ -309,6 +310,7 @@ impl<'p> Machine<'p> {
             address,
             kind: MbarrierKind::Misuse(misuse),
         });
+        self.step.collective = false;
         self.step.spins = false;
         self.step.poison = None;
         self.step.released = None;

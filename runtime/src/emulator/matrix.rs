@@ -104,6 +104,23 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// `movmatrix` (PTX ISA 9.0, 9.7.14.5.18): lane l holds two elements of row l / 4, and gets two of that column.
+    pub(super) fn transpose_matrix(&mut self, warp: usize, dst: Reg, src: Src) {
+        self.fetch(warp, src, 0);
+        let poison = self.poison_of(warp, src);
+        let (mut out, mut undefined) = ([0; 32], CLEAN);
+        for (lane, bits) in out.iter_mut().enumerate() {
+            for (half, (row, column)) in tensor::matrix_elements(lane as u32, true).into_iter().enumerate() {
+                let (from, part) = (4 * row as usize + column as usize / 2, column as usize % 2);
+                *bits |= ((self.sources[0][from] >> (16 * part)) & 0xffff) << (16 * half);
+                for byte in 0..2 {
+                    undefined[2 * half + byte] |= ((poison[2 * part + byte] >> from) & 1) << lane;
+                }
+            }
+        }
+        self.finish(warp, dst, !0, &out, &undefined);
+    }
+
     pub(super) fn matrix_multiply(
         &mut self,
         warp: usize,

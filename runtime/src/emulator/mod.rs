@@ -75,6 +75,7 @@ mod step;
 pub mod tensor;
 #[cfg(test)]
 mod tests;
+mod undefined;
 
 pub(crate) use control::successors;
 pub use counters::{CounterObserver, Counters, Counts, LoopCounts, wavefronts};

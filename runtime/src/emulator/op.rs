@@ -228,6 +228,14 @@ pub(crate) enum Op {
         src: [Src; 2],
         modify: Modify,
     },
+    /// `lop3` with a predicate: whether the result has a bit set, combined with another.
+    LogicTest {
+        function: WarpFn,
+        dst: Option<Reg>,
+        predicate: Option<Reg>,
+        src: [Src; 4],
+        combine: Combine,
+    },
     Pack {
         dst: Reg,
         parts: Srcs,
@@ -322,6 +330,11 @@ pub(crate) enum Op {
         addr: Addr,
         src: Srcs,
     },
+    /// `movmatrix`: an 8×8 matrix in the registers of a warp, transposed.
+    TransposeMatrix {
+        dst: Reg,
+        src: Src,
+    },
     Mma {
         kind: MmaKind,
         flags: MmaFlags,
@@ -341,6 +354,8 @@ pub(crate) enum Op {
     /// `wmma.load` (to `dsts`) or `wmma.store` (from `src`).
     WmmaMove {
         fragment: Fragment,
+        /// A or B: any lane may get an element, and several may. Elements of C and D belong to one lane each.
+        operand: bool,
         by_column: bool,
         space: Space,
         addr: Addr,
@@ -439,6 +454,8 @@ impl fmt::Debug for Op {
             Op::ConvertPair { .. } => "ConvertPair",
             Op::SetPredicate { .. } => "SetPredicate",
             Op::Set { .. } => "Set",
+            Op::LogicTest { .. } => "LogicTest",
+            Op::TransposeMatrix { .. } => "TransposeMatrix",
             Op::Pack { .. } => "Pack",
             Op::Unpack { .. } => "Unpack",
             Op::Load { .. } => "Load",

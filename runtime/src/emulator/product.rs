@@ -89,7 +89,7 @@ impl Machine<'_> {
     pub(super) fn wmma_move(
         &mut self,
         warp: usize,
-        (fragment, by_column): (&Fragment, bool),
+        (fragment, operand, by_column): (&Fragment, bool, bool),
         space: Space,
         addr: Addr,
         stride: Src,
@@ -123,6 +123,7 @@ impl Machine<'_> {
             self.check(warp, lane as usize, space, last, width)?;
         }
         let bytes = piece_bytes as u32;
+        self.step.collective = operand;
         self.step.effect = if dsts.is_empty() {
             Effect::Store { space, bytes }
         } else {
@@ -139,12 +140,12 @@ impl Machine<'_> {
         for (register, dst) in dsts.iter().enumerate() {
             let Some(dst) = dst else { continue };
             let (mut out, mut undefined) = ([0; 32], CLEAN);
-            for lane in 0..32 {
+            for (lane, own) in out.iter_mut().enumerate() {
                 for part in 0..each {
                     let (row, column) = fragment.element(lane as u32, register as u32 * each + part);
                     let (address, bit) = place(row, column);
                     let (value, poison) = self.read(warp, lane, space, address, width);
-                    out[lane] |= ((value >> bit) & keep) << (part * fragment.bits);
+                    *own |= ((value >> bit) & keep) << (part * fragment.bits);
                     for byte in 0..width {
                         let at = (part * fragment.bits / 8 + byte) as usize;
                         undefined[at] |= ((poison >> byte) & 1) << lane;

@@ -254,7 +254,7 @@ impl HazardObserver {
             Effect::Load {
                 space: Space::Shared,
                 bytes,
-            } => self.each(step, step.executed, bytes, read, false),
+            } => self.each(step, step.executed, bytes, read, step.collective),
             Effect::Store {
                 space: Space::Shared,
                 bytes,
@@ -463,7 +463,7 @@ impl HazardObserver {
                 who: Who {
                     warp: warp as u8,
                     lane: lane as u8,
-                    collective: false,
+                    collective: step.collective && !writes,
                 },
                 kind,
                 pc: step.pc,

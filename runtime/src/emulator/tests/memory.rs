@@ -251,3 +251,69 @@ fn generic_addresses_lead_back_to_their_space() {
     );
     assert_eq!(out[0], 77);
 }
+
+#[test]
+fn vector_registers_are_their_elements() {
+    let body = "ld.param.u64 %rd1, [out];\n.reg .v4 .u32 quad;\n.reg .v2 .b32 pair;\nld.global.v4.u32 quad, [%rd1];\n\
+                add.u32 pair.x, quad.x, quad.a;\nmov.b32 pair.g, quad.z;\nst.global.v2.u32 [%rd1], pair;\n\
+                {\n.reg .b32 quad;\nmov.b32 quad, 99;\nst.global.u32 [%rd1+8], quad;\n}";
+    let mut args = [words([10, 20, 30, 40])];
+    let launch = kernel(module(ONE_POINTER, "", body), 1);
+    let report = emulate(&launch, &mut args, &EmulateOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(report.hazards, []);
+    assert_eq!(read_words(&args[0]), [50, 30, 99, 40]);
+}
+
+#[test]
+fn special_registers_of_a_block_alone() {
+    let launch = |name: &str, ty: &str| {
+        let register = if ty == "u64" { "%rd5" } else { "%r5" };
+        let body = format!(
+            "ld.param.u64 %rd1, [out];\nmov.{ty} {register}, {name};\nmov.u32 %r0, %tid.x;\nmul.wide.u32 %rd2, %r0, 8;\n\
+             add.s64 %rd3, %rd1, %rd2;\nst.global.{ty} [%rd3], {register};"
+        );
+        let mut one = kernel(module(ONE_POINTER, ".shared .align 16 .b8 pad[48];", &body), 40);
+        one.ptx = one.ptx.replace(
+            "ld.param.u64 %rd1, [out];",
+            "ld.param.u64 %rd1, [out];\nmov.u32 %r9, pad;",
+        );
+        one.dynamic_shared_bytes = 64;
+        let mut args = [words([0; 80])];
+        let report = emulate(&one, &mut args, &EmulateOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(report.hazards, []);
+        read_words(&args[0])[2 * 37]
+    };
+    for (name, value) in [
+        ("%tid.x", 37),
+        ("%tid.y", 0),
+        ("%ntid.x", 40),
+        ("%ntid.z", 1),
+        ("%ctaid.x", 0),
+        ("%nctaid.x", 1),
+        ("%laneid", 5),
+        ("%warpid", 1),
+        ("%nwarpid", 2),
+        ("%lanemask_eq", 1 << 5),
+        ("%lanemask_le", 0x3f),
+        ("%lanemask_lt", 0x1f),
+        ("%lanemask_ge", !0x1f),
+        ("%lanemask_gt", !0x3f),
+        ("%smid", 0),
+        ("%nsmid", 1),
+        ("%dynamic_smem_size", 64),
+        ("%total_smem_size", 112),
+        ("%envreg31", 0),
+        ("%pm7", 0),
+        ("%clusterid.x", 0),
+        ("%cluster_ctarank", 0),
+        ("%cluster_nctarank", 1),
+        ("%clock_hi", 0),
+        ("WARP_SZ", 32),
+    ] {
+        assert_eq!(launch(name, "u32"), value, "{name}");
+    }
+    assert_eq!(launch("%gridid", "u64"), 0);
+    let body = "mov.u64 %rd5, %clock64;\nmov.u64 %rd6, %globaltimer;\nmov.u64 %rd7, %clock64;\nsetp.lt.u64 %p1, %rd5, %rd7;\n\
+                selp.b32 %r1, 1, 0, %p1;";
+    assert_eq!(clean(32, body)[9], 1, "clocks run forward");
+}

@@ -81,6 +81,12 @@ fn packed(
 
 /// PTX ISA 9.0, 9.7.14.5.4, 9.7.14.5.6, 9.7.14.5.10 to 9.7.14.5.13: row and column of a_i, b_i and c_i.
 type Place = fn(u32, u32) -> (u32, u32);
+/// Registers of D, A, B and C.
+type Counts = [usize; 4];
+/// A shape, its m and k, and where the elements of A and B are.
+type Shape = (&'static str, u32, u32, Counts, Place, Place);
+/// Extents, type of A and B, types of C and D, registers of A, B, C and D.
+type Case = ([u32; 3], &'static str, [&'static str; 2], Counts);
 const C: Place = |lane, i| {
     (
         if i < 2 { lane >> 2 } else { (lane >> 2) + 8 },
@@ -90,7 +96,7 @@ const C: Place = |lane, i| {
 
 #[test]
 fn four_bit_products_of_every_shape() {
-    let shapes: [(&str, u32, u32, [usize; 4], Place, Place); 3] = [
+    let shapes: [Shape; 3] = [
         (
             "m8n8k32",
             8,
@@ -170,7 +176,7 @@ fn four_bit_products_of_every_shape() {
 
 #[test]
 fn single_bit_products_of_every_shape() {
-    let shapes: [(&str, u32, [usize; 4], Place, Place); 3] = [
+    let shapes: [(&str, u32, Counts, Place, Place); 3] = [
         (
             "m8n8k128",
             128,
@@ -340,7 +346,7 @@ fn wmma_of_floats_in_every_shape_layout_and_type() {
         "f64" => 64,
         _ => 32,
     };
-    let mut cases: Vec<([u32; 3], &str, [&str; 2], [usize; 4])> = Vec::new();
+    let mut cases: Vec<Case> = Vec::new();
     for shape in [[16, 16, 16], [8, 32, 16], [32, 8, 16]] {
         for (c, d) in [("f32", "f32"), ("f16", "f16"), ("f16", "f32"), ("f32", "f16")] {
             let count = |ty: &str| if ty == "f32" { 8 } else { 4 };
@@ -498,7 +504,7 @@ fn rounding_of_double_precision_wmma_follows_its_mode() {
             types: ["f64"; 4],
             counts: [1, 1, 2, 2],
         };
-        let sign = |row: u32| if row % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = |row: u32| if row.is_multiple_of(2) { 1.0 } else { -1.0 };
         let arrays = [
             in_memory(8, 4, "row", 64, |row, column| {
                 if column == 0 { sign(row) * tiny } else { 0.0 }.to_bits()
@@ -507,7 +513,9 @@ fn rounding_of_double_precision_wmma_follows_its_mode() {
             in_memory(8, 8, "row", 64, |row, _| sign(row).to_bits()),
         ];
         let out = product.run(arrays, 512).unwrap_or_else(|error| panic!("{error}"));
-        let expected = in_memory(8, 8, "row", 64, |row, _| if row % 2 == 0 { up } else { down }.to_bits());
+        let expected = in_memory(8, 8, "row", 64, |row, _| {
+            if row.is_multiple_of(2) { up } else { down }.to_bits()
+        });
         assert_eq!(out, expected, "{mode}");
     }
 }
@@ -565,5 +573,32 @@ fn products_of_other_architectures_are_refused_by_name() {
             .expect_err(opcode)
             .to_string();
         assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn a_wmma_reads_what_other_lanes_have_stored() {
+    // Each lane stores 16 bytes; whichever piece of the matrix its address names, the data goes to other lanes.
+    let body = |space: &str, between: &str| {
+        let place = if space == "shared" {
+            "mov.u64 %rd9, tile;"
+        } else {
+            "mov.u64 %rd9, %rd1;"
+        };
+        let list = "{%r10, %r11, %r12, %r13, %r14, %r15, %r16, %r17}";
+        format!(
+            "ld.param.u64 %rd1, [out];\nmov.u32 %r0, %tid.x;\n{place}\nmul.wide.u32 %rd2, %r0, 16;\nadd.s64 %rd3, %rd9, %rd2;\n\
+             st.{space}.v4.u32 [%rd3], {{%r0, %r0, %r0, %r0}};\n{between}\n\
+             wmma.load.a.sync.aligned.row.m16n16k16.{space}.f16 {list}, [%rd9];"
+        )
+    };
+    for space in ["shared", "global"] {
+        for (between, expected) in [("", vec![HazardCode::Race]), ("bar.warp.sync -1;", vec![])] {
+            let text = module(ONE_POINTER, ".shared .align 16 .b8 tile[512];", &body(space, between));
+            let report = emulate(&kernel(text, 32), &mut [words([0; 128])], &EmulateOptions::default())
+                .unwrap_or_else(|error| panic!("{error}"));
+            let codes: Vec<_> = report.hazards.iter().map(|hazard| hazard.code).collect();
+            assert_eq!(codes, expected, "{space}");
+        }
     }
 }
