@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Take notes as errors
     #[arg(long)]
     strict: bool,
+    /// Warp instructions that one block may make before it counts as an endless loop
+    #[arg(long, value_name = "N", default_value_t = EmulateOptions::default().step_limit)]
+    step_limit: u64,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -90,6 +93,7 @@ fn on_emulator(arguments: &Arguments, loaded: &mut LoadedLaunch) -> Result<(), F
             .transpose()?,
         keep_going: arguments.keep_going,
         strict: arguments.strict,
+        step_limit: arguments.step_limit,
         progress: Some(Arc::new(move |done, total| {
             shown.set_length(total);
             shown.set_position(done);
