@@ -303,6 +303,10 @@ impl Machine<'_> {
         let (space, op, bytes) = what;
         self.addresses(warp, mask, addr);
         let space = self.resolve(warp, mask, space)?;
+        // All lanes before any effect: observers take the addresses of a step for good ones.
+        for lane in lanes(mask) {
+            self.check(warp, lane, space, self.step.addresses[lane], bytes)?;
+        }
         self.step.effect = Effect::Atomic { space, bytes };
         let undefined = src.iter().fold(0, |u, s| u | any(&self.poison_of(warp, *s))) & mask;
         if space == Space::Global {
@@ -316,7 +320,6 @@ impl Machine<'_> {
         // Lanes in ascending order: one of the orders that PTX allows, and always the same.
         for lane in lanes(mask) {
             let address = self.step.addresses[lane];
-            self.check(warp, lane, space, address, bytes)?;
             let (old, poison) = self.read(warp, lane, space, address, bytes);
             let operand = self.sources[0][lane];
             let new = match op {

@@ -76,6 +76,7 @@ pub mod tensor;
 #[cfg(test)]
 mod tests;
 mod undefined;
+mod uses;
 
 pub(crate) use control::successors;
 pub use counters::{CounterObserver, Counters, Counts, LoopCounts, wavefronts};

@@ -317,3 +317,31 @@ fn special_registers_of_a_block_alone() {
                 selp.b32 %r1, 1, 0, %p1;";
     assert_eq!(clean(32, body)[9], 1, "clocks run forward");
 }
+
+#[test]
+fn an_address_at_the_end_of_all_is_out_of_bounds_for_every_access() {
+    // Of one lane only: the others' accesses are good, and must not count as made.
+    for access in [
+        "ld.global.u32 %r5, [%rd5];",
+        "st.global.u32 [%rd5], %r0;",
+        "atom.global.add.u32 %r5, [%rd5], 1;",
+        "red.global.add.u32 [%rd5], 1;",
+        "ld.shared.u32 %r5, [%rd6];",
+        "atom.shared.add.u32 %r5, [%rd6], 1;",
+        "mbarrier.init.shared.b64 [%rd7], 1;",
+        "mbarrier.arrive.shared.b64 %rd9, [%rd7];",
+        "cp.async.ca.shared.global [%rd6], [%rd5], 4;",
+    ] {
+        let body = format!(
+            "ld.param.u64 %rd1, [out];\nmov.u32 %r0, %tid.x;\nsetp.eq.u32 %p1, %r0, 9;\nmov.u64 %rd8, smem;\n\
+             selp.b64 %rd5, -4, %rd1, %p1;\nselp.b64 %rd6, -4, %rd8, %p1;\nselp.b64 %rd7, -8, %rd8, %p1;\n{access}"
+        );
+        let text = module(ONE_POINTER, ".shared .align 8 .b8 smem[64];", &body);
+        let report = emulate(&kernel(text, 32), &mut [words([0; 4])], &EmulateOptions::default())
+            .unwrap_or_else(|error| panic!("{access}: {error}"));
+        let [hazard] = &report.hazards[..] else {
+            panic!("{access}: {:#?}", report.hazards)
+        };
+        assert_eq!((hazard.code, hazard.lane), (HazardCode::OutOfBounds, 9), "{access}");
+    }
+}
