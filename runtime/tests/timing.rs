@@ -506,7 +506,7 @@ fn launches_that_cannot_be_are_refused() {
     assert!(message.contains("does not know this instruction"), "{message}");
     let message = refused(&launch("setp.lt.u32 %p1, %r0, 32;\n@%p1 bar.sync 1, 64;\n", 1, 64, 0));
     assert!(
-        message.starts_with("deadlock in block [0, 0, 0]: warp 0 waits at barrier 1"),
+        message.starts_with("deadlock in kernel `k`, block [0, 0, 0]: warp 0 waits at barrier 1"),
         "{message}"
     );
 }
