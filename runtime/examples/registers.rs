@@ -1,6 +1,6 @@
 //! Registers of a thread, for each entry of PTX files, as tab-separated values:
 //! `cargo run --release -p alcop-runtime --example registers -- k.ptx …` prints file, entry, registers that are
-//! live in the text, in the assembler's early and late order, and the estimate of what it allots.
+//! live in the text, in the assembler's version of it as written, early and late, and the estimate of what it allots.
 
 use alcop_runtime::emulator::Program;
 use alcop_runtime::timing::{Liveness, Pressure};
@@ -15,8 +15,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let liveness = Liveness::of(&program);
             let pressure = Pressure::of(&program, &liveness);
             println!(
-                "{path}\t{entry}\t{}\t{}\t{}\t{}",
+                "{path}\t{entry}\t{}\t{}\t{}\t{}\t{}",
                 liveness.max_live,
+                pressure.as_written,
                 pressure.early,
                 pressure.late,
                 pressure.registers(&target.limits)

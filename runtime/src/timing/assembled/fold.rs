@@ -26,7 +26,8 @@ pub(super) fn renamed(instr: &Instr, values: &[Value]) -> Option<Value> {
     let mut parts = instr.opcode.split('.');
     let base = parts.next().unwrap_or("");
     match (&instr.op, base, values) {
-        (_, "mov" | "cvta", [value]) => Some(*value),
+        // The shared window starts elsewhere; the global one at 0.
+        (_, "mov", [value]) | (_, "cvta", [value, Value::Const(0)]) => Some(*value),
         (Op::Convert { .. }, ..) => {
             let mut types = instr.opcode.rsplit('.');
             let (from, to) = (types.next().unwrap_or(""), types.next().unwrap_or(""));

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! text                        unrolled, folded, widened          ordered                    registers
-//! LOOP: ld.shared …     ->    ld.shared.v4 …; fma …; …     ->    early: 70 live        ->   79, or what the
-//!       fma …; bra LOOP                                          late:  59 live              occupancy of 66 leaves
+//! LOOP: ld.shared …     ->    ld.shared.v4 …; fma …; …     ->    early:      70 live   ->   79, or what the
+//!       fma …; bra LOOP                                          late:       59 live        occupancy of 61 leaves
+//!                                                                as written: 55 live
 //! ```
 //! What ptxas 13.5 does for sm_80, by comparing its output with PTX of four compilers:
 //! - It unrolls loops whose branches are all decided by constants (`walk`), computes constants, folds them into addresses
 //!   (`fold`), makes adjacent loads from shared memory one where the alignment is known, and keeps what is the same for
 //!   all threads in the registers of a warp (`text`).
 //! - Where the kernel says `.minnctapersm`, it orders steps as early as latencies ask for, and takes the registers that
-//!   so many blocks leave. Else it takes no more registers than keep resident what an order as late as possible would
-//!   (`order`): `.maxntid` and `.reqntid` do not change that much.
+//!   so many blocks leave. Else it takes no more registers than keep as many blocks resident as both the text's order
+//!   and one as late as possible would (`order`): what the text reads ahead it leaves ahead, and loads it does not leave
+//!   right before their uses. `.maxntid` and `.reqntid` do not change that much.
 
 mod dependences;
 mod fold;
@@ -30,14 +32,14 @@ use crate::emulator::Program;
 use text::{Block, Kind, Text};
 
 /// Registers beyond those that are live in the early order: the stack pointer, two that ptxas always adds, and what its
-/// allotment loses to aligned groups and registers that it does not use again at once.
+/// allotment loses to aligned groups and registers that it does not use again at once; of few values, one for two.
 const ALLOTMENT_REGISTERS: u32 = 9;
 
-/// What ptxas adds to those that are live in the late order before it looks at the occupancy: a share, and registers.
+/// What ptxas adds to those that are live in the late order and in that of the text before it looks at the occupancy.
 /// These and [`ALLOTMENT_REGISTERS`] were fitted on every other kernel of `benches/results/registers.txt`, from the first;
 /// the latencies below were chosen from a few by looking at all of them.
-const LATE_SHARE_PERCENT: u32 = 105;
-const LATE_REGISTERS: u32 = 4;
+const LATE_REGISTERS: u32 = 2;
+const WRITTEN_REGISTERS: u32 = 4;
 
 /// Fewest registers that a thread gets (ptxas gives a kernel of one instruction so many).
 const FEWEST_REGISTERS: u32 = 8;
@@ -52,6 +54,8 @@ pub struct Pressure {
     pub early: u32,
     /// The same where every step goes as late as latencies allow: close to the fewest that do.
     pub late: u32,
+    /// The same in the order of the text, unrolled and folded.
+    pub as_written: u32,
     /// All values that a thread writes: no more registers can be of use.
     values: u32,
     /// `.reqntid` or `.maxntid`.
@@ -65,11 +69,12 @@ impl Pressure {
     pub fn of(program: &Program, liveness: &Liveness) -> Pressure {
         let index = RegisterIndex::of(program);
         let text = Text::of(program, &index, &liveness.halves(program));
-        let (mut early, mut late) = (0, 0);
+        let (mut early, mut late, mut as_written) = (0, 0, 0);
         for (block, mut live) in text.blocks.iter().zip(live_out(&text)) {
             sink(program, &text, block, &mut live);
             early = early.max(order::early(&text, block, &live, &EARLY));
             late = late.max(order::late(&text, block, &live, &LATE));
+            as_written = as_written.max(order::as_written(&text, block, &live));
         }
         let steps = text.blocks.iter().flat_map(|block| &block.steps);
         let values: u32 = steps
@@ -80,6 +85,7 @@ impl Pressure {
         Pressure {
             early: early.div_ceil(2),
             late: late.div_ceil(2),
+            as_written: as_written.div_ceil(2),
             values: values.div_ceil(2),
             threads: declared_threads(program),
             min_blocks_per_sm: function.and_then(|function| function.min_blocks_per_sm),
@@ -98,11 +104,12 @@ impl Pressure {
                 .rev()
                 .find(|&registers| blocks(registers) >= resident)
         };
-        let late = (self.late * LATE_SHARE_PERCENT / 100 + LATE_REGISTERS).clamp(FEWEST_REGISTERS, most);
-        let resident = self.min_blocks_per_sm.unwrap_or(blocks(late)).max(1);
+        let fewest = (self.late + LATE_REGISTERS).max(self.as_written + WRITTEN_REGISTERS);
+        let fewest = fewest.clamp(FEWEST_REGISTERS, most);
+        let resident = self.min_blocks_per_sm.unwrap_or(blocks(fewest)).max(1);
         let budget = leaving(resident).unwrap_or(FEWEST_REGISTERS);
         let useful = self.values.max(FEWEST_REGISTERS);
-        (self.early + ALLOTMENT_REGISTERS)
+        (self.early + ALLOTMENT_REGISTERS.min(self.values / 2))
             .min(useful)
             .clamp(FEWEST_REGISTERS, budget)
     }

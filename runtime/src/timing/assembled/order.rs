@@ -9,6 +9,7 @@
 //! ```
 //! *Early* is a list scheduler from the start of the block: of what can go, the step that most waits for. *Late* goes
 //! from the end to the start: each step as late as its latency allows, loads before arithmetic, else the text's order.
+//! *As written* is the text's order itself.
 
 use smallvec::SmallVec;
 
@@ -134,6 +135,13 @@ pub(super) fn early(text: &Text, block: &Block, live_out: &BitSet, latencies: &L
     most
 }
 
+/// Most 16-bit halves of registers that are live in the order of the text.
+pub(super) fn as_written(text: &Text, block: &Block, live_out: &BitSet) -> u32 {
+    let mut live = Live::behind(text, live_out);
+    block.steps.iter().rev().for_each(|step| live.step(step));
+    live.most
+}
+
 /// Most 16-bit halves of registers that are live where everything goes as late as latencies allow.
 pub(super) fn late(text: &Text, block: &Block, live_out: &BitSet, latencies: &Latencies) -> u32 {
     let steps = &block.steps;
@@ -147,36 +155,64 @@ pub(super) fn late(text: &Text, block: &Block, live_out: &BitSet, latencies: &La
     }
     let before_the_end = steps.iter().map(|step| before_the_end_clk(step, live_out, latencies));
     let mut queue = Queue::new(waiting, before_the_end.collect());
-    let mut live = live_out.clone();
-    let mut halves: u32 = live.iter().map(|value| text.weights[value]).sum();
-    let mut most = halves;
+    let mut live = Live::behind(text, live_out);
     let (mut unplaced, mut placed) = (steps.len(), vec![false; steps.len()]);
     while !queue.candidates.is_empty() {
         while placed[unplaced - 1] {
             unplaced -= 1;
         }
         let eligible = |at: usize| at + WINDOW >= unplaced;
-        let key = |at: usize| (frees(text, &steps[at], &live), at);
+        let key = |at: usize| (frees(text, &steps[at], &live.values), at);
         let Some(at) = queue.take(eligible, key) else { break };
         placed[at] = true;
-        let weight = |value: &ValueId| text.weights[*value as usize];
-        for value in &steps[at].writes {
-            if live.contains(*value as usize) {
-                live.remove(*value as usize);
-                halves -= weight(value);
-            }
-        }
-        most = most.max(halves + steps[at].writes.iter().map(weight).sum::<u32>());
-        for value in &steps[at].reads {
-            if !live.contains(*value as usize) {
-                live.insert(*value as usize);
-                halves += weight(value);
-            }
-        }
-        most = most.max(halves);
+        live.step(&steps[at]);
         queue.release(&before[at], Latencies::issue_clk(steps[at].kind));
     }
-    most
+    live.most
+}
+
+/// Values that are live before the steps that have been taken, from the end of a block on.
+struct Live<'a> {
+    weights: &'a [u32],
+    values: BitSet,
+    /// 16-bit halves of registers of these values.
+    halves: u32,
+    /// Most of them so far.
+    most: u32,
+}
+
+impl Live<'_> {
+    fn behind<'a>(text: &'a Text, live_out: &BitSet) -> Live<'a> {
+        let halves = live_out.iter().map(|value| text.weights[value]).sum();
+        Live {
+            weights: &text.weights,
+            values: live_out.clone(),
+            halves,
+            most: halves,
+        }
+    }
+
+    /// Takes the step before those taken.
+    fn step(&mut self, step: &Step) {
+        let mut written = 0;
+        for &value in &step.writes {
+            let weight = self.weights[value as usize];
+            written += weight;
+            if self.values.contains(value as usize) {
+                self.values.remove(value as usize);
+                self.halves -= weight;
+            }
+        }
+        // What nothing uses is written all the same.
+        self.most = self.most.max(self.halves + written);
+        for &value in &step.reads {
+            if !self.values.contains(value as usize) {
+                self.values.insert(value as usize);
+                self.halves += self.weights[value as usize];
+            }
+        }
+        self.most = self.most.max(self.halves);
+    }
 }
 
 /// How many clk before the end of the block a step has to start for what comes behind it not to wait.

@@ -178,10 +178,10 @@ impl Walk<'_> {
 
     fn start(&mut self, pc: usize) {
         self.block.start = pc;
-        // What is cheap is computed again rather than kept from block to block.
+        // What is cheap is computed again rather than kept from block to block, numbers of threads are read again.
         self.state
             .known
-            .retain(|expression, _| matches!(expression, Expression::Special(_) | Expression::Param(_)));
+            .retain(|expression, _| matches!(expression, Expression::Param(_)));
         self.open = true;
         for register in 0..self.definitions.len() {
             if self.definitions[register] > 1 {
