@@ -12,8 +12,10 @@
 
 use std::sync::Arc;
 
+use alcop_spec::kernel::Zeros;
 use alcop_spec::op::Matmul;
-use alcop_spec::{Kernel, OpSpec};
+use alcop_spec::tiles::{Placement, workspace};
+use alcop_spec::{Kernel, OpSpec, TileSchedule};
 
 use crate::emulator::{Arrival, Counters, EmulateOptions, EmulatorError, Hazard, Program};
 use crate::launch::{ArgBuffer, emulate_program};
@@ -29,13 +31,54 @@ pub enum Scope {
     All,
 }
 
-/// Rows and columns of C that one block computes: block (x, y, z) has row x, column y of the tiles of product z.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What one block computes of C: see [`Placement`].
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutputTile {
     /// Rows.
     pub rows: u32,
     /// Columns.
     pub columns: u32,
+    /// How blocks are placed on the tiles.
+    pub placement: Placement,
+    /// Arguments behind A, B and C, of which the last one must be zero again after a launch.
+    pub workspace: Vec<Zeros>,
+}
+
+impl OutputTile {
+    /// Those of our kernel for an operator and a schedule.
+    pub fn of(op: &OpSpec, schedule: &TileSchedule) -> OutputTile {
+        let OpSpec::Matmul(op) = op;
+        OutputTile {
+            rows: schedule.block.m,
+            columns: schedule.block.n,
+            placement: Placement::new(op, schedule),
+            workspace: workspace(op, schedule),
+        }
+    }
+
+    /// The elements of a block's tile.
+    fn region(&self, block: [u32; 3]) -> Region {
+        let place = self.placement.of(block);
+        let (rows, columns) = (u64::from(self.rows), u64::from(self.columns));
+        Region {
+            batch: place.batch,
+            row: place.row * rows,
+            rows,
+            column: place.column * columns,
+            columns,
+        }
+    }
+
+    /// The blocks of [`sample_blocks`], each with all others of its tile.
+    fn sample(&self, grid: [u32; 3]) -> Vec<[u32; 3]> {
+        let sample = sample_blocks(grid).into_iter();
+        let mut blocks: Vec<[u32; 3]> = sample
+            .flat_map(|block| self.placement.blocks_of_the_tile(block))
+            .collect();
+        blocks.sort_unstable();
+        blocks.dedup();
+        blocks
+    }
 }
 
 /// What was verified.
@@ -98,6 +141,14 @@ pub enum VerifyError {
         /// The first byte that differs.
         byte: usize,
     },
+    /// Something is left in the counters behind C, so that the next launch would go wrong.
+    #[error("byte {byte} of argument {argument} is not zero after the launch, as it was before")]
+    NotReset {
+        /// Position among the arguments.
+        argument: usize,
+        /// The first byte.
+        byte: usize,
+    },
     /// The kernel could not be run.
     #[error(transparent)]
     Emulator(#[from] EmulatorError),
@@ -155,13 +206,15 @@ impl Verifier {
             &kernel.entry,
         )?;
         let blocks = match scope {
-            Scope::Sample => Some(sample_blocks(kernel.grid)),
+            Scope::Sample => Some(tile.sample(kernel.grid)),
             Scope::All => None,
         };
         let regions: Option<Vec<Region>> = blocks
             .as_ref()
-            .map(|blocks| blocks.iter().map(|&block| region(tile, block)).collect());
-        let run = |filling: Filling, arrival: Arrival| self.run(&program, kernel, blocks.clone(), filling, arrival);
+            .map(|blocks| blocks.iter().map(|&block| tile.region(block)).collect());
+        let run = |filling: Filling, arrival: Arrival| {
+            self.run(&program, kernel, (&tile.workspace, blocks.clone()), filling, arrival)
+        };
         let first_arrival = arrivals.first().copied().unwrap_or(Arrival::Latest);
 
         let (c, _) = run(Filling::Integers, first_arrival)?;
@@ -199,7 +252,7 @@ impl Verifier {
         &self,
         program: &Program,
         kernel: &Kernel,
-        blocks: Option<Vec<[u32; 3]>>,
+        (workspace, blocks): (&[Zeros], Option<Vec<[u32; 3]>>),
         filling: Filling,
         arrival: Arrival,
     ) -> Result<(Vec<u8>, Counters), VerifyError> {
@@ -210,7 +263,8 @@ impl Verifier {
         let [a, b] = self.operands(filling);
         let elements = self.op.batch * self.op.m * self.op.n;
         let c = ArgBuffer::poisoned(self.op.out_dtype.into(), elements as usize);
-        let mut args = [input(a), input(b), c];
+        let mut args = vec![input(a), input(b), c];
+        args.extend(workspace.iter().map(ArgBuffer::zeros));
         let options = EmulateOptions {
             arrival,
             seed: SEED,
@@ -222,8 +276,13 @@ impl Verifier {
             let hazards = report.hazards;
             return Err(VerifyError::Hazards { arrival, hazards });
         }
-        let [_, _, c] = args;
-        let ArgBuffer::Array { bytes, .. } = c else {
+        if let (false, Some(counters)) = (workspace.is_empty(), args.last().and_then(ArgBuffer::bytes))
+            && let Some(byte) = counters.iter().position(|byte| *byte != 0)
+        {
+            let argument = args.len() - 1;
+            return Err(VerifyError::NotReset { argument, byte });
+        }
+        let ArgBuffer::Array { bytes, .. } = args.swap_remove(2) else {
             unreachable!("made as an array above")
         };
         Ok((bytes, report.counters))
@@ -281,16 +340,6 @@ impl Verifier {
             }
         }
         Ok(())
-    }
-}
-
-fn region(tile: OutputTile, [x, y, z]: [u32; 3]) -> Region {
-    Region {
-        batch: u64::from(z),
-        row: u64::from(x) * u64::from(tile.rows),
-        rows: u64::from(tile.rows),
-        column: u64::from(y) * u64::from(tile.columns),
-        columns: u64::from(tile.columns),
     }
 }
 
@@ -387,6 +436,22 @@ mod tests {
         }
     }
 
+    /// 2×2 tiles of so many rows and columns.
+    fn tiles_of_2x2(extent: u32) -> OutputTile {
+        let placement = Placement {
+            tiles_m: 2,
+            tiles_n: 2,
+            group_rows: 2,
+            split_k: 1,
+        };
+        OutputTile {
+            rows: extent,
+            columns: extent,
+            placement,
+            workspace: Vec::new(),
+        }
+    }
+
     fn verify(fault: &str, scope: Scope) -> Result<Verification, VerifyError> {
         let op = OpSpec::Matmul(Matmul {
             m: 2,
@@ -398,7 +463,7 @@ mod tests {
             layout: Layout::Nn,
         });
         let arrivals = [Arrival::Latest, Arrival::Earliest, Arrival::Random];
-        let tile = OutputTile { rows: 1, columns: 1 };
+        let tile = tiles_of_2x2(1);
         Verifier::new(&op).verify(&two_by_two(fault), tile, scope, &arrivals)
     }
 
@@ -450,8 +515,8 @@ mod tests {
             out_dtype: DType::F32,
             layout: Layout::Nn,
         });
-        let tile = OutputTile { rows: 1, columns: 1 };
-        let verify = |arrivals: &[Arrival]| Verifier::new(&op).verify(&kernel, tile, Scope::All, arrivals);
+        let tile = tiles_of_2x2(1);
+        let verify = |arrivals: &[Arrival]| Verifier::new(&op).verify(&kernel, tile.clone(), Scope::All, arrivals);
         verify(&[Arrival::Earliest]).expect("right in this order");
         let both = verify(&[Arrival::Earliest, Arrival::Latest]);
         assert!(matches!(both, Err(VerifyError::ArrivalMatters { .. })), "{both:?}");
@@ -469,8 +534,8 @@ mod tests {
             layout: Layout::Nn,
         };
         let verifier = Verifier::new(&OpSpec::Matmul(op));
-        let tile = OutputTile { rows: 2, columns: 2 };
-        let regions = [region(tile, [0, 1, 0]), region(tile, [1, 0, 0])];
+        let tile = tiles_of_2x2(2);
+        let regions = [tile.region([0, 1, 0]), tile.region([1, 0, 0])];
         let mut c = vec![0xff; 32];
         assert!(verifier.untouched(&c, &regions).is_ok());
         for (row, column) in [(0, 2), (1, 3), (2, 0), (3, 1)] {

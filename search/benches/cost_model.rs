@@ -24,7 +24,7 @@ fn predictions(c: &mut Criterion) {
     let target = GpuTarget::resolve("a100").expect("an embedded device");
     let model = Model::new(&target).expect("a device has rates");
     let op = bert();
-    let legal = enumerate(&Space::wide_matmul(), &op, &target.limits)
+    let legal = enumerate(&Space::wide_matmul(), &op, &target.limits, Some(108))
         .expect("legal schedules")
         .legal;
     let mut group = c.benchmark_group("cost_model");
@@ -42,15 +42,16 @@ fn predictions(c: &mut Criterion) {
 
 fn enumeration(c: &mut Criterion) {
     let limits = GpuTarget::resolve("a100").expect("an embedded device").limits;
-    // 7776 points × 14 rasters: 108 864.
+    // 7776 tilings × 7 rasters × 2 splits: 108 864.
     let space = Space {
-        raster_rows: (1..=14).collect(),
+        raster_rows: (1..=7).collect(),
+        split_k: vec![1, 2],
         ..Space::wide_matmul()
     };
     let mut group = c.benchmark_group("space");
     group.throughput(Throughput::Elements(space.size()));
     group.bench_function("enumerate_1e5", |b| {
-        b.iter(|| enumerate(black_box(&space), &bert(), &limits))
+        b.iter(|| enumerate(black_box(&space), &bert(), &limits, Some(108)))
     });
     group.finish();
 }

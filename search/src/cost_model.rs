@@ -22,6 +22,8 @@ const WARP_ACCESS_BYTES: f64 = 512.0;
 const LDMATRIX_ISSUE_SLOTS: f64 = 1.5;
 /// Stores of C take so many times their bytes: their rows are shorter than those of copies. The same for all devices.
 const EPILOGUE_TRAFFIC: f64 = 1.5;
+/// Bytes of a partial sum.
+const SUM_BYTES: f64 = 4.0;
 /// Re-read share of the lines from L2 for each unit of (open chunks / L2) × (panels / L2), see [`evicted_share`]. The
 /// same for all devices.
 const EVICTION: f64 = 0.15;
@@ -46,6 +48,11 @@ impl Model {
             rates: *target.rates()?,
             overheads: *target.overheads()?,
         })
+    }
+
+    /// Streaming multiprocessors of the device.
+    pub const fn sm_count(&self) -> u32 {
+        self.rates.sm_count
     }
 
     /// The device's limits.
@@ -105,6 +112,8 @@ pub struct PipelinedMatmul {
     pub out_bytes: u32,
     /// Tile rows that are launched as a group; `None`: whole columns of tiles.
     pub raster_rows: Option<u32>,
+    /// Blocks that share the sum of a tile; the last one adds up what the others left.
+    pub split_k: u32,
     /// The tensor-core instructions.
     pub mma: MmaKind,
 }
@@ -159,6 +168,7 @@ impl PipelinedMatmul {
             bank_conflict_ways: conflicts,
             out_bytes: out_dtype.bytes() as u32,
             raster_rows: (schedule.raster_rows > 1).then_some(schedule.raster_rows),
+            split_k: schedule.split_k,
             mma: MmaKind::Sync,
         }
     }
@@ -193,8 +203,11 @@ pub struct Terms {
     pub iteration_clk: f64,
     /// From the block's start to its first chunk's arrival, in clk.
     pub prologue_clk: f64,
-    /// Stores of C, in clk.
+    /// Stores of C or of partial sums, in clk.
     pub epilogue_clk: f64,
+    /// Where several blocks share a tile: from the last one's stores to C's, in clk.
+    #[serde(default)]
+    pub reduction_clk: f64,
     /// Time of an empty kernel, in microseconds.
     pub launch_us: f64,
     /// Time to read A and B and to write C once, in microseconds; a lower bound of the whole.
@@ -202,7 +215,7 @@ pub struct Terms {
 }
 
 /// Names of the terms, in the order of [`Terms::values`].
-pub const TERM_NAMES: [&str; 14] = [
+pub const TERM_NAMES: [&str; 15] = [
     "blocks_per_sm",
     "waves",
     "iterations",
@@ -215,6 +228,7 @@ pub const TERM_NAMES: [&str; 14] = [
     "iteration_clk",
     "prologue_clk",
     "epilogue_clk",
+    "reduction_clk",
     "launch_us",
     "dram_floor_us",
 ];
@@ -235,6 +249,7 @@ impl Terms {
             self.iteration_clk,
             self.prologue_clk,
             self.epilogue_clk,
+            self.reduction_clk,
             self.launch_us,
             self.dram_floor_us,
         ]
@@ -324,11 +339,17 @@ impl Grid {
         let tiles_n = kernel.n.div_ceil(u64::from(kernel.block_n));
         let (m, n, k) = (kernel.m as f64, kernel.n as f64, kernel.k as f64);
         Grid {
-            blocks: tiles_m.saturating_mul(tiles_n).saturating_mul(kernel.batch),
+            blocks: tiles_m
+                .saturating_mul(tiles_n)
+                .saturating_mul(kernel.batch)
+                .saturating_mul(u64::from(kernel.split_k)),
             tiles: tiles_m as f64 * tiles_n as f64,
             tiles_m: tiles_m as f64,
             tiles_n: tiles_n as f64,
-            iterations: kernel.k.div_ceil(u64::from(kernel.block_k)) as f64,
+            iterations: kernel
+                .k
+                .div_ceil(u64::from(kernel.block_k))
+                .div_ceil(u64::from(kernel.split_k)) as f64,
             operand_bytes: kernel.batch as f64 * (2.0 * (m * k + k * n) + f64::from(kernel.out_bytes) * m * n),
         }
     }
@@ -465,13 +486,29 @@ fn wave(model: &Model, kernel: &PipelinedMatmul, grid: &Grid, costs: &BlockCosts
         (load_clk, soft_max(floor_clk, use_clk, load_clk))
     };
     let prologue_clk = load_latency_clk + rates.dram_latency_clk + overheads.prologue_clk;
-    let out_bytes = f64::from(kernel.block_m) * f64::from(kernel.block_n) * f64::from(kernel.out_bytes);
+    let tile = f64::from(kernel.block_m) * f64::from(kernel.block_n);
+    let shared_tile = kernel.split_k > 1;
+    let out_bytes = tile
+        * if shared_tile {
+            SUM_BYTES
+        } else {
+            f64::from(kernel.out_bytes)
+        };
     // The wave's stores share DRAM; few blocks are bound by what one SM can send.
     let active_sms = concurrent.min(sm_count);
     let store_bytes = resident * out_bytes * EPILOGUE_TRAFFIC;
     let epilogue_clk = (store_bytes * active_sms / dram_bytes_per_clk).max(store_bytes / rates.l2_bytes_per_clk_per_sm);
+    let reduction_clk = if shared_tile {
+        // Of an SM's blocks one in so many is the last of its tile; the SM that is done last has at least one.
+        let last_ones = (resident / f64::from(kernel.split_k)).max(1.0);
+        let bytes = tile * (f64::from(kernel.split_k) * SUM_BYTES + f64::from(kernel.out_bytes) * EPILOGUE_TRAFFIC);
+        // The counter's answer, then the parts: two ways to L2.
+        2.0 * rates.l2_latency_clk() + last_ones * bytes / rates.l2_bytes_per_clk_per_sm
+    } else {
+        0.0
+    };
     Wave {
-        clk: prologue_clk + grid.iterations * iteration_clk + epilogue_clk,
+        clk: prologue_clk + grid.iterations * iteration_clk + epilogue_clk + reduction_clk,
         terms: Terms {
             blocks_per_sm: 0,
             limiter: Limiter::Blocks,
@@ -486,6 +523,7 @@ fn wave(model: &Model, kernel: &PipelinedMatmul, grid: &Grid, costs: &BlockCosts
             iteration_clk,
             prologue_clk,
             epilogue_clk,
+            reduction_clk,
             launch_us: 0.0,
             dram_floor_us: 0.0,
         },

@@ -8,6 +8,7 @@ use alcop_runtime::device::{Device, DeviceError, Measurement, TimeSource, Timing
 use alcop_runtime::launch::ArgBuffer;
 use alcop_runtime::operands::{Filling, matmul_operands};
 use alcop_runtime::verify::{OutputTile, Scope, Verifier, VerifyError};
+use alcop_spec::tiles::workspace;
 use alcop_spec::{GpuTarget, Kernel, OpSpec, TileSchedule};
 use sha2::{Digest, Sha256};
 
@@ -52,15 +53,12 @@ impl<'a> Evaluator<'a> {
             Effort::Sample => (Scope::Sample, &[Arrival::Latest]),
             Effort::Full => (Scope::All, &[Arrival::Latest, Arrival::Earliest, Arrival::Random]),
         };
-        let tile = OutputTile {
-            rows: schedule.block.m,
-            columns: schedule.block.n,
-        };
+        let tile = OutputTile::of(&self.op, schedule);
         let verification = self
             .verifier
             .verify(&kernel, tile, scope, arrivals)
             .map_err(verify_failure)?;
-        let measurement = self.time(&kernel, watch).map_err(|error| TrialFailure {
+        let measurement = self.time(&kernel, schedule, watch).map_err(|error| TrialFailure {
             status: Status::RunFailed,
             reason: error.to_string(),
         })?;
@@ -87,8 +85,8 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    fn time(&self, kernel: &Kernel, watch: &Watch) -> Result<Measurement, DeviceError> {
-        let mut args = arguments(&self.op);
+    fn time(&self, kernel: &Kernel, schedule: &TileSchedule, watch: &Watch) -> Result<Measurement, DeviceError> {
+        let mut args = kernel_arguments(&self.op, schedule);
         let alone = match self.device.source() {
             TimeSource::Measured { .. } => {
                 watch.enter(Phase::Queueing);
@@ -132,6 +130,14 @@ pub fn arguments(op: &OpSpec) -> Vec<ArgBuffer> {
         .into()
 }
 
+/// All arguments of our kernel for an operator and a schedule: [`arguments`], and zeros for its [`workspace`].
+pub fn kernel_arguments(op: &OpSpec, schedule: &TileSchedule) -> Vec<ArgBuffer> {
+    let OpSpec::Matmul(matmul) = op;
+    let mut all = arguments(op);
+    all.extend(workspace(matmul, schedule).iter().map(ArgBuffer::zeros));
+    all
+}
+
 fn compile_failure(error: CompileError) -> TrialFailure {
     let status = match &error {
         CompileError::Tile(_) | CompileError::Budget(_) | CompileError::Pass(Error::Refused { .. }) => Status::Refused,
@@ -147,9 +153,10 @@ fn compile_failure(error: CompileError) -> TrialFailure {
 fn verify_failure(error: VerifyError) -> TrialFailure {
     let status = match &error {
         VerifyError::Hazards { .. } => Status::Hazard,
-        VerifyError::Wrong { .. } | VerifyError::Stray { .. } | VerifyError::ArrivalMatters { .. } => {
-            Status::WrongResult
-        }
+        VerifyError::Wrong { .. }
+        | VerifyError::Stray { .. }
+        | VerifyError::NotReset { .. }
+        | VerifyError::ArrivalMatters { .. } => Status::WrongResult,
         VerifyError::Emulator(_) => Status::RunFailed,
     };
     TrialFailure {

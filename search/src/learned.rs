@@ -16,7 +16,7 @@ use alcop_spec::{Resources, TileSchedule};
 use crate::cost_model::Prediction;
 
 /// Numbers that describe a candidate. None describes the operator, which is the same for all candidates of a search.
-pub const FEATURES: usize = 20;
+pub const FEATURES: usize = 22;
 
 /// The features of a candidate: tiles and resources (logarithms, since ratios matter), depths, and the model's terms.
 pub fn features(schedule: &TileSchedule, resources: &Resources, prediction: &Prediction) -> [f64; FEATURES] {
@@ -37,6 +37,8 @@ pub fn features(schedule: &TileSchedule, resources: &Resources, prediction: &Pre
         f64::from(resources.shared_bytes),
         f64::from(resources.registers_estimate),
         f64::from(resources.occupancy.blocks_per_sm),
+        log(schedule.raster_rows),
+        log(schedule.split_k),
         waves,
         // How full the last wave is.
         waves / waves.ceil().max(1.0),
@@ -281,7 +283,7 @@ impl SplitMix {
 /// Features of the schedule alone, the model's terms left out: for a strategy that does not know the model.
 pub fn without_terms(row: [f64; FEATURES]) -> [f64; FEATURES] {
     let mut row = row;
-    row[12..].fill(0.0);
+    row[14..].fill(0.0);
     row
 }
 

@@ -92,6 +92,7 @@ impl Truth {
                     swizzle: Swizzle::Xor,
                     // Rows may differ in warps alone, which a ragged tile does not tell.
                     raster_rows: kernel.warps,
+                    split_k: 1,
                 },
                 resources: Resources {
                     shared_bytes: kernel.shared_slots.saturating_mul(chunk_bytes),
@@ -190,7 +191,9 @@ mod tests {
         });
         let target = GpuTarget::resolve("a100").unwrap();
         let model = Model::new(&target).unwrap();
-        let legal = enumerate(&Space::artifact_matmul(), &op, &target.limits).unwrap().legal;
+        let legal = enumerate(&Space::artifact_matmul(), &op, &target.limits, None)
+            .unwrap()
+            .legal;
         let candidates: Vec<Scored> = legal
             .iter()
             .map(|one| Scored {

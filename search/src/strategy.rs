@@ -212,7 +212,7 @@ fn one_of_each_tile(
     let mut tiles = HashSet::new();
     let (mut first, rest): (Vec<usize>, Vec<usize>) = order.iter().copied().filter(untried).partition(|&index| {
         let schedule = &candidates[index].schedule;
-        tiles.len() < size && tiles.insert((schedule.block, schedule.warp))
+        tiles.len() < size && tiles.insert((schedule.block, schedule.warp, schedule.split_k))
     });
     first.extend(rest);
     first
@@ -249,7 +249,9 @@ mod tests {
         });
         let target = GpuTarget::resolve("a100").unwrap();
         let model = Model::new(&target).unwrap();
-        let legal = enumerate(&Space::artifact_matmul(), &op, &target.limits).unwrap().legal;
+        let legal = enumerate(&Space::artifact_matmul(), &op, &target.limits, None)
+            .unwrap()
+            .legal;
         let scored = |schedule, resources| Scored {
             schedule,
             resources,

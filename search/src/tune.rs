@@ -212,7 +212,7 @@ where
     }
     let started = Instant::now();
     let model = Model::new(input.target)?;
-    let enumeration = enumerate(input.space, input.op, model.limits())?;
+    let enumeration = enumerate(input.space, input.op, model.limits(), Some(model.sm_count()))?;
     let candidates: Vec<Scored> = enumeration
         .legal
         .iter()

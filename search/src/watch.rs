@@ -11,7 +11,7 @@
 //! use alcop_search::watch::{Phase, Timeouts, with_timeouts};
 //! # use alcop_spec::{AxisTiles, Swizzle, TileSchedule};
 //! # let schedule = TileSchedule { block: AxisTiles::mnk(64, 64, 32), warp: AxisTiles::mn(32, 32), shared_stages: 1,
-//! #     register_stages: 1, swizzle: Swizzle::Xor, raster_rows: 1 };
+//! #     register_stages: 1, swizzle: Swizzle::Xor, raster_rows: 1, split_k: 1 };
 //!
 //! let timeouts = Timeouts { compile: Some(Duration::from_millis(10)), ..Timeouts::NONE };
 //! let evaluate = with_timeouts(timeouts, |_, _, watch| {

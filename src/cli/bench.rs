@@ -160,7 +160,15 @@ fn of_journal(path: &Path) -> Result<Truth, Failure> {
         .first()
         .ok_or_else(|| Failure::usage(format!("{} has no records", path.display())))?;
     let target = GpuTarget::resolve(&first.target).map_err(Failure::usage)?;
-    let legal = |space: &Space| enumerate(space, &first.op, &target.limits).map_or(0, |found| found.legal.len());
+    let legal = |space: &Space| {
+        enumerate(
+            space,
+            &first.op,
+            &target.limits,
+            target.rates.map(|rates| rates.sm_count),
+        )
+        .map_or(0, |found| found.legal.len())
+    };
     // The smallest space that the journal may be the exhaustive record of.
     let spaces = [legal(&Space::artifact_matmul()), legal(&Space::wide_matmul())];
     let smallest = spaces.into_iter().min().unwrap_or(0);

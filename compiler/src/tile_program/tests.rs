@@ -32,6 +32,7 @@ fn schedule((m, n, k): BlockTile, (warp_m, warp_n): WarpTile) -> TileSchedule {
         register_stages: 2,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     }
 }
 

@@ -201,6 +201,7 @@ fn an_illegal_schedule_is_refused_with_the_reason() {
             register_stages: 2,
             swizzle: Swizzle::Xor,
             raster_rows: 1,
+            split_k: 1,
         },
         ..stored.entry.best.clone()
     };

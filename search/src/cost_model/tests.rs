@@ -30,6 +30,7 @@ fn reference(shared_stages: u32, register_stages: u32) -> TileSchedule {
         register_stages,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     }
 }
 
@@ -89,6 +90,7 @@ fn more_stages_pay_until_open_chunks_crowd_l2() {
             bank_conflict_ways: 1,
             out_bytes: 2,
             raster_rows: Some(8),
+            split_k: 1,
             mma: MmaKind::Warpgroup,
         };
         predict_kernel(&model, &kernel).time_us
@@ -127,7 +129,10 @@ fn predictions_are_positive_and_above_the_roofs_on_every_device() {
         let fma_per_s = rates.mma_fma_per_clk_per_sm * f64::from(rates.sm_count) * rates.clock_hz;
         let OpSpec::Matmul(matmul) = bert();
         let roof_us = matmul.flops() as f64 / 2.0 / fma_per_s * 1e6;
-        for candidate in enumerate(&Space::wide_matmul(), &bert(), &target.limits).unwrap().legal {
+        for candidate in enumerate(&Space::wide_matmul(), &bert(), &target.limits, Some(108))
+            .unwrap()
+            .legal
+        {
             let time_us = predict(&model, &bert(), &candidate.schedule, &candidate.resources).time_us;
             assert!(
                 time_us.is_finite() && time_us > roof_us,

@@ -29,6 +29,7 @@ fn record(trial: u64, shared_stages: u32) -> TrialRecord {
         register_stages: 1,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     };
     let model = Model::new(&GpuTarget::resolve("a100").unwrap()).unwrap();
     let resources = occupancy::check(&bert(), &schedule, model.limits()).unwrap();

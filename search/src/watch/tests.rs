@@ -23,6 +23,7 @@ fn schedule() -> TileSchedule {
         register_stages: 2,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     }
 }
 
