@@ -187,10 +187,10 @@ fn broken_splits_are_found() {
     assert!(matches!(partial, Err(VerifyError::Wrong { .. })), "{partial:?}");
 }
 
-/// The main loop has no division and no more instructions than that of whole sums in columns; nothing is spilled into
-/// local memory.
+/// The main loop has no division and hardly more instructions than that of whole sums in columns; nothing is spilled
+/// into local memory.
 #[test]
-fn order_and_split_cost_nothing_in_the_loop() {
+fn order_and_split_cost_next_to_nothing_in_the_loop() {
     let op = matmul((DType::F16, DType::F32), Layout::Nn, [896, 512, 1024], 2);
     let tiles = schedule([128, 128, 32], [64, 64], 3, 2);
     let in_the_loop = |raster_rows, split_k| {
@@ -215,7 +215,15 @@ fn order_and_split_cost_nothing_in_the_loop() {
         (main.counts.total / main.iterations, each(Class::Mma) / main.iterations)
     };
     let plain = in_the_loop(1, 1);
-    println!("{plain:?} {:?} {:?} {:?} {:?}", in_the_loop(2, 1), in_the_loop(7,1), in_the_loop(1,2), in_the_loop(3,4));
+    for (raster_rows, split_k) in [(2, 1), (3, 1), (1, 2), (3, 4)] {
+        let (instructions, products) = in_the_loop(raster_rows, split_k);
+        assert_eq!(products, plain.1);
+        // LLVM may choose other bases for the addresses of copies.
+        assert!(
+            instructions <= plain.0 + 5,
+            "raster {raster_rows}, split {split_k}: {instructions}, {plain:?}"
+        );
+    }
 }
 
 /// A few tiles with a long sum leave most SMs idle: ResNet-50's last layer in the paper's benchmark. Shared sums take less
@@ -249,9 +257,7 @@ fn splits_pay_where_tiles_are_few() {
     // The simulated blocks are the last ones of their tiles: without what those do it would be less.
     let schedule = blocks(tiles, 1, 4);
     let kernel = compiled(&op, &schedule);
-    let never = kernel
-        .ptx
-        .replace("atom.global.add.u32", "atom.global.min.u32");
+    let never = kernel.ptx.replace("atom.global.add.u32", "atom.global.min.u32");
     assert_ne!(never, kernel.ptx);
     let never = Kernel { ptx: never, ..kernel };
     let without = device

@@ -358,8 +358,8 @@ mod tests {
         // 64 chunks: 65 blocks cannot share them, 33 would leave some without, and a raster of no rows is none.
         let found = one(1024, 64, &[1, 0], &[1, 33, 64, 65]).unwrap();
         assert_eq!(found.legal.len(), 2);
-        assert_eq!(pruned(&found, "split-k-not-supported"), 4);
-        assert_eq!(pruned(&found, "tile-not-supported"), 2);
+        assert_eq!(pruned(&found, "split-k-not-supported"), 2);
+        assert_eq!(pruned(&found, "tile-not-supported"), 4);
         // Nothing is known of the device: duplicates go, the rest stays.
         let wide = enumerate(
             &Space::wide_matmul(),

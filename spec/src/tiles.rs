@@ -348,7 +348,11 @@ fn grid(matmul: &Matmul, schedule: &TileSchedule, reasons: &mut Vec<Rejection>) 
         (
             "batch",
             matmul.batch.saturating_mul(u64::from(schedule.split_k)),
-            "a smaller batch and launch again for the rest, or fewer blocks a tile (split-k)",
+            if schedule.split_k > 1 {
+                "fewer blocks a tile (split-k)"
+            } else {
+                "a smaller batch and launch again for the rest"
+            },
         ),
     ];
     let mut grid = [0; 3];
