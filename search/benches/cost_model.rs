@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use alcop_search::cost_model::{Model, predict};
+use alcop_search::cost_model::{Model, Predictor, predict};
 use alcop_search::space::{Space, enumerate};
 use alcop_spec::{DType, GpuTarget, Layout, Matmul, OpSpec};
 use criterion::{Criterion, Throughput, criterion_main};
@@ -34,6 +34,16 @@ fn predictions(c: &mut Criterion) {
             legal
                 .iter()
                 .map(|candidate| predict(&model, black_box(&op), &candidate.schedule, &candidate.resources).time_us)
+                .sum::<f64>()
+        });
+    });
+    // The same predictions: what one tile's schedules share is computed once.
+    group.bench_function("predictor", |b| {
+        b.iter(|| {
+            let mut predictor = Predictor::new(&model, black_box(&op));
+            legal
+                .iter()
+                .map(|candidate| predictor.predict(&candidate.schedule, &candidate.resources).time_us)
                 .sum::<f64>()
         });
     });

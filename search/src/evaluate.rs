@@ -23,6 +23,8 @@ pub struct Evaluator<'a> {
     target: &'a GpuTarget,
     verifier: Verifier,
     device: &'a (dyn Device + Sync),
+    /// A, B and C for the device.
+    operands: Vec<ArgBuffer>,
     /// Held while a real device measures: kernels must not disturb each other.
     measuring: Mutex<()>,
 }
@@ -35,6 +37,7 @@ impl<'a> Evaluator<'a> {
             target,
             verifier: Verifier::new(op),
             device,
+            operands: arguments(op),
             measuring: Mutex::new(()),
         }
     }
@@ -86,7 +89,9 @@ impl<'a> Evaluator<'a> {
     }
 
     fn time(&self, kernel: &Kernel, schedule: &TileSchedule, watch: &Watch) -> Result<Measurement, DeviceError> {
-        let mut args = kernel_arguments(&self.op, schedule);
+        let mut args = self.operands.clone();
+        let OpSpec::Matmul(op) = &self.op;
+        args.extend(workspace(op, schedule).iter().map(ArgBuffer::zeros));
         let alone = match self.device.source() {
             TimeSource::Measured { .. } => {
                 watch.enter(Phase::Queueing);

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use alcop_spec::{GpuTarget, OpSpec, TargetError, TileSchedule, occupancy};
 
-use crate::cost_model::{Model, predict};
+use crate::cost_model::{Model, Predictor, predict};
 use crate::journal::{Identity, Journal, JournalError, Role, SCHEMA, Status, TimeKind, TrialRecord, Verified};
 use crate::space::{Space, SpaceError, enumerate};
 use crate::strategy::{Observation, Scored, Strategy, next_batch};
@@ -213,13 +213,14 @@ where
     let started = Instant::now();
     let model = Model::new(input.target)?;
     let enumeration = enumerate(input.space, input.op, model.limits(), Some(model.sm_count()))?;
+    let mut predictor = Predictor::new(&model, input.op);
     let candidates: Vec<Scored> = enumeration
         .legal
         .iter()
         .map(|candidate| Scored {
             schedule: candidate.schedule,
             resources: candidate.resources,
-            prediction: predict(&model, input.op, &candidate.schedule, &candidate.resources),
+            prediction: predictor.predict(&candidate.schedule, &candidate.resources),
         })
         .collect();
     on_event(TuneEvent::Started {

@@ -106,6 +106,36 @@ fn more_stages_pay_until_open_chunks_crowd_l2() {
     assert!(five_of_three((12672, 65536, 19824), (256, 128)) < 1.0);
 }
 
+/// In the order of the space, and from its far end in strides, so that each tile is left and entered again.
+#[test]
+fn a_predictor_predicts_what_is_predicted_one_by_one() {
+    for target in GpuTarget::devices() {
+        let model = Model::new(&target).unwrap();
+        let op = OpSpec::Matmul(Matmul {
+            m: 1000,
+            n: 72,
+            k: 4104,
+            batch: 3,
+            dtype: DType::F16,
+            out_dtype: DType::F16,
+            layout: Layout::Tn,
+        });
+        let legal = enumerate(&Space::wide_matmul(), &op, &target.limits, Some(108))
+            .unwrap()
+            .legal;
+        let strides = (0..97).flat_map(|first| legal.iter().rev().skip(first).step_by(97));
+        let mut predictor = Predictor::new(&model, &op);
+        for candidate in legal.iter().chain(strides) {
+            let (schedule, resources) = (&candidate.schedule, &candidate.resources);
+            let one = predict(&model, &op, schedule, resources);
+            assert_eq!(predictor.predict(schedule, resources), one, "{schedule}");
+            // The occupancy that the space knows is the one that the kernel's resources give.
+            let kernel = PipelinedMatmul::from_schedule(&op, schedule, resources);
+            assert_eq!(predict_kernel(&model, &kernel), one, "{schedule}");
+        }
+    }
+}
+
 #[test]
 fn a_bare_architecture_is_refused() {
     let error = Model::new(&GpuTarget::resolve("sm_90").unwrap()).unwrap_err();
