@@ -41,12 +41,13 @@ pub struct Model {
     limits: Limits,
     rates: Rates,
     overheads: Overheads,
-    inverse: Inverse,
+    derived: Derived,
 }
 
-/// One over what is divided by for each schedule: a division takes as long as several products.
+/// What is computed once for a device: mostly one over what is divided by, since a division takes as long as several
+/// products.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Inverse {
+struct Derived {
     mma_fma_per_clk: f64,
     wgmma_fma_per_clk: f64,
     shared_bytes_per_clk: f64,
@@ -59,16 +60,21 @@ struct Inverse {
     /// Microseconds of a byte of DRAM.
     dram_byte_us: f64,
     sm_count: f64,
+    /// From a chunk's request to its arrival, in clk.
+    load_latency_clk: f64,
+    /// From a block's start to its first chunk's arrival, in clk.
+    prologue_clk: f64,
 }
 
 impl Model {
     /// The model of a device; a bare architecture has no rates and is refused.
     pub fn new(target: &GpuTarget) -> Result<Model, TargetError> {
-        let rates = *target.rates()?;
+        let (rates, overheads) = (*target.rates()?, *target.overheads()?);
+        let load_latency_clk = rates.l2_latency_clk() + overheads.load_extra_clk;
         Ok(Model {
             limits: target.limits,
-            overheads: *target.overheads()?,
-            inverse: Inverse {
+            overheads,
+            derived: Derived {
                 mma_fma_per_clk: 1.0 / rates.mma_fma_per_clk_per_sm,
                 wgmma_fma_per_clk: 1.0 / rates.wgmma_fma_per_clk_per_sm.unwrap_or(rates.mma_fma_per_clk_per_sm),
                 shared_bytes_per_clk: 1.0 / rates.shared_bytes_per_clk,
@@ -79,6 +85,8 @@ impl Model {
                 clk_us: 1e6 / rates.clock_hz,
                 dram_byte_us: 1e6 / rates.dram_bytes_per_s,
                 sm_count: 1.0 / f64::from(rates.sm_count),
+                load_latency_clk,
+                prologue_clk: load_latency_clk + rates.dram_latency_clk + overheads.prologue_clk,
             },
             rates,
         })
@@ -337,7 +345,7 @@ impl<'m> Predictor<'m> {
     }
 
     /// The predicted time of our kernel for a schedule that [`alcop_spec::occupancy::check`] accepted with `resources`.
-    #[inline]
+    #[inline(always)]
     pub fn predict(&mut self, schedule: &TileSchedule, resources: &Resources) -> Prediction {
         let key = (schedule.block, schedule.warp, schedule.swizzle);
         let tile = match &mut self.tile {
@@ -378,28 +386,31 @@ struct Tile {
 impl Tile {
     fn new(model: &Model, kernel: PipelinedMatmul) -> Tile {
         Tile {
-            grid: Grid::new(&kernel),
+            grid: Grid::new(&kernel, model.rates.sm_count),
             costs: BlockCosts::new(model, &kernel),
             kernel,
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn predict(&self, model: &Model, resident: Occupancy) -> Prediction {
         let Tile { kernel, grid, costs } = self;
         let Model {
-            limits, rates, inverse, ..
+            limits, rates, derived, ..
         } = model;
         let blocks_per_sm = resident.blocks_per_sm.max(1);
-        let blocks = grid.tiles_of_all.saturating_mul(u64::from(kernel.split_k));
-        let (whole, over) = divide(blocks, rates.sm_count);
-        let (full_waves, rest) = divide(whole + u64::from(over > 0), blocks_per_sm);
+        let (blocks, blocks_of_an_sm, iterations) = if kernel.split_k == 1 {
+            (grid.tiles_of_all as f64, grid.tiles_of_an_sm, grid.chunks as f64)
+        } else {
+            let split_k = u64::from(kernel.split_k);
+            let blocks = grid.tiles_of_all.saturating_mul(split_k);
+            let of_an_sm = blocks.div_ceil(u64::from(rates.sm_count));
+            (blocks as f64, of_an_sm, grid.chunks.div_ceil(split_k) as f64)
+        };
+        let (full_waves, rest) = divide(blocks_of_an_sm, blocks_per_sm);
         let run = Run {
-            blocks: blocks as f64,
-            iterations: match kernel.split_k {
-                1 => grid.chunks as f64,
-                split_k => grid.chunks.div_ceil(u64::from(split_k)) as f64,
-            },
+            blocks,
+            iterations,
             use_clk: costs.use_clk(kernel.register_stages),
         };
 
@@ -412,12 +423,12 @@ impl Tile {
         clk *= 1.0 + SPILL_SLOWDOWN * f64::from(spilled_registers);
 
         let launch_us = rates.launch_overhead_s * 1e6;
-        let dram_floor_us = grid.operand_bytes * inverse.dram_byte_us;
-        let time_us = (clk * inverse.clk_us + launch_us).max(dram_floor_us);
+        let dram_floor_us = grid.operand_bytes * derived.dram_byte_us;
+        let time_us = (clk * derived.clk_us + launch_us).max(dram_floor_us);
         let terms = Terms {
             blocks_per_sm,
             limiter: resident.limiter,
-            waves: run.blocks * inverse.sm_count / f64::from(blocks_per_sm),
+            waves: run.blocks * derived.sm_count / f64::from(blocks_per_sm),
             iterations: run.iterations,
             launch_us,
             dram_floor_us,
@@ -445,6 +456,8 @@ struct Grid {
     tiles_n: f64,
     /// Of all products.
     tiles_of_all: u64,
+    /// Of the SM with the most of them.
+    tiles_of_an_sm: u64,
     /// Chunks of k.
     chunks: u64,
     /// A and B read once, C written once.
@@ -452,15 +465,17 @@ struct Grid {
 }
 
 impl Grid {
-    fn new(kernel: &PipelinedMatmul) -> Grid {
+    fn new(kernel: &PipelinedMatmul, sm_count: u32) -> Grid {
         let tiles_m = kernel.m.div_ceil(u64::from(kernel.block_m));
         let tiles_n = kernel.n.div_ceil(u64::from(kernel.block_n));
         let (m, n, k) = (kernel.m as f64, kernel.n as f64, kernel.k as f64);
+        let tiles_of_all = tiles_m.saturating_mul(tiles_n).saturating_mul(kernel.batch);
         Grid {
             tiles: tiles_m as f64 * tiles_n as f64,
             tiles_m: tiles_m as f64,
             tiles_n: tiles_n as f64,
-            tiles_of_all: tiles_m.saturating_mul(tiles_n).saturating_mul(kernel.batch),
+            tiles_of_all,
+            tiles_of_an_sm: tiles_of_all.div_ceil(u64::from(sm_count)),
             chunks: kernel.k.div_ceil(u64::from(kernel.block_k)),
             operand_bytes: kernel.batch as f64 * (2.0 * (m * k + k * n) + f64::from(kernel.out_bytes) * m * n),
         }
@@ -486,9 +501,11 @@ struct BlockCosts {
     k_steps: f64,
     /// What waiting for a chunk adds.
     sync_clk: f64,
-    /// Traffic of A's and B's rows against that of full lines, at least 1.
-    a_traffic: f64,
-    b_traffic: f64,
+    /// Bytes of a chunk of A and of B in the lines that they lie in, as far as the operands reach.
+    row_bytes: f64,
+    column_bytes: f64,
+    /// Bytes of a chunk of A and one of B.
+    chunk_bytes: f64,
 }
 
 impl BlockCosts {
@@ -498,7 +515,7 @@ impl BlockCosts {
             limits,
             rates,
             overheads,
-            inverse,
+            derived,
         } = model;
         let (block_m, block_n, block_k) = (
             f64::from(kernel.block_m),
@@ -527,10 +544,10 @@ impl BlockCosts {
                 let slots = bytes / WARP_ACCESS_BYTES * LDMATRIX_ISSUE_SLOTS + mma_of_a_step * k_steps * warps;
                 let warps_of_a_sub_core = kernel.warps.div_ceil(limits.sub_cores_per_sm);
                 let chain = FragmentPipe::new(rates, kernel, mma_of_a_step, f64::from(warps_of_a_sub_core));
-                (inverse.mma_fma_per_clk, bytes, slots, chain)
+                (derived.mma_fma_per_clk, bytes, slots, chain)
             }
             MmaKind::Warpgroup => {
-                let clk_per_fma = inverse.wgmma_fma_per_clk;
+                let clk_per_fma = derived.wgmma_fma_per_clk;
                 // A warpgroup reads 64 rows of A, and for every 64 rows all of its columns of B.
                 let groups = warps / 4.0;
                 let groups_m = groups.min(block_m / 64.0).max(1.0);
@@ -548,14 +565,15 @@ impl BlockCosts {
             + math_slots;
         BlockCosts {
             compute_clk: computed * clk_per_fma,
-            shared_clk: (fragment_bytes + chunk_bytes) * inverse.shared_bytes_per_clk,
-            l2_clk: traffic_bytes * inverse.l2_bytes_per_clk,
-            issue_clk: slots * inverse.sub_cores,
+            shared_clk: (fragment_bytes + chunk_bytes) * derived.shared_bytes_per_clk,
+            l2_clk: traffic_bytes * derived.l2_bytes_per_clk,
+            issue_clk: slots * derived.sub_cores,
             chain,
             k_steps,
             sync_clk: overheads.sync_clk_per_warp * warps,
-            a_traffic,
-            b_traffic,
+            row_bytes: block_m.min(kernel.m as f64) * a_traffic * 2.0 * block_k,
+            column_bytes: block_n.min(kernel.n as f64) * b_traffic * 2.0 * block_k,
+            chunk_bytes,
         }
     }
 }
@@ -601,15 +619,10 @@ struct Wave {
     terms: Terms,
 }
 
-/// The time of a wave with `resident` blocks on each SM.
-#[inline]
+/// The time of a wave with `resident` blocks on each SM. Inlined into callers that may want the time alone.
+#[inline(always)]
 fn wave(model: &Model, tile: &Tile, run: &Run, resident: u32) -> Wave {
-    let Model {
-        rates,
-        overheads,
-        inverse,
-        ..
-    } = model;
+    let Model { rates, derived, .. } = model;
     let Tile { kernel, grid, costs } = tile;
     let resident = f64::from(resident);
     let sm_count = f64::from(rates.sm_count);
@@ -617,20 +630,22 @@ fn wave(model: &Model, tile: &Tile, run: &Run, resident: u32) -> Wave {
     // The rows of A and columns of B that the wave's blocks touch; together they are read once from DRAM.
     let concurrent = run.blocks.min(resident * sm_count);
     let in_a_product = concurrent.min(grid.tiles);
+    let products = if concurrent > in_a_product {
+        concurrent / in_a_product
+    } else {
+        1.0
+    };
     let mut rows = kernel
         .raster_rows
         .map_or(grid.tiles_m, |rows| grid.tiles_m.min(f64::from(rows)))
         .min(in_a_product);
-    let columns = (in_a_product / rows).ceil().min(grid.tiles_n).max(1.0);
-    rows = rows.max((in_a_product / columns).ceil());
-    let row_extent = f64::from(kernel.block_m).min(kernel.m as f64) * costs.a_traffic;
-    let column_extent = f64::from(kernel.block_n).min(kernel.n as f64) * costs.b_traffic;
-    let dram_bytes =
-        (rows * row_extent + columns * column_extent) * 2.0 * f64::from(kernel.block_k) * (concurrent / in_a_product);
-    let evicted = evicted_share(inverse.l2_bytes, kernel, concurrent, dram_bytes * run.iterations);
-    let memory_clk = (costs.l2_clk * resident * (1.0 + evicted)).max(dram_bytes * inverse.dram_bytes_per_clk);
+    let columns = ceil(in_a_product / rows).min(grid.tiles_n).max(1.0);
+    rows = rows.max(ceil(in_a_product / columns));
+    let dram_bytes = (rows * costs.row_bytes + columns * costs.column_bytes) * products;
+    let evicted = evicted_share(derived.l2_bytes, tile, concurrent, dram_bytes * run.iterations);
+    let memory_clk = (costs.l2_clk * resident * (1.0 + evicted)).max(dram_bytes * derived.dram_bytes_per_clk);
 
-    let load_latency_clk = rates.l2_latency_clk() + overheads.load_extra_clk;
+    let load_latency_clk = derived.load_latency_clk;
     let compute_clk = resident * costs.compute_clk;
     let shared_clk = resident * costs.shared_clk;
     let issue_clk = resident * costs.issue_clk;
@@ -644,7 +659,7 @@ fn wave(model: &Model, tile: &Tile, run: &Run, resident: u32) -> Wave {
         let load_clk = (load_latency_clk + use_clk) / f64::from(kernel.prefetch_distance);
         (load_clk, soft_max(floor_clk, use_clk, load_clk))
     };
-    let prologue_clk = load_latency_clk + rates.dram_latency_clk + overheads.prologue_clk;
+    let prologue_clk = derived.prologue_clk;
     let tile = f64::from(kernel.block_m) * f64::from(kernel.block_n);
     let shared_tile = kernel.split_k > 1;
     let out_bytes = tile
@@ -657,13 +672,13 @@ fn wave(model: &Model, tile: &Tile, run: &Run, resident: u32) -> Wave {
     let active_sms = concurrent.min(sm_count);
     let store_bytes = resident * out_bytes * EPILOGUE_TRAFFIC;
     let epilogue_clk =
-        (store_bytes * active_sms * inverse.dram_bytes_per_clk).max(store_bytes * inverse.l2_bytes_per_clk);
+        (store_bytes * active_sms * derived.dram_bytes_per_clk).max(store_bytes * derived.l2_bytes_per_clk);
     let reduction_clk = if shared_tile {
         // Of an SM's blocks one in so many is the last of its tile; the SM that is done last has at least one.
         let last_ones = (resident / f64::from(kernel.split_k)).max(1.0);
         let bytes = tile * (f64::from(kernel.split_k) * SUM_BYTES + f64::from(kernel.out_bytes) * EPILOGUE_TRAFFIC);
         // The counter's answer, then the parts: two ways to L2.
-        2.0 * rates.l2_latency_clk() + last_ones * bytes * inverse.l2_bytes_per_clk
+        2.0 * rates.l2_latency_clk() + last_ones * bytes * derived.l2_bytes_per_clk
     } else {
         0.0
     };
@@ -697,10 +712,16 @@ fn wave(model: &Model, tile: &Tile, run: &Run, resident: u32) -> Wave {
 /// the wave lasts, its `panel_bytes`: the rows and columns of A and B over the whole of k. This is what more stages cost,
 /// and more blocks an SM: with long sums and many waves, fewer of both are faster.
 #[inline]
-fn evicted_share(per_l2: f64, kernel: &PipelinedMatmul, concurrent: f64, panel_bytes: f64) -> f64 {
-    let chunk_bytes = f64::from(kernel.block_m + kernel.block_n) * f64::from(kernel.block_k) * 2.0;
-    let open_bytes = concurrent * f64::from(kernel.prefetch_distance + 1) * chunk_bytes;
+fn evicted_share(per_l2: f64, Tile { kernel, costs, .. }: &Tile, concurrent: f64, panel_bytes: f64) -> f64 {
+    let open_bytes = concurrent * f64::from(kernel.prefetch_distance + 1) * costs.chunk_bytes;
     EVICTION * (open_bytes * per_l2) * (panel_bytes * per_l2).min(EVICTION_SATURATION)
+}
+
+/// Of a number from 0 to 2⁶²; without SSE 4.1, which x86-64 need not have, `f64::ceil` is a call.
+#[inline]
+fn ceil(number: f64) -> f64 {
+    let whole = number as i64 as f64;
+    if whole < number { whole + 1.0 } else { whole }
 }
 
 /// The 4-norm: the largest of three, and a little more where they are close. A bound that is nearly reached delays some
