@@ -14,7 +14,8 @@ use alcop::compiler::detect::detect;
 use alcop::compiler::ir::Context;
 use alcop::compiler::tile_program::tile_program;
 use alcop::passes::decide::decide;
-use alcop::passes::{expand, hazard, nvvm, ptx};
+use alcop::passes::pipeline::transform;
+use alcop::passes::{hazard, nvvm, ptx};
 use alcop::spec::{AxisTiles, DType, GpuTarget, Layout, Matmul, OpSpec, Swizzle, TileSchedule};
 use alcop::{compile_operator, depths, detect_options};
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -99,8 +100,8 @@ fn walk(layout: Layout) -> Vec<(&'static str, Duration)> {
     ends("detect");
     let plan = decide(&module, &detection, "sm_80", &depths(&SCHEDULE)).expect("legal");
     ends("decide");
-    expand(&mut module, &plan).expect("legal");
-    ends("expand");
+    transform(&mut module, &plan).expect("legal");
+    ends("expand, waits, swizzle");
     assert!(
         hazard::check(&module)
             .iter()

@@ -327,3 +327,30 @@ fn a_kernel_that_stays_as_it_is_says_why() {
         "{said}"
     );
 }
+
+#[test]
+fn a_launch_is_outlined_and_keeps_what_is_known_of_its_arguments() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let launch = directory.path().join("k.json");
+    let launch = launch.to_str().expect("UTF-8");
+    let file = "tests/filetests/detect/launch.mlir";
+    stdout(&alcop(&[
+        "compile",
+        file,
+        "--shared-stages",
+        "3",
+        "--register-stages",
+        "1",
+        "--emit",
+        "launch",
+        "-o",
+        launch,
+    ]));
+    let ptx = std::fs::read_to_string(directory.path().join("k.ptx")).expect("the PTX");
+    // The alignment of the host's argument is what allows 16 bytes.
+    assert!(ptx.contains("cp.async.cg.shared.global"), "{ptx}");
+    let printed = stdout(&alcop(&["run", launch]));
+    assert!(printed.contains("host_kernel: 1 blocks"), "{printed}");
+    let plan = stdout(&alcop(&["compile", file, "--emit", "plan"]));
+    assert!(plan.contains("\"transport\": \"cp_async\""), "{plan}");
+}

@@ -2,7 +2,7 @@
 //! compute bit for bit what they compute without a pipeline, whatever the order of arrival, and without a hazard.
 //!
 //! Comments in a file say what its plan must be: `// PLAN loop 1 around 0 waits 2` (an entry for loop 1 that runs on
-//! across loop 0, with buffers that are waited for at two positions).
+//! across loop 0, with buffers that are waited for at two positions; `reused`: one is used outside of its loops, too).
 
 mod common;
 
@@ -11,11 +11,13 @@ use std::path::Path;
 use alcop::compile_operator;
 use alcop::compiler::detect::Verdict;
 use alcop::compiler::ir::{Context, Module};
+use alcop::passes::expand::multi_buffer;
+use alcop::passes::plan::{Completion, Transport};
 use alcop::runtime::emulator::{Class, Counts};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, EmulationReport, emulate};
 use alcop::spec::kernel::ArrayDType;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout};
-use common::forms::{arguments, compiled, detection, files, kernel_of, planned, sunk_detection};
+use common::forms::{arguments, compiled, compiled_from, detection, files, kernel_of, planned, sunk_detection};
 use rayon::prelude::*;
 
 const ARRIVALS: [Arrival; 3] = [Arrival::Latest, Arrival::Earliest, Arrival::Random];
@@ -77,6 +79,26 @@ fn check(path: &Path, text: &str) -> Result<(), String> {
     if !report.hazards.is_empty() {
         return Err(format!("{name}, as it was: {:?}\n{}", report.hazards, plain.ptx));
     }
+    // The rings by themselves change nothing, and loops are pipelined in them as in rings of their own.
+    for (what, loops) in [("in rings, as it was", false), ("in rings, pipelined", true)] {
+        let kernel = compiled_from(path, text, true, |module| {
+            let plan = planned(module, (3, 1)).expect("a plan");
+            let mut plan = multi_buffer(module, &plan).map_err(|error| error.to_string())?;
+            plan.loops.retain(|_| loops);
+            Ok(plan)
+        })
+        .map_err(|error| format!("{name}, {what}: {error}"))?;
+        let (found, report) = run(&kernel, &arguments, Arrival::Latest, 0);
+        if !report.hazards.is_empty() || found != expected {
+            return Err(format!(
+                "{name}, {what}: {:?}, other results\n{}",
+                report.hazards, kernel.ptx
+            ));
+        }
+    }
+    for number in 0..2 {
+        check_in_place(path, text, number, &arguments, &expected)?;
+    }
     for depths in DEPTHS {
         let (shared, registers) = depths;
         let what = format!("{name}, {shared} slots, {registers} fragment sets");
@@ -103,6 +125,56 @@ fn check(path: &Path, text: &str) -> Result<(), String> {
                     kernel.ptx
                 ));
             }
+        }
+    }
+    Ok(())
+}
+
+/// One buffer of each loop has a single slot and is filled in its place, beside others that are loaded ahead.
+fn check_in_place(
+    path: &Path,
+    text: &str,
+    number: usize,
+    arguments: &[ArgBuffer],
+    expected: &[ArgBuffer],
+) -> Result<(), String> {
+    let what = format!("{}, buffer {number} in its place", path.display());
+    let edited = std::cell::Cell::new(false);
+    let kernel = compiled(path, text, true, |module| {
+        let mut plan = planned(module, (3, 2))
+            .or_else(|_| planned(module, (3, 1)))
+            .expect("a plan");
+        for entry in plan.loops.iter_mut().filter(|entry| entry.buffers.len() > 1) {
+            let Some(buffer) = entry.buffers.get_mut(number) else {
+                continue;
+            };
+            buffer.slots = 1;
+            buffer.distance = 0;
+            buffer.transport = Transport::Synchronous;
+            buffer.completion = Completion::Barrier;
+            for registers in &mut entry.registers {
+                registers.depth = 1;
+                registers.read_ahead = 0;
+            }
+            edited.set(true);
+        }
+        plan
+    });
+    let kernel = match kernel {
+        _ if !edited.get() => return Ok(()),
+        Err(error) if text.contains("device_async_copy") && error.contains("its copies are asynchronous") => {
+            return Ok(());
+        }
+        Ok(kernel) => kernel,
+        Err(error) => return Err(format!("{what}: {error}")),
+    };
+    for (seed, arrival) in ARRIVALS.into_iter().enumerate() {
+        let (found, report) = run(&kernel, arguments, arrival, seed as u64);
+        if !report.hazards.is_empty() || found != expected {
+            return Err(format!(
+                "{what}, {arrival:?}: {:?}, other results\n{}",
+                report.hazards, kernel.ptx
+            ));
         }
     }
     Ok(())
@@ -138,6 +210,9 @@ fn check_plan(name: &str, text: &str, module: &Module<'_>) -> Result<(), String>
             waits.dedup();
             if waits.len() > 1 {
                 line += &format!(" waits {}", waits.len());
+            }
+            if entry.buffers.iter().any(|buffer| buffer.reused) {
+                line += " reused";
             }
             line
         })

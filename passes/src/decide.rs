@@ -193,6 +193,7 @@ fn buffer_plan(index: &OpIndex<'_>, buffer: &BufferVerdict, depths: &Depths) -> 
                 store: copy.store.clone(),
             })
             .collect(),
+        reused: buffer.reused,
     })
 }
 
@@ -203,8 +204,9 @@ fn layout(index: &OpIndex<'_>, buffer: &BufferVerdict, wanted: SharedLayout) -> 
             op: "scf.for".to_owned(),
             index: buffer.loop_index?,
         };
-        let kernel = enclosing(index.find(&id)?, "gpu.func")?;
-        multi_buffer::find(index, kernel, &buffer.id).ok()
+        let scope = index.find(&id)?;
+        let found = multi_buffer::find(index, enclosing(scope, "gpu.func")?, &buffer.id);
+        Some(found.ok()?.used_in(scope))
     };
     match wanted {
         SharedLayout::Xor if found().is_some_and(|buffer| swizzle::check(&buffer).is_err()) => SharedLayout::Plain,

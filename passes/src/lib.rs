@@ -3,6 +3,7 @@
 //! Each pass is a free function over explicit inputs, in a file named for its effect; [`pipeline`] is the list of them
 //! in running order.
 
+mod data;
 pub mod decide;
 pub mod error;
 pub mod expand;
@@ -11,6 +12,7 @@ pub mod hazard;
 pub mod multi_buffer;
 pub mod nvvm;
 pub mod opt;
+pub mod outline;
 pub mod pipeline;
 pub mod plan;
 pub mod ptx;

@@ -44,6 +44,15 @@ pub struct Buffer<'ir> {
     pub uses: Vec<Use<'ir>>,
 }
 
+impl<'ir> Buffer<'ir> {
+    /// The same buffer as an operation sees it: without the uses outside.
+    pub fn used_in(&self, scope: Op<'ir>) -> Buffer<'ir> {
+        let mut buffer = self.clone();
+        buffer.uses.retain(|used| used.op.is_within(scope));
+        buffer
+    }
+}
+
 /// What a use does to the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -168,10 +177,7 @@ fn attribution(kernel: Op<'_>, position: usize) -> Option<Value<'_>> {
 
 /// An allocation alone, or every view of the same bytes of dynamic shared memory.
 fn windows<'ir>(kernel: Op<'ir>, op: Op<'ir>) -> Vec<Value<'ir>> {
-    let window = |op: Op<'ir>| {
-        let dynamic = op.is("memref.view") && op.operand(0).def_op()?.is("gpu.dynamic_shared_memory");
-        dynamic.then(|| constant_index(op.operand(1))).flatten()
-    };
+    let window = |op: Op<'ir>| as_window(op).map(|(_, start, _)| start);
     let Some(start) = window(op) else {
         return vec![op.result(0)];
     };
@@ -214,7 +220,7 @@ fn uses<'ir>(values: &[Value<'ir>]) -> Result<(Vec<Op<'ir>>, Vec<Use<'ir>>), Err
     Ok((views, uses))
 }
 
-/// A ring that is to be made: the buffer's size and how long it lives, in positions of any order.
+/// A ring that is to be made: the buffer's size, how long it lives, in positions of any order, and where it may stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// Bytes.
@@ -223,12 +229,13 @@ pub struct Room {
     pub from: usize,
     /// To here, exclusive.
     pub to: usize,
+    /// Not below this byte.
+    pub above: u64,
 }
 
 /// Offsets of rings and the bytes behind the last one: each as low as those allow that live at the same time.
-pub fn layout(rooms: &[Room], first_free: u64) -> (Vec<u64>, u64) {
+pub fn layout(rooms: &[Room]) -> (Vec<u64>, u64) {
     let mut offsets: Vec<u64> = Vec::with_capacity(rooms.len());
-    let start = first_free.next_multiple_of(RING_ALIGNMENT_BYTES);
     for (number, room) in rooms.iter().enumerate() {
         let mut taken: Vec<(u64, u64)> = rooms[..number]
             .iter()
@@ -237,7 +244,7 @@ pub fn layout(rooms: &[Room], first_free: u64) -> (Vec<u64>, u64) {
             .map(|(other, offset)| (*offset, offset + other.bytes))
             .collect();
         taken.sort_unstable();
-        let mut offset = start;
+        let mut offset = room.above.next_multiple_of(RING_ALIGNMENT_BYTES);
         for (begin, end) in taken {
             if offset + room.bytes <= begin {
                 break;
@@ -247,7 +254,7 @@ pub fn layout(rooms: &[Room], first_free: u64) -> (Vec<u64>, u64) {
         offsets.push(offset);
     }
     let end = rooms.iter().zip(&offsets).map(|(room, offset)| offset + room.bytes);
-    let end = end.max().unwrap_or(first_free);
+    let end = end.max().unwrap_or(0);
     (offsets, end)
 }
 
@@ -356,15 +363,17 @@ pub fn place(module: &mut Module<'_>) -> Result<(), Error> {
                 })
             })
             .collect::<Result<Vec<Buffer<'_>>, Error>>()?;
+        let above = dynamic_end(kernel);
         let rooms: Vec<Room> = buffers
             .iter()
             .map(|buffer| Room {
                 bytes: buffer.slot_bytes,
                 from: 0,
                 to: 1,
+                above,
             })
             .collect();
-        let (offsets, _) = layout(&rooms, dynamic_end(kernel));
+        let (offsets, _) = layout(&rooms);
         let Some(first) = entry.first().filter(|_| !buffers.is_empty()) else {
             continue;
         };
@@ -433,26 +442,42 @@ pub fn remove_globals(module: Op<'_>, symbols: &HashSet<String>) {
     }
 }
 
+/// A view of dynamic shared memory at a constant place: the value, its first byte and the byte behind it.
+pub type Window<'ir> = (Value<'ir>, u64, u64);
+
+/// The view's place, if an operation makes one of static size at a constant place.
+fn as_window<'ir>(op: Op<'ir>) -> Option<Window<'ir>> {
+    if !op.is("memref.view") || !op.operand(0).def_op()?.is("gpu.dynamic_shared_memory") {
+        return None;
+    }
+    let start = u64::try_from(constant_index(op.operand(1))?).ok()?;
+    Some((
+        op.result(0),
+        start,
+        start + op.result(0).ty().as_memref()?.static_bytes()?,
+    ))
+}
+
+/// Every view of dynamic shared memory below `root` that starts at a constant.
+pub fn all_windows<'ir>(root: Op<'ir>) -> Vec<Window<'ir>> {
+    preorder(root).into_iter().filter_map(as_window).collect()
+}
+
+/// The place of a buffer that is a view of dynamic shared memory.
+pub fn window_of<'ir>(buffer: &Buffer<'ir>) -> Option<Window<'ir>> {
+    as_window(buffer.values[0].def_op()?)
+}
+
 /// The end of what operations below `root` use of dynamic shared memory: the furthest byte of any view of it that
 /// starts at a constant.
 pub fn dynamic_end(root: Op<'_>) -> u64 {
-    dynamic_end_without(root, &HashSet::new())
+    all_windows(root).into_iter().map(|(_, _, end)| end).max().unwrap_or(0)
 }
 
-/// As [`dynamic_end`], without some of the views.
-pub fn dynamic_end_without<'ir>(root: Op<'ir>, without: &HashSet<Value<'ir>>) -> u64 {
-    let ends = preorder(root)
-        .into_iter()
-        .filter(|op| op.is("memref.view") && !without.contains(&op.result(0)))
-        .filter_map(|view| {
-            let source = view.operand(0).def_op()?;
-            if !source.is("gpu.dynamic_shared_memory") {
-                return None;
-            }
-            let offset = constant_index(view.operand(1))?;
-            Some(offset as u64 + view.result(0).ty().as_memref()?.static_bytes()?)
-        });
-    ends.max().unwrap_or(0)
+/// The accesses of a value and its views; `None` where one is not understood.
+pub fn accesses_of<'ir>(value: Value<'ir>) -> Option<Vec<Op<'ir>>> {
+    let (_, uses) = uses(&[value]).ok()?;
+    Some(uses.into_iter().map(|used| used.op).collect())
 }
 
 /// A use of dynamic shared memory whose place is not known, beside the given views: nothing is known to be behind it.
@@ -518,14 +543,19 @@ pub fn dynamic_bytes(module: &Module<'_>) -> u64 {
 mod tests {
     use super::*;
 
-    fn room(bytes: u64, from: usize, to: usize) -> Room {
-        Room { bytes, from, to }
+    fn room(bytes: u64, from: usize, to: usize, above: u64) -> Room {
+        Room { bytes, from, to, above }
     }
 
     #[test]
     fn what_lives_one_after_the_other_shares_its_bytes() {
-        let rooms = [room(4096, 0, 10), room(100, 0, 10), room(8192, 20, 30), room(64, 5, 25)];
-        let (offsets, end) = layout(&rooms, 0);
+        let rooms = [
+            room(4096, 0, 10, 0),
+            room(100, 0, 10, 0),
+            room(8192, 20, 30, 0),
+            room(64, 5, 25, 0),
+        ];
+        let (offsets, end) = layout(&rooms);
         assert_eq!(offsets, [0, 4096, 0, 8192]);
         assert_eq!(end, 8256);
     }
@@ -533,8 +563,8 @@ mod tests {
     #[test]
     fn rings_stand_behind_what_the_kernel_already_uses() {
         assert_eq!(
-            layout(&[room(64, 0, 1), room(64, 0, 1)], 1000),
-            (vec![1024, 1152], 1216)
+            layout(&[room(64, 0, 1, 1000), room(64, 0, 1, 1000), room(64, 0, 1, 0)]),
+            (vec![1024, 1152, 0], 1216)
         );
     }
 }

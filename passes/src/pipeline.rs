@@ -9,6 +9,8 @@ use crate::multi_buffer;
 use crate::nvvm;
 use crate::plan::PipelinePlan;
 use crate::ptx::{self, Assembly};
+use crate::swizzle;
+use crate::waits;
 
 /// A module after the whole road.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +33,16 @@ pub fn compile_to_ptx(module: &mut Module<'_>, plan: &PipelinePlan, architecture
     run(module, plan, architecture, false)
 }
 
-fn run(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str, texts: bool) -> Result<Compiled, Error> {
+/// Pipelines a module as planned: rings, loops, wait counts, layouts. On an error the module is as it was.
+pub fn transform(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Error> {
     expand(module, plan)?;
+    waits::count(module)?;
+    swizzle::lay_out(module)?;
+    Ok(())
+}
+
+fn run(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str, texts: bool) -> Result<Compiled, Error> {
+    transform(module, plan)?;
     multi_buffer::place(module)?;
     refuse_hazards(module)?;
     let pipelined = if texts { module.to_string() } else { String::new() };

@@ -14,6 +14,8 @@ use std::hash::{Hash, Hasher};
 use alcop_compiler::ir::{BufferId, Module, OpId};
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
+
 /// The version of the plan's JSON.
 pub const SCHEMA: u32 = 2;
 
@@ -29,6 +31,23 @@ pub struct PipelinePlan {
     pub target: String,
     /// One entry a pipelined loop, outermost first.
     pub loops: Vec<LoopPlan>,
+}
+
+impl PipelinePlan {
+    /// Refuses a plan of another version, or one that was made for another module.
+    pub fn check_is_for(&self, module: &Module<'_>) -> Result<(), Error> {
+        if self.schema != SCHEMA {
+            return Err(Error::PlanSchema { given: self.schema });
+        }
+        let fingerprint = fingerprint(module);
+        if self.fingerprint != fingerprint {
+            return Err(Error::StalePlan {
+                plan: self.fingerprint.clone(),
+                module: fingerprint,
+            });
+        }
+        Ok(())
+    }
 }
 
 /// How one sequential loop is pipelined.
@@ -74,6 +93,10 @@ pub struct BufferPlan {
     pub layout: SharedLayout,
     /// The load and store of each copy.
     pub copies: Vec<CopyPlan>,
+    /// Whether it is used outside of its loops too, by accesses that see nothing of what those leave: they get the first
+    /// slot, with barriers between.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
 }
 
 /// One copy: a load from global memory and the store of what it loaded.

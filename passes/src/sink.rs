@@ -40,7 +40,8 @@ pub fn sink(module: &mut Module<'_>, detection: &Detection) -> Result<usize, Err
         let mut found: Vec<Sinking<'_>> = Vec::new();
         for kernel in &detection.kernels {
             for verdict in &kernel.buffers {
-                if verdict.level != Level::Shared || verdict.verdict != Verdict::AfterSinking {
+                // One that is used outside of its loops has no work of its own, and waits for others to be sunk.
+                if verdict.level != Level::Shared || verdict.verdict != Verdict::AfterSinking || verdict.reused {
                     continue;
                 }
                 let Some(loop_index) = verdict.loop_index else { continue };

@@ -9,7 +9,7 @@
 //! with `r mod 8` (rows of 128 bytes and more) or with `(r / (8 / pieces)) mod pieces` (shorter rows, several of which
 //! share a wavefront).
 
-use alcop_compiler::ir::{Attr, Builder, Def, MemRef, Type, Use, Value, constant_index};
+use alcop_compiler::ir::{Attr, Builder, Context, Def, MemRef, Module, Op, Use, Value, constant_index, preorder};
 
 use crate::error::Error;
 use crate::multi_buffer::{self, Access, Buffer};
@@ -137,11 +137,84 @@ pub fn pattern(row: i64, pieces: i64) -> i64 {
     }
 }
 
-/// Rewrites the indices `[row, column]` of an access to a slot.
-pub fn apply<'ir>(builder: &Builder<'ir>, layout: SharedLayout, memref: &MemRef<'ir>, indices: &mut [Value<'ir>]) {
-    if layout == SharedLayout::Plain {
-        return;
+/// The attribute of a slot whose rows are to be laid out, and how.
+pub const LAYOUT: &str = "alcop.layout";
+/// The one layout that is not plain.
+const XOR: &str = "xor";
+
+/// Leaves the layout of a slot to [`lay_out`].
+pub fn mark(context: &Context, slot: Value<'_>, layout: SharedLayout) {
+    if let (SharedLayout::Xor, Some(op)) = (layout, slot.def_op()) {
+        op.set_attr(LAYOUT, Attr::string(context, XOR));
     }
+}
+
+/// Lays out every marked slot: each access of it gets the indices of where its rows' pieces lie, and the marks go. Says
+/// how many accesses; on an error the module is as it was.
+pub fn lay_out(module: &mut Module<'_>) -> Result<usize, Error> {
+    let context = module.context();
+    let marked: Vec<Op<'_>> = preorder(module.op())
+        .into_iter()
+        .filter(|op| op.attr(LAYOUT).is_some())
+        .collect();
+    let mut accesses: Vec<(Op<'_>, MemRef<'_>, usize)> = Vec::new();
+    for op in &marked {
+        let refuse = |message: String| Err(Error::refused("layout-malformed", op.location(), message));
+        let layout = op.attr(LAYOUT).and_then(Attr::as_str);
+        if layout != Some(XOR) {
+            return refuse(format!("{LAYOUT} is \"xor\" or not there, not {layout:?}"));
+        }
+        let Some((value, memref)) = op
+            .results()
+            .next()
+            .and_then(|value| Some((value, value.ty().as_memref()?)))
+        else {
+            return refuse(format!("{} makes no memref whose rows could be laid out", op.name()));
+        };
+        let slot = Buffer {
+            values: vec![value],
+            ty: value.ty(),
+            memref: memref.clone(),
+            slot_bytes: 0,
+            views: Vec::new(),
+            uses: value.uses(),
+        };
+        check(&slot)?;
+        for used in &slot.uses {
+            if let Some(Access::Read(Some(first)) | Access::Write(Some(first))) = multi_buffer::access(*used) {
+                accesses.push((used.op, memref.clone(), first));
+            }
+        }
+    }
+    for (op, memref, first) in &accesses {
+        let mut indices = [op.operand(*first), op.operand(first + 1)];
+        let builder = Builder::before(context, before_conditions(*op, &indices)).with_location(op.location());
+        apply(&builder, memref, &mut indices);
+        op.set_operand(*first, indices[0]);
+        op.set_operand(first + 1, indices[1]);
+    }
+    for op in marked {
+        op.remove_attr(LAYOUT);
+    }
+    Ok(accesses.len())
+}
+
+/// The outermost condition around an operation before which its indices are known: a condition around copies alone becomes
+/// a predicate, and is to hold nothing else.
+fn before_conditions<'ir>(op: Op<'ir>, indices: &[Value<'ir>]) -> Op<'ir> {
+    let mut place = op;
+    while let Some(parent) = place.parent().filter(|parent| parent.is("scf.if")) {
+        let inside = |value: &Value<'ir>| value.def_op().is_some_and(|def| def.is_within(parent));
+        if indices.iter().any(inside) {
+            break;
+        }
+        place = parent;
+    }
+    place
+}
+
+/// Rewrites the indices `[row, column]` of an access to a slot.
+fn apply<'ir>(builder: &Builder<'ir>, memref: &MemRef<'ir>, indices: &mut [Value<'ir>; 2]) {
     let columns = memref.shape.last().copied().flatten().expect("a ring is static");
     let element = memref.element.bytes().expect("checked by check()") as i64;
     let per_piece = PIECE_BYTES / element;
@@ -149,16 +222,13 @@ pub fn apply<'ir>(builder: &Builder<'ir>, layout: SharedLayout, memref: &MemRef<
     if pieces == 1 {
         return;
     }
-    let [row, column] = indices else {
-        unreachable!("checked by check()")
-    };
+    let [row, column] = indices;
     let row_bits = if pieces >= PIECES_PER_WAVEFRONT {
         builder.and(*row, builder.index(PIECES_PER_WAVEFRONT - 1))
     } else {
         let shared = builder.div(*row, builder.index(PIECES_PER_WAVEFRONT / pieces));
         builder.and(shared, builder.index(pieces - 1))
     };
-    debug_assert!(row.ty() == Type::index(builder.context()));
     *column = builder.xor(*column, builder.mul(row_bits, builder.index(per_piece)));
 }
 

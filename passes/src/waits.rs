@@ -11,9 +11,18 @@
 //! `cp.async.wait_group N` returns when at most the N youngest committed groups are still pending (PTX ISA,
 //! "cp.async.wait_group"). So N is: groups committed before the wait, less those up to the one that must have landed.
 //! A slot is refilled only behind a barrier that follows its last read; the barriers are those that stand behind waits.
+//!
+//! [`crate::expand`] places waits that wait for everything, and leaves the positions on the loop; [`count`] relaxes each
+//! to what its place needs.
+
+mod counts;
+
+pub use counts::{PLACE, POSITIONS, Place, Positions, count};
+use serde::{Deserialize, Serialize};
 
 /// How one buffer is read and filled, in positions of the loop body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Timing {
     /// The first read of a chunk, counted from the start of the chunk's own iteration: negative where it is read ahead.
     pub first_read: i64,

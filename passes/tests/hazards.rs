@@ -7,8 +7,8 @@ use std::ops::RangeInclusive;
 
 use alcop_compiler::ir::{Attr, Builder, CmpPredicate, Context, Module, Op, Type, Value, enclosing, preorder};
 use alcop_compiler::tile_program::tile_program;
-use alcop_passes::expand;
 use alcop_passes::hazard::{self, HazardKind, Judgement, Repeats};
+use alcop_passes::pipeline::transform;
 use alcop_spec::{AxisTiles, Layout, TileSchedule};
 use common::{op, plan, schedule};
 
@@ -26,7 +26,7 @@ fn pipelined<'c>(context: &'c Context, layout: Layout, schedule: &TileSchedule, 
     let op = op(layout, trip * u64::from(schedule.block_k()));
     let mut program = tile_program(context, &op, schedule).expect("legal");
     let plan = plan(&program, schedule);
-    expand(&mut program.module, &plan).unwrap_or_else(|error| panic!("{schedule}: {error}"));
+    transform(&mut program.module, &plan).unwrap_or_else(|error| panic!("{schedule}: {error}"));
     program.module
 }
 

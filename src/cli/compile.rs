@@ -7,6 +7,7 @@ use alcop_compiler::ir::{Context, Module};
 use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::Error;
 use alcop_passes::decide::decide;
+use alcop_passes::outline::outline;
 use alcop_passes::pipeline::compile;
 use alcop_passes::plan::PipelinePlan;
 use alcop_passes::sink::sink_and_detect;
@@ -82,12 +83,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (mut module, launch) = match (&arguments.file, arguments.operator.op_spec()?) {
         (Some(path), _) => {
             let text = output::read(path)?;
-            (
-                context
-                    .parse(&text, &path.display().to_string())
-                    .map_err(Failure::usage)?,
-                None,
-            )
+            let mut module = context
+                .parse(&text, &path.display().to_string())
+                .map_err(Failure::usage)?;
+            outline(&mut module).map_err(failure)?;
+            (module, None)
         }
         (None, Some(op)) => {
             let program = tile_program(&context, &op, &schedule).map_err(tile_failure)?;

@@ -13,7 +13,7 @@ use alcop_compiler::ir::{Context, Diagnostic, Module};
 use alcop_passes::opt::diagnostics::render;
 use alcop_passes::opt::pipeline_text::{self, Element, Pipeline};
 use alcop_passes::opt::verify_diagnostics::{differences, expectations};
-use alcop_passes::opt::{self, BuildError, Outcome, Settings, passes};
+use alcop_passes::opt::{self, Outcome, Settings, passes};
 use alcop_spec::GpuTarget;
 use clap::Args;
 
@@ -118,7 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let context = Context::new();
     context.allow_unregistered_dialects(arguments.allow_unregistered_dialect);
-    opt::check(&Module::empty(&context, unknown(&context)), &pipeline, &settings).map_err(build_failure)?;
+    opt::check(&Module::empty(&context, unknown(&context)), &pipeline, &settings).map_err(Failure::usage)?;
     let pieces = match arguments.split_input_file {
         true => pieces(&source),
         false => vec![source.clone()],
@@ -179,7 +179,7 @@ fn run_piece(
             return Ok((Status::Unparsed, None));
         }
     };
-    let outcome = opt::run(&mut module, pipeline, settings).map_err(build_failure)?;
+    let outcome = opt::run(&mut module, pipeline, settings).map_err(Failure::usage)?;
     let text = format!("{}\n", module.to_string().trim_end());
     Ok(match outcome {
         Outcome::Done => (Status::Done, Some(text)),
@@ -192,13 +192,6 @@ fn run_piece(
 fn print(out: &mut String, diagnostics: &[Diagnostic], name: &str, source: &str) {
     for diagnostic in diagnostics {
         write!(out, "{}", render(diagnostic, name, source)).expect("a string takes all");
-    }
-}
-
-fn build_failure(error: BuildError) -> Failure {
-    match error {
-        BuildError::NotSeparable { .. } => Failure::refused(error),
-        _ => Failure::usage(error),
     }
 }
 

@@ -110,6 +110,16 @@ pub fn compiled(
     sunk: bool,
     plan: impl Fn(&Module<'_>) -> PipelinePlan,
 ) -> Result<Kernel, String> {
+    compiled_from(path, text, sunk, |module| Ok(plan(module)))
+}
+
+/// As [`compiled`], but the module may be changed on the way to its plan.
+pub fn compiled_from(
+    path: &Path,
+    text: &str,
+    sunk: bool,
+    plan: impl Fn(&mut Module<'_>) -> Result<PipelinePlan, String>,
+) -> Result<Kernel, String> {
     let context = Context::new();
     let mut module = context
         .parse(text, &path.display().to_string())
@@ -117,7 +127,7 @@ pub fn compiled(
     if sunk {
         sunk_detection(&mut module)?;
     }
-    let plan = plan(&module);
+    let plan = plan(&mut module)?;
     let (name, block) = {
         let kernel = kernel_of(&module);
         let name = kernel

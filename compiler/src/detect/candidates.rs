@@ -23,6 +23,10 @@ pub struct SharedBuffer<'ir> {
     pub loads: Vec<Touch<'ir>>,
     /// What makes it no candidate wherever it is used.
     pub problems: Vec<Reason>,
+    /// Other buffers that may have bytes of it.
+    pub overlaps: Vec<usize>,
+    /// Positions of the accesses of those.
+    pub foreign: Vec<usize>,
 }
 
 /// All buffers in workgroup memory that a kernel has or uses.
@@ -189,7 +193,7 @@ fn same_window<'ir>(scene: &Scene<'_, 'ir>, a: Value<'ir>, b: Value<'ir>) -> boo
     a.ty() == b.ty() && apart.is_exact() && apart.terms.is_empty() && apart.constant == 0
 }
 
-/// Windows into dynamic shared memory must be apart, and nothing else may touch it.
+/// Notes which windows into dynamic shared memory may have the same bytes; nothing else may touch it.
 fn overlaps<'ir>(scene: &Scene<'_, 'ir>, found: &mut [SharedBuffer<'ir>], windows: &[(usize, Value<'ir>)]) {
     let known: HashSet<usize> = found
         .iter()
@@ -201,7 +205,6 @@ fn overlaps<'ir>(scene: &Scene<'_, 'ir>, found: &mut [SharedBuffer<'ir>], window
         .iter()
         .find(|touch| touch.place.root == Root::Dynamic && !known.contains(&touch.at));
     for (place, (number, value)) in windows.iter().enumerate() {
-        let mut reasons = Vec::new();
         for (other_place, (other, against)) in windows.iter().enumerate() {
             if other_place == place {
                 continue;
@@ -221,12 +224,14 @@ fn overlaps<'ir>(scene: &Scene<'_, 'ir>, found: &mut [SharedBuffer<'ir>], window
                 _ => false,
             };
             if !disjoint {
-                let message = format!(
-                    "its bytes of dynamic shared memory are not known to be apart from those of the view at {}",
-                    found[*other].value.location()
-                );
-                reasons.push(Reason::new(ReasonCode::MayAlias, message, value.location()));
-                break;
+                let foreign: Vec<usize> = found[*other]
+                    .stores
+                    .iter()
+                    .chain(&found[*other].loads)
+                    .map(|touch| touch.at)
+                    .collect();
+                found[*number].overlaps.push(*other);
+                found[*number].foreign.extend(foreign);
             }
         }
         if let Some(raw) = raw {
@@ -234,9 +239,9 @@ fn overlaps<'ir>(scene: &Scene<'_, 'ir>, found: &mut [SharedBuffer<'ir>], window
                 "{} touches dynamic shared memory outside of any view of static size",
                 raw.op.name()
             );
-            reasons.push(Reason::new(ReasonCode::MayAlias, message, raw.op.location()));
+            let reason = Reason::new(ReasonCode::MayAlias, message, raw.op.location());
+            found[*number].problems.push(reason);
         }
-        found[*number].problems.extend(reasons);
     }
 }
 
@@ -291,5 +296,7 @@ fn buffer<'ir>(
         stores,
         loads,
         problems,
+        overlaps: Vec::new(),
+        foreign: Vec::new(),
     }
 }

@@ -96,7 +96,7 @@ impl<'ir> Case<'_, 'ir> {
     }
 
     /// The conditions around an operation in the loop; only loops of static bounds may stand around it beside them.
-    fn conditions(&mut self, op: Op<'ir>, scope: Op<'ir>) -> Option<Vec<(Op<'ir>, bool)>> {
+    pub fn conditions(&mut self, op: Op<'ir>, scope: Op<'ir>) -> Option<Vec<(Op<'ir>, bool)>> {
         let mut found = Vec::new();
         let mut block = op.block()?;
         while let Some(parent) = block.parent().filter(|parent| *parent != scope) {

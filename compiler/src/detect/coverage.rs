@@ -14,13 +14,13 @@ use super::evaluate::{Ids, Program, Thread, threads};
 use super::footprint::{MAX_THREADS, is_uniform, iterations, loops_between};
 use super::shared::Case;
 use super::verdict::ReasonCode;
-use crate::ir::{Attr, Op, Value};
+use crate::ir::{Attr, Op, Type, Value};
 
 /// Steps of evaluation that the coverage of one buffer may cost.
-const MAX_STEPS: u64 = 1 << 24;
+pub const MAX_STEPS: u64 = 1 << 24;
 
 /// The bytes that each thread writes on one side of a condition.
-type Side = Vec<(i64, i64, i64)>;
+pub type Side = Vec<(i64, i64, i64)>;
 
 impl<'ir> Case<'_, 'ir> {
     /// Every byte is written once in each iteration.
@@ -74,7 +74,7 @@ impl<'ir> Case<'_, 'ir> {
 
     /// The one condition of a site that only the iteration decides, and those that are known for each thread.
     #[allow(clippy::type_complexity)]
-    fn split(
+    pub fn split(
         &mut self,
         site: &Site<'ir>,
         scope: Op<'ir>,
@@ -111,7 +111,9 @@ impl<'ir> Case<'_, 'ir> {
             }
             false
         };
-        !both && is_uniform(self.scene, value) && self.loads.iter().all(|load| shared(load.op))
+        // What stands outside of all loops that fill the buffer was looked at before.
+        let mut loads = self.loads.iter().filter(|load| !self.apart.contains(&load.at));
+        !both && is_uniform(self.scene, value) && loads.all(|load| shared(load.op))
     }
 
     /// The counters of the loops around a site; none where [`Self::follow`] refuses what stands there.
@@ -121,7 +123,7 @@ impl<'ir> Case<'_, 'ir> {
     }
 
     /// What one site writes, thread by thread; whether that could be told.
-    fn follow(
+    pub fn follow(
         &mut self,
         site: &Site<'ir>,
         scope: Op<'ir>,
@@ -263,22 +265,46 @@ impl<'ir> Case<'_, 'ir> {
                 let element = op.operand(site.touch.access.memref).ty().memref_element()?.bytes()?;
                 Some(vec![(0, count.checked_mul(element as i64)?)])
             }
-            _ => contiguous_bytes(op.operand(0).ty())
-                .filter(|bytes| bytes.is_multiple_of(element))
-                .map(|bytes| vec![(0, bytes as i64)]),
+            "gpu.subgroup_mma_load_matrix" | "gpu.subgroup_mma_store_matrix" => self.matrix_runs(site),
+            // A row of each of the tiles, wherever the others start.
+            "nvgpu.ldmatrix" => Some(vec![(0, LDMATRIX_ROW_BYTES)]),
+            _ if site.touch.writes => one_run(op.operand(0).ty(), element),
+            _ => one_run(op.result(0).ty(), element),
         }
+    }
+
+    /// The rows of a matrix that a warp loads or stores together, for each of its threads.
+    fn matrix_runs(&self, site: &Site<'ir>) -> Option<Vec<(i64, i64)>> {
+        let op = site.touch.op;
+        let matrix = if site.touch.writes {
+            op.operand(0).ty()
+        } else {
+            op.result(0).ty()
+        };
+        let (rows, columns, bits, _) = matrix.as_mma_matrix()?;
+        let (element, lead) = ((bits / 8) as i64, op.attr("leadDimension").and_then(Attr::as_int)?);
+        let (rows, columns) = match op.attr("transpose") {
+            Some(_) => (columns as i64, rows as i64),
+            None => (rows as i64, columns as i64),
+        };
+        Some((0..rows).map(|row| (row * lead * element, columns * element)).collect())
     }
 
     /// Indices of a transfer that is not known to be in bounds, and the largest value of each.
     fn bounds(&self, site: &Site<'ir>) -> Vec<(Value<'ir>, i64)> {
         let op = site.touch.op;
-        if !op.is("vector.transfer_write") || transfer(op, site.touch.access).in_bounds {
+        let moved = match op.name() {
+            "vector.transfer_write" => op.operand(0),
+            "vector.transfer_read" => op.result(0),
+            _ => return Vec::new(),
+        };
+        if transfer(op, site.touch.access).in_bounds {
             return Vec::new();
         }
-        let Some(memref) = op.operand(1).ty().as_memref() else {
+        let Some(memref) = op.operand(site.touch.access.memref).ty().as_memref() else {
             return Vec::new();
         };
-        let vector = op.operand(0).ty().as_vector().map_or(Vec::new(), |(shape, _)| shape);
+        let vector = moved.ty().as_vector().map_or(Vec::new(), |(shape, _)| shape);
         let skipped = memref.shape.len().saturating_sub(vector.len());
         let sizes = std::iter::repeat_n(1, skipped).chain(vector);
         let most = memref
@@ -306,6 +332,16 @@ impl<'ir> Case<'_, 'ir> {
             self.refuse_buffer(ReasonCode::SeveralWriters, message);
         }
     }
+}
+
+/// Bytes of a row of one of `ldmatrix`' tiles (PTX ISA, "ldmatrix": eight rows of 16 bytes).
+const LDMATRIX_ROW_BYTES: i64 = 16;
+
+/// A vector or scalar of whole elements, as one run of bytes.
+fn one_run(ty: Type<'_>, element: u64) -> Option<Vec<(i64, i64)>> {
+    contiguous_bytes(ty)
+        .filter(|bytes| bytes.is_multiple_of(element))
+        .map(|bytes| vec![(0, bytes as i64)])
 }
 
 /// Sorts the bytes of a side, and joins what one thread writes in adjacent pieces: two halves are one whole.

@@ -79,7 +79,10 @@ pub fn share_barriers<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], 
                 });
                 let verdicts: Vec<Verdict> = related.map(|entry| entry.verdict.verdict).collect();
                 sinks |= verdicts.contains(&Verdict::AfterSinking);
-                if verdicts.is_empty() && !is_constant(scene, &found[*buffer], *scope) {
+                let own = by_buffer.get(buffer).into_iter().flatten();
+                let loops: Vec<Op<'ir>> = own.filter_map(|number| entries[*number].scope).collect();
+                let plain = is_used_beside(scene, &found[*buffer], *scope, &loops);
+                if (verdicts.is_empty() || plain) && !is_constant(scene, &found[*buffer], *scope) {
                     stays = stays.or(Some(*buffer));
                 }
             }
@@ -105,6 +108,15 @@ pub fn share_barriers<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], 
             return;
         }
     }
+}
+
+/// Whether a loop uses a buffer outside of the loops that fill it: there the buffer keeps its barriers.
+fn is_used_beside<'ir>(scene: &Scene<'_, 'ir>, buffer: &SharedBuffer<'ir>, scope: Op<'ir>, loops: &[Op<'ir>]) -> bool {
+    buffer
+        .stores
+        .iter()
+        .chain(&buffer.loads)
+        .any(|touch| scene.is_inside(touch.op, scope) && !loops.iter().any(|filled| scene.is_inside(touch.op, *filled)))
 }
 
 /// Whether a loop only reads a buffer, and what writes it is fenced off.

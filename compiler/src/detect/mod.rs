@@ -29,6 +29,7 @@ mod nest;
 mod order;
 mod print;
 mod registers;
+mod reuse;
 mod shared;
 mod sink;
 mod source;
@@ -73,8 +74,9 @@ pub fn detect(module: &Module<'_>, options: &DetectOptions) -> Detection {
 
 fn verdicts<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions) -> KernelVerdicts {
     let scene = Scene::new(index, kernel, options);
-    let found = candidates::find(&scene);
+    let mut found = candidates::find(&scene);
     let mut entries = shared::judge(&scene, &found);
+    reuse::keep_apart(&scene, &mut found, &mut entries);
     groups::share_barriers(&scene, &found, &mut entries);
     groups::fit(&found, &mut entries, options.shared_bytes_per_block);
     let loads = registers::judge(&scene, &found, &entries);

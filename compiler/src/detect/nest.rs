@@ -51,21 +51,13 @@ impl<'ir> Case<'_, 'ir> {
         if !counts
             || !inner.operands().take(3).all(fixed)
             || self.stores.iter().chain(self.loads).any(elsewhere)
+            || self.buffer.foreign.iter().any(|at| scene.inside(outer).contains(at))
             || !effects(scene, outer).is_empty()
         {
             return false;
         }
         let graph = LoopGraph::new(scene, outer);
-        let mut trial = Case {
-            scene,
-            buffer: self.buffer,
-            memref: self.memref.clone(),
-            bytes: self.bytes,
-            origin: self.origin.clone(),
-            stores: self.stores,
-            loads: self.loads,
-            reasons: Vec::new(),
-        };
+        let mut trial = self.trial();
         for site in sites {
             trial.ahead(site.touch.op, &needs(site), &graph);
         }

@@ -61,8 +61,9 @@ impl<'ir> Case<'_, 'ir> {
         for load in self.loads {
             if !scene.is_inside(load.op, scope) {
                 // What another loop fills anew before it reads, it does not have from this one.
-                if !others.iter().any(|other| scene.is_inside(load.op, *other)) {
-                    let message = "the buffer is read outside of the loop that fills it";
+                let apart = self.apart.contains(&load.at);
+                if !apart && !others.iter().any(|other| scene.is_inside(load.op, *other)) {
+                    let message = "the buffer is read outside of the loop that fills it, and may hold what that left";
                     self.refuse(ReasonCode::ReadAfterLoop, load.op, message);
                 }
                 continue;

@@ -4,7 +4,7 @@
 //! scf.for … { copy %s; use %s }   scf.for … { copy %s; use %s }       one buffer, two entries
 //! ```
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::candidates::SharedBuffer;
 use super::copies::Site;
@@ -47,6 +47,8 @@ pub struct Case<'a, 'ir> {
     pub origin: Linear<'ir>,
     pub stores: &'a [Touch<'ir>],
     pub loads: &'a [Touch<'ir>],
+    /// Positions of accesses outside of the loops that fill the buffer, which see nothing of what those leave.
+    pub apart: BTreeSet<usize>,
     pub reasons: Vec<Reason>,
 }
 
@@ -67,39 +69,73 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>]) -> Vec<En
     let scopes: Vec<Vec<Op<'ir>>> = found.iter().map(|buffer| scopes(scene, buffer)).collect();
     let mut entries = Vec::new();
     for (number, buffer) in found.iter().enumerate() {
-        let first = entries.len();
-        for scope in &scopes[number] {
-            if scope.is("scf.for") {
-                facts
-                    .entry(*scope)
-                    .or_insert_with(|| loop_facts(scene, *scope, &scopes, &owners));
-            }
-            let verdict = judge_in(scene, buffer, (*scope, &scopes[number]), facts.get(scope));
-            entries.push(Entry {
-                buffer: number,
-                scope: Some(*scope),
-                verdict,
-            });
-        }
         if scopes[number].is_empty() {
             entries.push(Entry {
                 buffer: number,
                 scope: None,
                 verdict: without_loop(buffer),
             });
+            continue;
         }
-        agree(&mut entries[first..]);
+        let mut judge_all = |filling: &[Op<'ir>]| -> Vec<Entry<'ir>> {
+            let judged = filling.iter().map(|scope| {
+                if scope.is("scf.for") {
+                    facts
+                        .entry(*scope)
+                        .or_insert_with(|| loop_facts(scene, *scope, &scopes, &owners));
+                }
+                Entry {
+                    buffer: number,
+                    scope: Some(*scope),
+                    verdict: judge_in(scene, buffer, (*scope, filling), facts.get(scope)),
+                }
+            });
+            judged.collect()
+        };
+        let mut all = judge_all(&scopes[number]);
+        if !all.iter().all(runs_ahead) {
+            match without_stages(scene, &scopes[number], &mut judge_all) {
+                Some(fewer) => all = fewer,
+                None => agree(&mut all),
+            }
+        }
+        entries.extend(all);
     }
     entries
 }
 
+fn runs_ahead(entry: &Entry<'_>) -> bool {
+    entry.verdict.runs_ahead()
+}
+
+/// The verdicts where some of the loops that write the buffer do not fill it for a pipeline but stage something in it,
+/// such as results: those around others, and those that cannot be pipelined. `None` where that does not help.
+fn without_stages<'ir>(
+    scene: &Scene<'_, 'ir>,
+    scopes: &[Op<'ir>],
+    judge_all: &mut dyn FnMut(&[Op<'ir>]) -> Vec<Entry<'ir>>,
+) -> Option<Vec<Entry<'ir>>> {
+    let around = |scope: &Op<'ir>| scopes.iter().any(|inner| scene.is_inside(*inner, *scope));
+    let innermost: Vec<Op<'ir>> = scopes.iter().copied().filter(|scope| !around(scope)).collect();
+    let filling: Vec<Op<'ir>> = judge_all(&innermost)
+        .iter()
+        .filter(|entry| runs_ahead(entry))
+        .filter_map(|entry| entry.scope)
+        .collect();
+    if filling.is_empty() || filling.len() == scopes.len() {
+        return None;
+    }
+    let entries = judge_all(&filling);
+    entries.iter().all(runs_ahead).then_some(entries)
+}
+
 /// Where one loop may leave something in the buffer that another one reads, both stay.
 fn agree(entries: &mut [Entry<'_>]) {
-    let rejected = entries.iter().find(|entry| !entry.verdict.runs_ahead());
+    let rejected = entries.iter().find(|entry| !runs_ahead(entry));
     let Some(place) = rejected.map(|entry| entry.scope) else {
         return;
     };
-    for entry in entries.iter_mut().filter(|entry| entry.verdict.runs_ahead()) {
+    for entry in entries.iter_mut().filter(|entry| runs_ahead(entry)) {
         if let Some(scope) = place {
             let message = "another loop uses the buffer too, and is not known to fill it anew before it reads";
             entry
@@ -271,8 +307,11 @@ fn judge_in<'ir>(
         origin: buffer.place.origin.clone(),
         stores: &buffer.stores,
         loads: &buffer.loads,
+        apart: BTreeSet::new(),
         reasons: std::mem::take(&mut verdict.reasons),
     };
+    case.apart = case.apart(all).touches;
+    verdict.reused = !case.apart.is_empty();
     let others: Vec<Op<'ir>> = all
         .iter()
         .copied()
@@ -297,6 +336,11 @@ fn judge_in<'ir>(
         }
     }
     let sinks = case.sinking(&sites);
+    if sinks && verdict.reused {
+        let message = "work on what is copied would have to move behind the reads, and the buffer is used outside of the \
+                       loop too, by what that work does not hold for";
+        case.refuse_buffer(ReasonCode::NotAPureCopy, message);
+    }
     verdict.async_bytes = sites
         .iter()
         .filter(|site| site.load.is_some())
@@ -337,7 +381,39 @@ fn judge_in<'ir>(
     verdict
 }
 
-impl<'ir> Case<'_, 'ir> {
+impl<'a, 'ir> Case<'a, 'ir> {
+    /// A case without loops; `None` for a buffer whose bytes cannot be counted.
+    pub fn of(scene: &'a Scene<'a, 'ir>, buffer: &'a SharedBuffer<'ir>) -> Option<Case<'a, 'ir>> {
+        let memref = buffer.value.ty().as_memref()?;
+        let bytes = row_major_bytes(&memref)?;
+        Some(Case {
+            scene,
+            buffer,
+            memref,
+            bytes,
+            origin: buffer.place.origin.clone(),
+            stores: &buffer.stores,
+            loads: &buffer.loads,
+            apart: BTreeSet::new(),
+            reasons: Vec::new(),
+        })
+    }
+
+    /// The same case without reasons, for checks whose failure is no reason yet.
+    pub fn trial(&self) -> Case<'a, 'ir> {
+        Case {
+            scene: self.scene,
+            buffer: self.buffer,
+            memref: self.memref.clone(),
+            bytes: self.bytes,
+            origin: self.origin.clone(),
+            stores: self.stores,
+            loads: self.loads,
+            apart: self.apart.clone(),
+            reasons: Vec::new(),
+        }
+    }
+
     /// Notes a failing check, once.
     pub fn refuse(&mut self, code: ReasonCode, at: Op<'ir>, message: impl Into<String>) {
         let reason = Reason::new(code, message, at.location());
@@ -357,7 +433,7 @@ impl<'ir> Case<'_, 'ir> {
         let scene = self.scene;
         for store in self.stores {
             let elsewhere = others.iter().any(|other| scene.is_inside(store.op, *other));
-            if !scene.is_inside(store.op, scope) && !elsewhere {
+            if !scene.is_inside(store.op, scope) && !elsewhere && !self.apart.contains(&store.at) {
                 let message = "the buffer is also written outside of that loop";
                 self.refuse(ReasonCode::SeveralWriters, store.op, message);
             }

@@ -128,6 +128,10 @@ pub struct BufferVerdict {
     /// The loops around the one that fills it, outermost first, across whose iterations its loads can run ahead too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub around: Vec<usize>,
+    /// Whether it is used outside of the loops that fill it too, by accesses that see nothing of what those leave: an
+    /// epilogue that stages its results there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
     /// On the register level: the loop that holds the load, where its k-steps can be unrolled into the loop that fills
     /// the shared buffer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -163,6 +167,7 @@ impl BufferVerdict {
             copies: Vec::new(),
             barriers: Vec::new(),
             around: Vec::new(),
+            reused: false,
             inner_loop: None,
             source: None,
             k_steps: None,

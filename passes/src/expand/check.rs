@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use alcop_compiler::ir::{BufferId, Op, OpId, OpIndex, Value, constant_index, enclosing};
+use alcop_compiler::ir::{BufferId, Builder, Op, OpId, OpIndex, Value, constant_index, enclosing};
 
 use super::copies::{self, Site};
 use super::items::{self, Registers};
 use crate::error::Error;
-use crate::multi_buffer::{self, Buffer};
+use crate::multi_buffer::{self, Access, Buffer};
+use crate::outline::not_in_a_kernel;
 use crate::plan::{BufferPlan, LoopPlan, PipelinePlan, RegisterPlan, SharedLayout, Transport};
 use crate::slice::blocker;
 use crate::swizzle;
@@ -27,6 +28,19 @@ pub struct Planned<'ir> {
     pub layout: SharedLayout,
     pub transport: Transport,
     pub width_bytes: u32,
+}
+
+impl<'ir> Planned<'ir> {
+    fn is_synchronous(&self) -> bool {
+        self.transport == Transport::Synchronous
+    }
+
+    /// One slot of the buffer's ring. Its layout is left to [`crate::swizzle::lay_out`].
+    pub fn slot(&self, builder: &Builder<'ir>, ring: Value<'ir>, slot: Value<'ir>) -> Value<'ir> {
+        let view = multi_buffer::slot(builder, &self.buffer, ring, slot);
+        swizzle::mark(builder.context(), view, self.layout);
+        view
+    }
 }
 
 /// A loop with everything that the rewrite touches, found and checked.
@@ -53,6 +67,22 @@ impl<'ir> PipelineLoop<'ir> {
         self.nest[0]
     }
 
+    /// The buffers that are loaded ahead; those behind them are filled in their places in the body, in their only slot.
+    pub fn ahead(&self) -> &[Planned<'ir>] {
+        let count = self
+            .buffers
+            .iter()
+            .take_while(|planned| !planned.is_synchronous())
+            .count();
+        &self.buffers[..count]
+    }
+
+    /// The sites of buffers that are filled in their places, beside others that are loaded ahead.
+    pub fn sites_in_place(&self) -> impl Iterator<Item = &Site<'ir>> {
+        let ahead = self.ahead().len();
+        self.sites.iter().filter(move |site| site.buffer >= ahead && ahead > 0)
+    }
+
     /// Whether no buffer has more than one slot.
     pub fn is_single_slot(&self) -> bool {
         self.buffers.iter().all(|planned| planned.slots == 1)
@@ -76,11 +106,7 @@ pub fn check<'ir>(index: &OpIndex<'ir>, plan: &PipelinePlan) -> Result<Vec<Pipel
     for entry in &plan.loops {
         let op = find_loop(index, entry.loop_index)?;
         let Some(kernel) = enclosing(op, "gpu.func") else {
-            return Err(Error::refused(
-                "unknown-op",
-                op.location(),
-                "the loop is not inside a gpu.func",
-            ));
+            return Err(not_in_a_kernel(op));
         };
         for buffer in &entry.buffers {
             let loops = homes.entry((kernel, &buffer.buffer)).or_default();
@@ -123,7 +149,7 @@ fn find<'ir>(index: &OpIndex<'ir>, id: &OpId) -> Result<Op<'ir>, Error> {
     index.find(id).ok_or_else(|| Error::NoSuchOp { id: id.clone() })
 }
 
-fn find_loop<'ir>(index: &OpIndex<'ir>, number: usize) -> Result<Op<'ir>, Error> {
+pub fn find_loop<'ir>(index: &OpIndex<'ir>, number: usize) -> Result<Op<'ir>, Error> {
     let id = OpId {
         op: "scf.for".to_owned(),
         index: number,
@@ -155,26 +181,15 @@ fn check_loop<'ir>(
         gone: HashSet::new(),
         registers: Vec::new(),
     };
-    for buffer in &plan.buffers {
+    // Those that are loaded ahead come first.
+    let mut ordered: Vec<&BufferPlan> = plan.buffers.iter().collect();
+    ordered.sort_by_key(|buffer| buffer.transport == Transport::Synchronous);
+    for buffer in &ordered {
         checked.buffers.push(check_buffer(index, kernel, op, buffer)?);
     }
     let single = checked.is_single_slot();
-    if !single
-        && let Some(alone) = checked
-            .buffers
-            .iter()
-            .find(|planned| planned.transport == Transport::Synchronous)
-    {
-        let message = format!(
-            "a buffer with a synchronous copy ({}) cannot be pipelined beside others; copy it asynchronously or leave it \
-             out of the plan",
-            alone.buffer.ty
-        );
-        return Err(Error::refused("sync-positions-differ", op.location(), message));
-    }
-    for (number, buffer) in plan.buffers.iter().enumerate() {
-        let uses = checked.buffers[number].buffer.uses.clone();
-        check_uses(op, &uses, &homes[&(kernel, &buffer.buffer)])?;
+    for (number, buffer) in ordered.into_iter().enumerate() {
+        check_uses(&checked, number, buffer.reused, &homes[&(kernel, &buffer.buffer)])?;
         let ids: Vec<(Op<'ir>, Op<'ir>)> = buffer
             .copies
             .iter()
@@ -185,6 +200,7 @@ fn check_loop<'ir>(
     }
     if !single {
         check_sites(&checked)?;
+        check_in_place(&checked)?;
     }
     for id in &plan.barriers {
         let barrier = find(index, id)?;
@@ -206,7 +222,9 @@ fn check_loop<'ir>(
         let message = "a barrier that the plan keeps stands in the loop";
         return Err(Error::refused("barrier-orders-other-memory", kept.location(), message));
     }
-    checked.gone.extend(checked.sites.iter().map(|site| site.store));
+    let in_place: HashSet<Op<'ir>> = checked.sites_in_place().map(|site| site.store).collect();
+    let stores = checked.sites.iter().map(|site| site.store);
+    checked.gone.extend(stores.filter(|store| !in_place.contains(store)));
     checked.gone.extend(copies::groups_and_waits(op, &checked.sites));
     for registers in &plan.registers {
         let found = check_registers(index, &checked, registers)?;
@@ -293,7 +311,7 @@ fn check_buffer<'ir>(
         );
     }
     if plan.layout == SharedLayout::Xor {
-        swizzle::check(&buffer)?;
+        swizzle::check(&buffer.used_in(op))?;
     }
     let outlives = buffer.values.iter().all(|value| {
         value
@@ -318,18 +336,28 @@ fn check_buffer<'ir>(
     })
 }
 
-/// Every use of a buffer stands in a loop that the plan pipelines it in.
-fn check_uses(op: Op<'_>, uses: &[alcop_compiler::ir::Use<'_>], homes: &[Op<'_>]) -> Result<(), Error> {
-    for used in uses {
-        let outside = !homes.iter().any(|home| used.op.is_within(*home));
-        if outside && !used.op.is("memref.dealloc") {
-            let message = format!(
+/// Every use of a buffer stands in a loop that the plan pipelines it in, or the plan says that those outside see nothing
+/// of what the loops leave; none of these stands in a loop that the pipeline runs across.
+fn check_uses(checked: &PipelineLoop<'_>, number: usize, reused: bool, homes: &[Op<'_>]) -> Result<(), Error> {
+    for used in &checked.buffers[number].buffer.uses {
+        let at_home = homes.iter().any(|home| used.op.is_within(*home));
+        if at_home || used.op.is("memref.dealloc") || reused && !used.op.is_within(checked.outer()) {
+            continue;
+        }
+        let message = if reused {
+            format!(
+                "{} uses the buffer in a loop that the pipeline runs across, whose next chunks are already on their way; \
+                 take that loop out of \"around\"",
+                used.op.name()
+            )
+        } else {
+            format!(
                 "{} uses the buffer outside of the loop at {}",
                 used.op.name(),
-                op.location()
-            );
-            return Err(Error::refused("read-after-loop", used.op.location(), message));
-        }
+                checked.inner().location()
+            )
+        };
+        return Err(Error::refused("read-after-loop", used.op.location(), message));
     }
     Ok(())
 }
@@ -338,7 +366,8 @@ fn check_uses(op: Op<'_>, uses: &[alcop_compiler::ir::Use<'_>], homes: &[Op<'_>]
 fn check_sites(checked: &PipelineLoop<'_>) -> Result<(), Error> {
     let scope = checked.outer();
     let mut copies = 0_u64;
-    for site in &checked.sites {
+    let ahead = checked.ahead().len();
+    for site in checked.sites.iter().filter(|site| site.buffer < ahead) {
         let mut counters: HashSet<Value<'_>> = checked
             .nest
             .iter()
@@ -370,6 +399,35 @@ fn check_sites(checked: &PipelineLoop<'_>) -> Result<(), Error> {
     if copies > MAX_COPIES {
         let message = format!("an iteration has {copies} copies a thread; at most {MAX_COPIES} are unrolled");
         return Err(Error::refused("not-sequential", checked.inner().location(), message));
+    }
+    Ok(())
+}
+
+/// A buffer that is filled in its place is written by plain stores, and read only behind them.
+fn check_in_place(checked: &PipelineLoop<'_>) -> Result<(), Error> {
+    let body = checked.inner().body().expect("scf.for has one block").ops();
+    let place = |inner: Op<'_>| body.iter().position(|op| inner.is_within(*op));
+    for site in checked.sites_in_place() {
+        let buffer = &checked.buffers[site.buffer].buffer;
+        if site.store.is("nvgpu.device_async_copy") {
+            let message = format!(
+                "{} has one slot beside others with more, and its copies are asynchronous; give it two slots",
+                buffer.ty
+            );
+            return Err(Error::refused("sync-positions-differ", site.store.location(), message));
+        }
+        let early = buffer.uses.iter().find(|used| {
+            let read = matches!(multi_buffer::access(**used), Some(Access::Read(_)));
+            read && used.op.is_within(checked.inner()) && place(used.op) <= place(site.store)
+        });
+        if let Some(early) = early {
+            let message = format!(
+                "{} reads {} beside its copies, which has one slot",
+                early.op.name(),
+                buffer.ty
+            );
+            return Err(Error::refused("read-before-write", early.op.location(), message));
+        }
     }
     Ok(())
 }
@@ -417,7 +475,13 @@ fn check_registers<'ir>(
         );
         return refuse("register-depth-exceeds-chunk", message);
     }
-    let slots = checked.buffers.iter().map(|planned| planned.slots).min().unwrap_or(1);
+    let loads = plan
+        .loads
+        .iter()
+        .map(|id| find(index, id))
+        .collect::<Result<Vec<_>, _>>()?;
+    let read = loads.iter().filter_map(|load| checked.buffer_of(load.operand(0)));
+    let slots = read.map(|buffer| checked.buffers[buffer].slots).min().unwrap_or(1);
     if depth > 1 && (slots < 2 || depth > steps + 1) {
         let message = format!(
             "a register depth of {depth} reads {} steps ahead; with {steps} steps a chunk and {slots} slots at most {} fit",
@@ -426,11 +490,6 @@ fn check_registers<'ir>(
         );
         return refuse("register-depth-exceeds-chunk", message);
     }
-    let loads = plan
-        .loads
-        .iter()
-        .map(|id| find(index, id))
-        .collect::<Result<Vec<_>, _>>()?;
     let counters: Vec<Value<'ir>> = checked
         .nest
         .iter()

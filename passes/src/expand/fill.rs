@@ -20,7 +20,6 @@ use super::items::static_trip;
 use crate::fold::{self, Condition};
 use crate::plan::Transport;
 use crate::slice::{Materializer, is_lookup};
-use crate::swizzle;
 
 /// Makes the copies of some buffers of a loop.
 pub struct Filler<'a, 'ir> {
@@ -204,12 +203,10 @@ impl<'ir> Filler<'_, 'ir> {
         let target_parts = target.ty().as_memref().expect("checked to be a memref");
         let rank = target_parts.shape.len();
         let mut ready = |target_indices: &[Value<'ir>], conditions: &[(Value<'ir>, bool)], what| {
-            let mut target_indices = target_indices.to_vec();
-            swizzle::apply(builder, planned.layout, &target_parts, &mut target_indices);
             out.push(Ready {
                 conditions: conditions.to_vec(),
                 target,
-                target_indices,
+                target_indices: target_indices.to_vec(),
                 what,
                 location: builder.location(),
             });

@@ -9,6 +9,7 @@ use alcop_compiler::detect::static_bounds;
 use alcop_compiler::ir::{Op, preorder};
 
 use super::check::PipelineLoop;
+use super::copies::{self, Site};
 use crate::multi_buffer::{self, Access};
 use crate::waits::{self, Timeline, Timing, Untimely};
 
@@ -33,6 +34,8 @@ pub enum Item<'ir> {
     Loads { registers: usize, step: usize, next: bool },
     /// What else a step of a register loop does; with a depth of one its loads too.
     Step { registers: usize, step: usize },
+    /// A barrier around copies that stay in their place.
+    Barrier,
 }
 
 /// The items of a loop body.
@@ -67,7 +70,18 @@ pub fn items<'ir>(pipelined: &PipelineLoop<'ir>) -> Vec<Item<'ir>> {
             _ => items.push(Item::Op(op)),
         }
     }
-    read_ahead(pipelined, items)
+    fence_in_place(pipelined, read_ahead(pipelined, items))
+}
+
+/// Puts barriers around the copies that stay: behind the reads of the chunk before, and before those of their own.
+fn fence_in_place<'ir>(pipelined: &PipelineLoop<'ir>, mut items: Vec<Item<'ir>>) -> Vec<Item<'ir>> {
+    let sites: Vec<&Site<'ir>> = pipelined.sites_in_place().collect();
+    let holds = |item: &Item<'ir>| matches!(item, Item::Op(op) if copies::holds(*op, &sites));
+    if let (Some(first), Some(last)) = (items.iter().position(holds), items.iter().rposition(holds)) {
+        items.insert(last + 1, Item::Barrier);
+        items.insert(first, Item::Barrier);
+    }
+    items
 }
 
 /// Puts the loads of each step before the step that stands `depth` − 1 places earlier among all steps of the body, or of
@@ -111,7 +125,12 @@ fn read_ahead<'ir>(pipelined: &PipelineLoop<'ir>, items: Vec<Item<'ir>>) -> Vec<
 
 /// When everything of the loop happens.
 pub fn timeline(pipelined: &PipelineLoop<'_>, items: &[Item<'_>]) -> Result<Timeline, Untimely> {
-    let timings: Vec<Timing> = (0..pipelined.buffers.len())
+    waits::timeline(items.len().max(1), &timings(pipelined, items))
+}
+
+/// Where each buffer is read.
+pub fn timings(pipelined: &PipelineLoop<'_>, items: &[Item<'_>]) -> Vec<Timing> {
+    (0..pipelined.ahead().len())
         .map(|buffer| {
             let reads = reads(pipelined, items, buffer);
             let planned = &pipelined.buffers[buffer];
@@ -125,8 +144,7 @@ pub fn timeline(pipelined: &PipelineLoop<'_>, items: &[Item<'_>]) -> Result<Time
                 asynchronous: planned.transport == crate::plan::Transport::CpAsync,
             }
         })
-        .collect();
-    waits::timeline(items.len().max(1), &timings)
+        .collect()
 }
 
 /// The positions at which a chunk of a buffer is read, from the start of its own iteration.
@@ -164,7 +182,7 @@ fn reads(pipelined: &PipelineLoop<'_>, items: &[Item<'_>], buffer: usize) -> Vec
                     found.push(position);
                 }
             }
-            Item::Op(_) => {}
+            Item::Op(_) | Item::Barrier => {}
         }
     }
     found

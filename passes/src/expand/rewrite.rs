@@ -9,11 +9,10 @@ use super::copies::Site;
 use super::fill::Filler;
 use super::items::{self, Item, Registers};
 use super::nest::{Chunk, Nest};
-use super::single_slot::{single_slot, swizzle_accesses, unroll};
+use super::single_slot::{share_copy, single_slot, unroll};
 use crate::fold;
-use crate::multi_buffer;
 use crate::slice::{Materializer, usable_before};
-use crate::waits::Timeline;
+use crate::waits::{Place, Positions, Timeline};
 
 /// What a loop's surroundings ask of its rewrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +21,18 @@ pub struct Edges {
     pub barrier_before: bool,
     /// The memory of the rings is used again.
     pub drain_behind: bool,
+}
+
+impl Edges {
+    /// Puts the barriers around a loop that stays.
+    pub fn fence<'ir>(self, context: &'ir Context, op: Op<'ir>) {
+        if self.barrier_before {
+            Builder::before(context, op).op("gpu.barrier").build();
+        }
+        if self.drain_behind {
+            Builder::after(context, op).op("gpu.barrier").build();
+        }
+    }
 }
 
 /// Copies of the same buffers, made at the same place for the same chunk.
@@ -85,13 +96,25 @@ struct Rewriter<'a, 'ir> {
     materializer: &'a Materializer<'a, 'ir>,
     /// The different numbers of slots.
     slot_counts: Vec<u32>,
+    positions: Positions,
 }
 
-/// Rewrites a loop; `rings` has one for each of its buffers.
-pub fn rewrite<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, rings: &[Value<'ir>], edges: Edges) {
+/// Rewrites a loop, the `number`-th of the module; `rings` has one for each of its buffers.
+pub fn rewrite<'ir>(
+    context: &'ir Context,
+    (number, pipelined): (usize, &PipelineLoop<'ir>),
+    rings: &[Value<'ir>],
+    edges: Edges,
+) {
+    let outer = pipelined.outer();
+    let builder = Builder::before(context, outer);
     if pipelined.is_single_slot() {
         single_slot(context, pipelined, rings);
+        edges.fence(context, outer);
         return;
+    }
+    if edges.barrier_before {
+        builder.op("gpu.barrier").build();
     }
     let views: HashSet<Value<'ir>> = pipelined
         .buffers
@@ -104,6 +127,11 @@ pub fn rewrite<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, rings:
     };
     let items = items::items(pipelined);
     let timeline = items::timeline(pipelined, &items).expect("checked before");
+    let positions = Positions {
+        number,
+        length: items.len(),
+        buffers: items::timings(pipelined, &items),
+    };
     let mut batches: Vec<Batch<'_, 'ir>> = Vec::new();
     for (number, event) in timeline.events.iter().enumerate() {
         for refill in &event.refills {
@@ -132,13 +160,9 @@ pub fn rewrite<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, rings:
         batch.preloads = batch.filler.preloads();
     }
     let mut slot_counts: Vec<u32> = pipelined.buffers.iter().map(|planned| planned.slots).collect();
+    slot_counts.retain(|count| *count > 1);
     slot_counts.sort_unstable();
     slot_counts.dedup();
-    let outer = pipelined.outer();
-    let builder = Builder::before(context, outer);
-    if edges.barrier_before {
-        builder.op("gpu.barrier").build();
-    }
     let rewriter = Rewriter {
         context,
         pipelined,
@@ -149,6 +173,7 @@ pub fn rewrite<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, rings:
         batches,
         materializer: &materializer,
         slot_counts,
+        positions,
     };
     let state = rewriter.prologue(&builder);
     let (results, _) = rewriter.level(&builder, 0, Mapping::new(), &Vec::new(), &state);
@@ -202,8 +227,8 @@ impl<'ir> Rewriter<'_, 'ir> {
         let zero = builder.index(0);
         let mut fragments = Vec::new();
         if let Some(pending) = self.timeline.read_ahead {
-            if let Some(pending) = pending {
-                wait(builder, pending);
+            if pending.is_some() {
+                self.wait(builder, None);
             }
             builder.op("gpu.barrier").build();
             let slot = |_: u32| zero;
@@ -261,7 +286,7 @@ impl<'ir> Rewriter<'_, 'ir> {
         let mut map = Mapping::new();
         self.nest.enter(chunk, &mut map);
         for (planned, ring) in self.pipelined.buffers.iter().zip(self.rings) {
-            let view = multi_buffer::slot(builder, &planned.buffer, *ring, slot(planned.slots));
+            let view = planned.slot(builder, *ring, slot(planned.slots));
             for value in &planned.buffer.values {
                 map.insert(*value, view);
             }
@@ -298,7 +323,7 @@ impl<'ir> Rewriter<'_, 'ir> {
             .collect()
     }
 
-    /// Clones an operation of the body for the consumer's side: without the copies, with swizzled accesses.
+    /// Clones an operation of the body for the consumer's side: without the copies.
     fn clone_access(&self, builder: &Builder<'ir>, op: Op<'ir>, map: &mut Mapping<'ir>) -> Op<'ir> {
         let slots = map.clone();
         let clone = clone_op(builder, op, map);
@@ -313,7 +338,10 @@ impl<'ir> Rewriter<'_, 'ir> {
                 new.result(0).replace_all_uses_with(slots.get(buffer));
                 map.insert(buffer, slots.get(buffer));
             }
-            swizzle_accesses(self.context, self.pipelined, *old, *new);
+            let whole = |site: &&Site<'ir>| site.store == *old && old.is("memref.copy");
+            if let Some(site) = self.pipelined.sites_in_place().find(whole) {
+                share_copy(self.context, self.pipelined.kernel, *new, site.width_bytes);
+            }
         }
         clone
     }
@@ -373,6 +401,9 @@ impl<'ir> Rewriter<'_, 'ir> {
         for (name, attr) in op.attrs() {
             new.set_attr(name, attr);
         }
+        if level + 1 == self.nest.loops.len() {
+            self.positions.mark(self.context, new);
+        }
         let results: Vec<Value<'ir>> = new.results().collect();
         let after = state.with(&results[carried..]);
         (results[..carried].to_vec(), after)
@@ -393,8 +424,8 @@ impl<'ir> Rewriter<'_, 'ir> {
             .zip(&state.slots)
             .map(|(count, slot)| advanced(body, *slot, 1, *count))
             .collect();
-        let current = |count: u32| state.slots[self.place_of(count)];
-        let following = |count: u32| next_slots[self.place_of(count)];
+        let current = |count: u32| self.slot_among(body, &state.slots, count);
+        let following = |count: u32| self.slot_among(body, &next_slots, count);
         let here = self.in_slots(body, chunk, &current);
         let next_chunk = self.nest.next(body, chunk);
         let there = self.in_slots(body, &next_chunk, &following);
@@ -441,6 +472,9 @@ impl<'ir> Rewriter<'_, 'ir> {
             }
             match self.items.get(position) {
                 None => {}
+                Some(Item::Barrier) => {
+                    body.op("gpu.barrier").build();
+                }
                 Some(Item::Op(op)) => {
                     self.clone_access(&body.with_location(op.location()), *op, map);
                 }
@@ -476,11 +510,10 @@ impl<'ir> Rewriter<'_, 'ir> {
         after
     }
 
-    fn place_of(&self, count: u32) -> usize {
-        self.slot_counts
-            .iter()
-            .position(|other| *other == count)
-            .expect("a number of slots of the loop")
+    /// The slot of a ring with so many, of those that the loop counts; a ring of one has only the first.
+    fn slot_among(&self, builder: &Builder<'ir>, slots: &[Value<'ir>], count: u32) -> Value<'ir> {
+        let place = self.slot_counts.iter().position(|other| *other == count);
+        place.map_or_else(|| builder.index(0), |place| slots[place])
     }
 
     /// Wait, barrier, refills, commit.
@@ -493,9 +526,9 @@ impl<'ir> Rewriter<'_, 'ir> {
         after: &mut State<'ir>,
     ) {
         let event = &self.timeline.events[number];
-        if let Some(pending) = event.pending {
+        if event.pending.is_some() {
             // Wait before the barrier: a wait covers only this thread's own copies (PTX ISA, cp.async.wait_group).
-            wait(body, pending);
+            self.wait(body, Some(number));
         }
         body.op("gpu.barrier").build();
         for (place, batch) in self
@@ -508,7 +541,7 @@ impl<'ir> Rewriter<'_, 'ir> {
                 Some(chunk) => chunk.clone(),
                 None => self.nest.later(body, chunk[0], batch.lookahead),
             };
-            let slot = |count: u32| advanced(body, state.slots[self.place_of(count)], batch.lookahead, count);
+            let slot = |count: u32| advanced(body, self.slot_among(body, &state.slots, count), batch.lookahead, count);
             self.fill(body, batch, &ahead, &slot, &state.preloaded[place]);
             if batch.preloads {
                 after.preloaded[place] = self.preload(body, batch, &self.nest.next(body, &ahead));
@@ -517,6 +550,14 @@ impl<'ir> Rewriter<'_, 'ir> {
         if event.commits {
             commit(body);
         }
+    }
+
+    /// Waits for everything; [`crate::waits::count`] knows for how much it must, from the place.
+    fn wait(&self, builder: &Builder<'ir>, event: Option<usize>) {
+        let none = Attr::int(Type::int(self.context, 32), 0);
+        let wait = builder.op("nvvm.cp.async.wait.group").attr("n", none).build();
+        let number = self.positions.number;
+        Place { number, event }.mark(self.context, wait);
     }
 
     /// One step of a register loop. Returns what it yields.
@@ -569,9 +610,4 @@ fn advanced<'ir>(builder: &Builder<'ir>, slot: Value<'ir>, by: u32, count: u32) 
 
 fn commit(builder: &Builder<'_>) {
     builder.op("nvvm.cp.async.commit.group").build();
-}
-
-fn wait(builder: &Builder<'_>, pending: u32) {
-    let count = Attr::int(Type::int(builder.context(), 32), i64::from(pending));
-    builder.op("nvvm.cp.async.wait.group").attr("n", count).build();
 }

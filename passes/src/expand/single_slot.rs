@@ -6,16 +6,12 @@
 //! for k { copy A[k] -> S'; barrier; f = load S'[0]; mma f; f = load S'[1]; mma f; barrier }
 //! ```
 
-use alcop_compiler::ir::{Builder, Context, Mapping, Op, Type, Use, Value, clone_op, preorder};
+use alcop_compiler::ir::{Builder, Context, Mapping, Op, Type, Value, clone_op, preorder};
 
 use super::check::PipelineLoop;
-use super::copies::Site;
 use super::fill;
 use super::items::Registers;
-use crate::multi_buffer::{self, Access};
-use crate::plan::SharedLayout;
 use crate::slice::usable_before;
-use crate::swizzle;
 
 /// One slot: the loop as it was, with its own barriers and plain copies, in the ring's memory and layout. Register loops
 /// are unrolled.
@@ -23,11 +19,8 @@ pub fn single_slot<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, ri
     let outer = pipelined.outer();
     let builder = Builder::before(context, outer);
     let mut map = Mapping::new();
-    for op in preorder(outer) {
-        swizzle_accesses(context, pipelined, op, op);
-    }
     for (planned, ring) in pipelined.buffers.iter().zip(rings) {
-        let view = multi_buffer::slot(&builder, &planned.buffer, *ring, builder.index(0));
+        let view = planned.slot(&builder, *ring, builder.index(0));
         for value in &planned.buffer.values {
             map.insert(*value, view);
         }
@@ -46,7 +39,7 @@ pub fn single_slot<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, ri
         }
     }
     for site in pipelined.sites.iter().filter(|site| site.store.is("memref.copy")) {
-        share_copy(context, pipelined, site);
+        share_copy(context, pipelined.kernel, site.store, site.width_bytes);
     }
     for registers in &pipelined.registers {
         if registers.inner == pipelined.inner() {
@@ -74,51 +67,27 @@ pub fn single_slot<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, ri
 }
 
 /// A `memref.copy` that every thread would execute becomes plain loads and stores of each thread's share.
-fn share_copy<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, site: &Site<'ir>) {
-    let builder = Builder::before(context, site.store);
-    let (source, target) = (site.store.operand(0), site.store.operand(1));
-    let planned = &pipelined.buffers[site.buffer];
+pub fn share_copy<'ir>(context: &'ir Context, kernel: Op<'ir>, copy: Op<'ir>, width_bytes: u32) {
+    let builder = Builder::before(context, copy);
+    let (source, target) = (copy.operand(0), copy.operand(1));
     let parts = target.ty().as_memref().expect("checked to be a memref");
     let element = parts.element.bytes().expect("checked to be whole bytes");
-    let piece = Type::vector(&[(u64::from(site.width_bytes) / element) as i64], parts.element);
-    for (indices, inside) in fill::shares(&builder, pipelined.kernel, &parts, site.width_bytes) {
-        let mut to = indices.clone();
-        swizzle::apply(&builder, planned.layout, &parts, &mut to);
-        let copy = |builder: &Builder<'ir>| {
+    let piece = Type::vector(&[(u64::from(width_bytes) / element) as i64], parts.element);
+    for (indices, inside) in fill::shares(&builder, kernel, &parts, width_bytes) {
+        let move_piece = |builder: &Builder<'ir>| {
             let load = [&[source][..], &indices].concat();
             let value = builder.op("vector.load").operands(&load).result(piece).value();
-            let store = [&[value, target][..], &to].concat();
+            let store = [&[value, target][..], &indices].concat();
             builder.op("vector.store").operands(&store).build();
         };
         match inside {
             Some(inside) => {
-                builder.if_then(inside, copy);
+                builder.if_then(inside, move_piece);
             }
-            None => copy(&builder),
+            None => move_piece(&builder),
         }
     }
-    site.store.erase();
-}
-
-/// Gives an access of a swizzled buffer its swizzled indices. `old` is the operation that `new` was cloned from.
-pub fn swizzle_accesses<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, old: Op<'ir>, new: Op<'ir>) {
-    for (operand, value) in old.operands().enumerate() {
-        let Some(planned) = pipelined.buffer_of(value).map(|buffer| &pipelined.buffers[buffer]) else {
-            continue;
-        };
-        let first = match multi_buffer::access(Use { op: old, operand }) {
-            Some(Access::Read(Some(first)) | Access::Write(Some(first))) => first,
-            _ => continue,
-        };
-        if planned.layout == SharedLayout::Plain {
-            continue;
-        }
-        let mut indices = [new.operand(first), new.operand(first + 1)];
-        let builder = Builder::before(context, new);
-        swizzle::apply(&builder, planned.layout, &planned.buffer.memref, &mut indices);
-        new.set_operand(first, indices[0]);
-        new.set_operand(first + 1, indices[1]);
-    }
+    copy.erase();
 }
 
 /// The operations of one step of a register loop, each handed to `emit`. Returns what the step yields.

@@ -90,14 +90,6 @@ pub enum BuildError {
         /// What is wrong with them.
         error: PassOptionError,
     },
-    /// A limit of ours.
-    #[error("{name} cannot run by itself: {instead} [not-separable]")]
-    NotSeparable {
-        /// The pass.
-        name: String,
-        /// What to do instead.
-        instead: &'static str,
-    },
 }
 
 /// Checks that a pipeline can be built: names, options, what each pass runs on.

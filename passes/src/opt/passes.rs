@@ -4,7 +4,10 @@
 //! alcop-detect{assume-noalias block-size=128,1,1}       verdicts as attributes and remarks
 //! alcop-sink-elementwise                                moves work out of copies
 //! alcop-plan{shared-stages=3 register-stages=2}         alcop.plan on the module
-//! alcop-expand                                          obeys it
+//! alcop-multi-buffer                                    gives the planned buffers their rings
+//! alcop-expand                                          obeys the plan, in those rings or its own
+//! alcop-waits                                           relaxes its waits to what each place needs
+//! alcop-swizzle                                         lays its slots out without bank conflicts
 //! alcop-check-hazards                                   the judge
 //! alcop-pipeline{shared-stages=3 register-stages=2}     all of them
 //! alcop-strip                                           removes attributes of ours
@@ -18,10 +21,12 @@ use super::planned;
 use super::{BuildError, Settings};
 use crate::decide::Depths;
 use crate::error::Error;
-use crate::expand::expand;
+use crate::expand::{expand, multi_buffer};
 use crate::hazard;
+use crate::pipeline::transform;
 use crate::plan::SharedLayout;
 use crate::sink::sink;
+use crate::{swizzle, waits};
 
 /// What a user may ask of detection and planning.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,8 +48,14 @@ pub enum AlcopPass {
     Plan(Options),
     /// Moves element-wise work out of copies.
     Sink(Options),
+    /// Gives the buffers of `alcop.plan` their rings.
+    MultiBuffer,
     /// Obeys `alcop.plan`.
     Expand,
+    /// Gives expanded loops their wait counts.
+    Waits,
+    /// Gives the slots of expanded loops their layout.
+    Swizzle,
     /// Fails where the judge finds a hazard.
     CheckHazards,
     /// Detects, plans, expands and judges.
@@ -85,37 +96,20 @@ const PLAN_OPTIONS: [&str; 5] = [
     "assume-noalias",
 ];
 
-/// Our passes that do their work only together with others so far, and where it is done.
-const NOT_SEPARABLE: [(&str, &str); 3] = [
-    (
-        "alcop-multi-buffer",
-        "alcop-expand makes the rings as it rewrites the loops that fill them",
-    ),
-    (
-        "alcop-waits",
-        "alcop-expand places the waits as it rewrites the loops; their counts come from positions",
-    ),
-    (
-        "alcop-swizzle",
-        "alcop-expand lays the rings out as the plan's \"layout\" says; alcop-plan{layout=…} sets it",
-    ),
-];
-
 /// The names of our passes.
 pub fn names() -> Vec<&'static str> {
-    let separable = [
+    vec![
         "alcop-detect",
         "alcop-sink-elementwise",
         "alcop-plan",
+        "alcop-multi-buffer",
         "alcop-expand",
+        "alcop-waits",
+        "alcop-swizzle",
         "alcop-check-hazards",
         "alcop-pipeline",
         "alcop-strip",
-    ];
-    separable
-        .into_iter()
-        .chain(NOT_SEPARABLE.iter().map(|(name, _)| *name))
-        .collect()
+    ]
 }
 
 /// Whether a name is to be looked up among our passes and not among upstream's.
@@ -132,18 +126,15 @@ impl AlcopPass {
                 error,
             })
         };
-        if let Some((_, instead)) = NOT_SEPARABLE.iter().find(|(known, _)| *known == name) {
-            return Err(BuildError::NotSeparable {
-                name: name.to_owned(),
-                instead,
-            });
-        }
         match name {
             "alcop-detect" => Ok(AlcopPass::Detect(parse(&DETECTION_OPTIONS)?)),
             "alcop-sink-elementwise" => Ok(AlcopPass::Sink(parse(&DETECTION_OPTIONS)?)),
             "alcop-plan" => Ok(AlcopPass::Plan(parse(&PLAN_OPTIONS)?)),
             "alcop-pipeline" => Ok(AlcopPass::Pipeline(parse(&PLAN_OPTIONS)?)),
+            "alcop-multi-buffer" => parse(&[]).map(|_| AlcopPass::MultiBuffer),
             "alcop-expand" => parse(&[]).map(|_| AlcopPass::Expand),
+            "alcop-waits" => parse(&[]).map(|_| AlcopPass::Waits),
+            "alcop-swizzle" => parse(&[]).map(|_| AlcopPass::Swizzle),
             "alcop-check-hazards" => parse(&[]).map(|_| AlcopPass::CheckHazards),
             "alcop-strip" => parse(&[]).map(|_| AlcopPass::Strip),
             _ => Err(BuildError::Unknown { name: name.to_owned() }),
@@ -168,6 +159,17 @@ impl AlcopPass {
                 let detection = detection(module, options, settings);
                 sink(module, &detection).map(|_| ())
             }
+            AlcopPass::MultiBuffer => {
+                let plan = planned::read(module)?;
+                let mut copy = module.duplicate();
+                attributes::strip(&copy);
+                let renamed = multi_buffer(&mut copy, &plan)?;
+                planned::write(&mut copy, &renamed)?;
+                module.replace_with(copy);
+                Ok(())
+            }
+            AlcopPass::Waits => waits::count(module).map(|_| ()),
+            AlcopPass::Swizzle => swizzle::lay_out(module).map(|_| ()),
             AlcopPass::Expand => {
                 let plan = planned::read(module)?;
                 let mut copy = module.duplicate();
@@ -189,7 +191,7 @@ impl AlcopPass {
                     return Ok(());
                 }
                 attributes::strip(&copy);
-                expand(&mut copy, &plan)?;
+                transform(&mut copy, &plan)?;
                 judge(module, &copy)?;
                 module.replace_with(copy);
                 Ok(())

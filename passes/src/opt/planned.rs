@@ -10,9 +10,10 @@
 
 use alcop_compiler::detect::attributes::{self, Annotation, DEPTH, GROUP, VERDICT};
 use alcop_compiler::detect::{BufferVerdict, DetectOptions, Detection, Level, detect};
-use alcop_compiler::ir::{Attr, BufferId, Context, Module, Type};
-use serde_json::{Value, json};
+use alcop_compiler::ir::{BufferId, Module, OpId};
+use serde_json::json;
 
+use crate::data::{to_attribute, to_json};
 use crate::decide::{Depths, decide};
 use crate::error::Error;
 use crate::plan::{BufferPlan, Completion, PipelinePlan, Transport};
@@ -86,47 +87,6 @@ pub fn write(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Error> 
         module.op().set_attr(PLAN, value);
     }
     Ok(())
-}
-
-/// JSON as an attribute: objects as dictionaries, without their nulls.
-fn to_attribute<'ir>(context: &'ir Context, value: &Value) -> Option<Attr<'ir>> {
-    match value {
-        Value::Null => None,
-        Value::Bool(value) => Some(Attr::bool(context, *value)),
-        Value::Number(number) => Some(Attr::int(Type::int(context, 64), number.as_i64()?)),
-        Value::String(text) => Some(Attr::string(context, text)),
-        Value::Array(items) => {
-            let items: Option<Vec<_>> = items.iter().map(|item| to_attribute(context, item)).collect();
-            Some(Attr::array(context, &items?))
-        }
-        Value::Object(entries) => {
-            let entries: Vec<_> = entries
-                .iter()
-                .filter_map(|(name, value)| Some((name.as_str(), to_attribute(context, value)?)))
-                .collect();
-            Some(Attr::dictionary(context, &entries))
-        }
-    }
-}
-
-/// The reverse of [`to_attribute`]; `None` for an attribute that it does not make.
-fn to_json(attribute: Attr<'_>) -> Option<Value> {
-    if attribute.is_dictionary() {
-        let entries = attribute.entries().into_iter();
-        let entries: Option<serde_json::Map<_, _>> = entries
-            .map(|(name, value)| Some((name.to_owned(), to_json(value)?)))
-            .collect();
-        return entries.map(Value::Object);
-    }
-    if let Some(items) = attribute.as_array() {
-        let items: Option<Vec<_>> = items.into_iter().map(to_json).collect();
-        return items.map(Value::Array);
-    }
-    attribute
-        .as_str()
-        .map(Value::from)
-        .or_else(|| attribute.as_bool().map(Value::from))
-        .or_else(|| attribute.as_int().map(Value::from))
 }
 
 /// The plan in the module. Refused where an attribute of a buffer says something else.
@@ -250,8 +210,24 @@ fn set_slots(plan: &mut PipelinePlan, wish: &Wish<'_>) {
         .loops
         .iter_mut()
         .filter(|one| Some(one.loop_index) == wish.buffer.loop_index);
-    for buffer in of_loop.flat_map(|one| &mut one.buffers) {
-        if is_for(buffer, wish.buffer) {
+    for one in of_loop {
+        // What is not there before its chunk's turn cannot be read ahead of it.
+        let read = |load: &OpId| {
+            let id = BufferId::OpResult {
+                op: load.op.clone(),
+                index: load.index,
+            };
+            wish.buffer.feeds.contains(&id)
+        };
+        let stays = one
+            .registers
+            .iter_mut()
+            .filter(|registers| registers.loads.iter().any(read));
+        for registers in stays.filter(|_| wish.depth == 1) {
+            registers.depth = 1;
+            registers.read_ahead = 0;
+        }
+        for buffer in one.buffers.iter_mut().filter(|buffer| is_for(buffer, wish.buffer)) {
             buffer.slots = wish.depth;
             buffer.distance = wish.depth - 1;
             (buffer.transport, buffer.completion) = match wish.depth {

@@ -58,6 +58,7 @@ pub fn plan(program: &TileProgram<'_>, schedule: &TileSchedule) -> PipelinePlan 
         },
         width_bytes: 16,
         layout: SharedLayout::Xor,
+        reused: false,
         sync: 0,
         copies: (position * copies[0]..copies[0] + position * copies[1])
             .map(|copy| CopyPlan {

@@ -1,6 +1,6 @@
 // Detection, plan, expansion and the judge in one pass, or one after the other: the same.
 // RUN alcop opt %s --alcop-pipeline="shared-stages=4 layout=plain" | FileCheck %s
-// RUN alcop opt %s --pass-pipeline='builtin.module(alcop-detect,alcop-plan{shared-stages=4 layout=plain},alcop-expand,alcop-check-hazards)' | FileCheck %s
+// RUN alcop opt %s --pass-pipeline='builtin.module(alcop-detect,alcop-plan{shared-stages=4 layout=plain},alcop-expand,alcop-waits,alcop-check-hazards)' | FileCheck %s
 // CHECK: module {
 // CHECK-NOT: alcop
 // CHECK: memref<2048xi8

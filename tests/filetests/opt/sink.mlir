@@ -1,6 +1,6 @@
 // A ReLU moves from the copy behind the read; then the copy can be planned.
 // RUN alcop opt %s --alcop-sink-elementwise | FileCheck %s
-// RUN alcop opt %s --pass-pipeline='builtin.module(alcop-sink-elementwise,alcop-plan{shared-stages=3 register-stages=1},alcop-expand,alcop-check-hazards)' | FileCheck %s --check-prefix=PIPELINED
+// RUN alcop opt %s --pass-pipeline='builtin.module(alcop-sink-elementwise,alcop-plan{shared-stages=3 register-stages=1},alcop-expand,alcop-waits,alcop-check-hazards)' | FileCheck %s --check-prefix=PIPELINED
 // RUN alcop opt %s --alcop-pipeline="shared-stages=3 register-stages=1" | FileCheck %s --check-prefix=PIPELINED
 // CHECK: scf.for
 // CHECK: %[[V:.*]] = vector.load %arg0

@@ -1,0 +1,46 @@
+// Every tile's epilogue stages its sums in bytes of the operands.
+// EXPECT memref.view#0 loop=1 verdict=pipelinable depth=32 async=16
+// EXPECT memref.view#1 loop=0 verdict=rejected codes=not-a-pure-copy
+// EXPECT vector.load#1 loop=1 verdict=pipelinable depth=2
+// EXPECT vector.load#2 loop=0 verdict=rejected codes=sync-positions-differ
+gpu.module @m {
+  gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
+    %dst: memref<1024x4xf32> {llvm.noalias}, %log: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %c2 = arith.constant 2 : index
+    %c4 = arith.constant 4 : index
+    %c16 = arith.constant 16 : index
+    %c31 = arith.constant 31 : index
+    %c32 = arith.constant 32 : index
+    %c1024 = arith.constant 1024 : index
+    %zero = arith.constant dense<0.0> : vector<4xf32>
+    %t = gpu.thread_id x
+    %mirror = arith.subi %c31, %t : index
+    %raw = gpu.dynamic_shared_memory : memref<?xi8, #gpu.address_space<workgroup>>
+    %s = memref.view %raw[%c0][] : memref<?xi8, #gpu.address_space<workgroup>> to memref<32x4xf32, #gpu.address_space<workgroup>>
+    %c = memref.view %raw[%c0][] : memref<?xi8, #gpu.address_space<workgroup>> to memref<128xf32, #gpu.address_space<workgroup>>
+    scf.for %tile = %c0 to %c4 step %c1 {
+    %sum = scf.for %i = %c0 to %c1024 step %c32 iter_args(%acc = %zero) -> (vector<4xf32>) {
+      %row = arith.addi %i, %t : index
+      %v = vector.load %src[%row, %c0] : memref<1024x4xf32>, vector<4xf32>
+      vector.store %v, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>
+      gpu.barrier
+      %x = vector.load %s[%mirror, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>
+      %next = arith.addf %acc, %x : vector<4xf32>
+      gpu.barrier
+      scf.yield %next : vector<4xf32>
+    }
+    %to0 = arith.muli %t, %c4 : index
+    %from = arith.muli %mirror, %c4 : index
+    vector.store %sum, %c[%to0] : memref<128xf32, #gpu.address_space<workgroup>>, vector<4xf32>
+    gpu.barrier
+    %y = vector.load %c[%from] : memref<128xf32, #gpu.address_space<workgroup>>, vector<4xf32>
+    gpu.barrier
+    %at = arith.muli %tile, %c32 : index
+    %to = arith.addi %at, %t : index
+    vector.store %y, %dst[%to, %c0] : memref<1024x4xf32>, vector<4xf32>
+    }
+    gpu.return
+  }
+}
