@@ -153,8 +153,8 @@ fn whatever_a_trial_does_the_search_goes_on() {
     };
     let timeouts = Timeouts {
         queue: Some(FOREVER),
-        compile: ms(30),
-        run: ms(200),
+        compile: ms(300),
+        run: ms(1000),
     };
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
@@ -171,7 +171,7 @@ fn whatever_a_trial_does_the_search_goes_on() {
             4 => {
                 watch.enter(Phase::Running);
                 // Longer than a compile may take.
-                sleep(Duration::from_millis(60));
+                sleep(Duration::from_millis(450));
                 return fail(Status::WrongResult, "3 of 7 elements");
             }
             5 => {
@@ -194,10 +194,10 @@ fn whatever_a_trial_does_the_search_goes_on() {
         "each call is a record"
     );
     for (stages, status, reason) in [
-        (2, Status::TimedOut, "compiling took longer than 0.03 s"),
+        (2, Status::TimedOut, "compiling took longer than 0.3 s"),
         (3, Status::Panicked, "bug at"),
         (4, Status::WrongResult, "3 of 7 elements"),
-        (5, Status::TimedOut, "running took longer than 0.2 s"),
+        (5, Status::TimedOut, "running took longer than 1 s"),
     ] {
         let mut of_stage = search()
             .filter(|record| record.schedule.shared_stages == stages)
@@ -209,4 +209,54 @@ fn whatever_a_trial_does_the_search_goes_on() {
         }
     }
     assert_eq!(report.best.unwrap().schedule.shared_stages, 1);
+}
+
+/// Every second compile spins for ever, far more of them than there are cores: each is a trial, the others are evaluated, and
+/// what spins has the lowest priority.
+#[test]
+#[cfg(target_os = "linux")]
+fn compiles_that_spin_for_ever_neither_stop_nor_starve_the_search() {
+    let timeouts = Timeouts {
+        compile: ms(200),
+        ..Timeouts::NONE
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let spinning: Arc<Mutex<Vec<priority::ThreadId>>> = Arc::default();
+    let (stopped, seen) = (Arc::clone(&stop), Arc::clone(&spinning));
+    let evaluate = with_timeouts(timeouts, move |schedule, effort, watch| {
+        watch.enter(Phase::Compiling);
+        if schedule.shared_stages % 2 == 1 {
+            seen.lock().unwrap().push(priority::this_thread());
+            while !stopped.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        }
+        watch.enter(Phase::Running);
+        Ok(evaluated(effort))
+    });
+    let hung = 12;
+    let (before, mut after) = (Instant::now(), Duration::ZERO);
+    for trial in 0..2 * hung {
+        let schedule = TileSchedule {
+            shared_stages: trial,
+            ..schedule()
+        };
+        let outcome = evaluate(&schedule, Effort::Sample);
+        if trial % 2 == 1 {
+            assert_eq!(outcome.unwrap_err().status, Status::TimedOut);
+            let lost = *spinning.lock().unwrap().last().expect("it spins");
+            assert_eq!(priority::of(lost), 19, "the thread that is left behind");
+        } else {
+            assert_eq!(
+                outcome,
+                Ok(evaluated(Effort::Sample)),
+                "trial {trial} beside {} that spin",
+                trial / 2
+            );
+        }
+        after = before.elapsed();
+    }
+    assert!(priority::of(priority::this_thread()) < 19, "and no other");
+    assert!(after < Duration::from_secs(30), "{after:?}");
+    stop.store(true, Ordering::Relaxed);
 }
