@@ -9,6 +9,7 @@ use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
 
 use crate::error::Error;
+use crate::offsets;
 
 /// PTX, and the LLVM IR it was made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub const ARCHITECTURES: [&str; 5] = ["sm_80", "sm_86", "sm_87", "sm_89", "sm_90
 /// Named in a pipeline text, `instcombine` ends the process where one round leaves something to combine, as it does in some
 /// masked kernels; what is left does no harm.
 const OPTIMIZATIONS: &str = "cgscc(inline),function(sroa,early-cse,simplifycfg,reassociate,\
-     loop-mssa(loop-rotate,licm),loop(indvars,loop-unroll-full),sroa,gvn,instcombine<no-verify-fixpoint>,loop-unroll<O3>,simplifycfg)";
+     loop-mssa(loop-rotate,licm),loop(indvars,loop-unroll-full),sroa,gvn,instcombine<no-verify-fixpoint>,early-cse,loop-unroll<O3>,simplifycfg)";
 
 /// Translates the one `gpu.module` of a lowered module. `architecture` is one of [`ARCHITECTURES`]; anything else is
 /// refused here, because LLVM ends the process on an instruction that the chip lacks.
@@ -68,6 +69,7 @@ pub fn assemble(module: &Module<'_>, architecture: &str, keep_llvm: bool) -> Res
     llvm_module
         .run_passes(OPTIMIZATIONS, &machine, PassBuilderOptions::create())
         .map_err(|error| Error::Llvm(error.to_string()))?;
+    offsets::share(&llvm_module);
     let buffer = machine
         .write_to_memory_buffer(&llvm_module, FileType::Assembly)
         .map_err(|error| Error::Llvm(error.to_string()))?;

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use alcop_compiler::ir::Context;
 use alcop_compiler::tile_program::{TileProgram, tile_program};
@@ -204,6 +204,37 @@ fn every_layout_has_the_loop_body_of_the_bound() {
             !compiled.assembly.ptx.contains("ld.local") && !compiled.assembly.ptx.contains("st.local"),
             "{layout}"
         );
+    }
+}
+
+/// The copies of one operand differ by constants: one register for each side of them, and offsets.
+#[test]
+fn copies_of_an_operand_share_their_addresses() {
+    for layout in Layout::ALL {
+        let compiled = compiled(layout, &schedule(2, 3, 2)).expect("legal");
+        let (_, body, _) = split(&compiled.assembly.ptx);
+        let copies: Vec<&str> = body
+            .iter()
+            .copied()
+            .filter(|line| line.contains("cp.async.cg"))
+            .collect();
+        for side in [1, 2] {
+            let address = |line: &&str| {
+                let inside = line.split('[').nth(side).and_then(|part| part.split(']').next());
+                inside.expect("two addresses").to_owned()
+            };
+            let addresses: BTreeSet<String> = copies.iter().map(address).collect();
+            assert_eq!(
+                addresses.len(),
+                8,
+                "{layout}: each copy has places of its own: {addresses:?}"
+            );
+            let registers: BTreeSet<&str> = addresses
+                .iter()
+                .map(|address| address.split('+').next().unwrap_or_default())
+                .collect();
+            assert_eq!(registers.len(), 2, "{layout}: {addresses:?}");
+        }
     }
 }
 

@@ -64,6 +64,18 @@ impl<'ir> Site<'ir> {
         std::iter::successors(self.store.parent(), |op| op.parent()).take_while(move |op| *op != scope)
     }
 
+    /// Whether it depends on the chunk what is copied: a condition, a guard, a mask.
+    pub fn is_masked(&self, scope: Op<'ir>) -> bool {
+        let masked = match &self.from {
+            From::Load { load, guards } => {
+                !guards.is_empty() || matches!(load.name(), "vector.transfer_read" | "vector.maskedload")
+            }
+            From::Whole => self.store.is("nvgpu.device_async_copy"),
+            From::Zeros => true,
+        };
+        masked || self.parents(scope).any(|op| op.is("scf.if"))
+    }
+
     /// Everything that must be known to make the copy: addresses, guards, conditions.
     pub fn dependences(&self, scope: Op<'ir>) -> Vec<Value<'ir>> {
         let mut values: Vec<Value<'ir>> = match &self.from {

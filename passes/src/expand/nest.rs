@@ -76,6 +76,26 @@ impl<'ir> Nest<'ir> {
         vec![fold::add(builder, counter, offset)]
     }
 
+    /// The same chunk if there is such a one, otherwise one that is: what is computed of it is not used, and its range
+    /// is known.
+    pub fn inside(&self, builder: &Builder<'ir>, chunk: &[Value<'ir>]) -> Chunk<'ir> {
+        let mut inside = chunk.to_vec();
+        let [lower, _, step] = self.bounds[0];
+        let last = static_trip(self.loops[0])
+            .zip(constant_index(lower))
+            .zip(constant_index(step));
+        let last = last.map(|((trip, lower), step)| (lower, lower + (trip as i64 - 1) * step));
+        if let Some((_, last)) = last.filter(|(lower, last)| *lower >= 0 && last >= lower) {
+            let ty = chunk[0].ty();
+            let least = builder
+                .op("arith.minui")
+                .operands(&[chunk[0], builder.index(last)])
+                .result(ty);
+            inside[0] = least.value();
+        }
+        inside
+    }
+
     /// Whether there is such a chunk.
     pub fn exists(&self, builder: &Builder<'ir>, chunk: &[Value<'ir>]) -> Condition<'ir> {
         let inside = fold::less(builder, chunk[0], self.bounds[0][1]);

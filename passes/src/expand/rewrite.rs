@@ -275,7 +275,13 @@ impl<'ir> Rewriter<'_, 'ir> {
         slot: &dyn Fn(u32) -> Value<'ir>,
         preloaded: &[Value<'ir>],
     ) {
-        let map = self.in_slots(builder, chunk, slot);
+        // Of a nest's outermost counter nothing is known, which a mask would pay for with every copy.
+        let masked = |site: &&Site<'ir>| site.is_masked(self.pipelined.inner());
+        let map = if self.nest.loops.len() > 1 && batch.filler.sites.iter().any(masked) {
+            self.in_slots(builder, &self.nest.inside(builder, chunk), slot)
+        } else {
+            self.in_slots(builder, chunk, slot)
+        };
         batch
             .filler
             .fill(builder, &map, self.nest.exists(builder, chunk), preloaded);
