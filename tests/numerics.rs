@@ -78,7 +78,13 @@ fn space_and_expand_agree_on_every_depth_and_what_they_accept_is_right() {
 #[test]
 fn space_and_tile_programs_agree_on_every_tile() {
     let mut tiles = HashSet::new();
-    Space::wide_matmul().for_each(|schedule| {
+    // The order and number of blocks are tests/blocks.rs's.
+    let tilings = Space {
+        raster_rows: vec![1],
+        split_k: vec![1],
+        ..Space::wide_matmul()
+    };
+    tilings.for_each(|schedule| {
         tiles.insert(schedule.unpipelined());
     });
     // Warps that are no power of two, and rows that are none.

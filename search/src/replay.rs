@@ -181,23 +181,13 @@ pub fn geometric_mean(values: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use alcop_spec::{DType, Layout, Matmul, OpSpec};
-
     use super::*;
+    use crate::fixtures::{a100, matmul};
     use crate::space::{Space, enumerate};
 
     fn truth(time_us: impl Fn(&Scored) -> Option<f64>) -> Truth {
-        let (dtype, out_dtype, layout) = (DType::F16, DType::F32, Layout::Nn);
-        let op = OpSpec::Matmul(Matmul {
-            m: 512,
-            n: 768,
-            k: 768,
-            batch: 1,
-            dtype,
-            out_dtype,
-            layout,
-        });
-        let target = GpuTarget::resolve("a100").unwrap();
+        let op = matmul([512, 768, 768]);
+        let target = a100();
         let model = Model::new(&target).unwrap();
         let legal = enumerate(&Space::artifact_matmul(), &op, &target.limits, None)
             .unwrap()

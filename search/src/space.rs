@@ -275,22 +275,14 @@ pub fn pruned_summary(pruned: &BTreeMap<&'static str, u64>, size: u64) -> String
 
 #[cfg(test)]
 mod tests {
-    use alcop_spec::{Arch, DType, Layout, Matmul};
+    use alcop_spec::Arch;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::fixtures;
 
     fn matmul(m: u64, n: u64, k: u64) -> OpSpec {
-        let (dtype, out_dtype) = (DType::F16, DType::F32);
-        OpSpec::Matmul(Matmul {
-            m,
-            n,
-            k,
-            batch: 1,
-            dtype,
-            out_dtype,
-            layout: Layout::Nn,
-        })
+        fixtures::matmul([m, n, k])
     }
 
     #[test]

@@ -3,20 +3,8 @@ use alcop_spec::{DType, Layout, occupancy};
 use proptest::prelude::*;
 
 use super::*;
+use crate::fixtures::bert;
 use crate::space::{Space, enumerate};
-
-fn bert() -> OpSpec {
-    let (dtype, out_dtype, layout) = (DType::F16, DType::F32, Layout::Nn);
-    OpSpec::Matmul(Matmul {
-        m: 512,
-        n: 768,
-        k: 3072,
-        batch: 1,
-        dtype,
-        out_dtype,
-        layout,
-    })
-}
 
 fn a100() -> Model {
     Model::new(&GpuTarget::resolve("a100").unwrap()).unwrap()

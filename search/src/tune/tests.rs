@@ -1,27 +1,9 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use alcop_spec::{DType, Layout, Matmul};
-
 use super::*;
+use crate::fixtures::{a100, bert, evaluated};
 use crate::journal::{VerifiedBlocks, read};
-
-fn bert() -> OpSpec {
-    let (dtype, out_dtype, layout) = (DType::F16, DType::F32, Layout::Nn);
-    OpSpec::Matmul(Matmul {
-        m: 512,
-        n: 768,
-        k: 3072,
-        batch: 1,
-        dtype,
-        out_dtype,
-        layout,
-    })
-}
-
-fn a100() -> GpuTarget {
-    GpuTarget::resolve("a100").unwrap()
-}
 
 /// Deeper is faster, larger is faster; exact, so that ties are ties.
 fn time_us(schedule: &TileSchedule) -> f64 {
@@ -29,30 +11,8 @@ fn time_us(schedule: &TileSchedule) -> f64 {
     1e6 / area / f64::from(schedule.shared_stages + schedule.register_stages)
 }
 
-fn evaluated(schedule: &TileSchedule, effort: Effort) -> Evaluated {
-    let blocks = match effort {
-        Effort::Sample => VerifiedBlocks::Sample(vec![[0, 0, 0]]),
-        Effort::Full => VerifiedBlocks::All,
-    };
-    Evaluated {
-        time_us: time_us(schedule),
-        time_kind: TimeKind::Simulated,
-        device: "sim:test".to_owned(),
-        samples_us: vec![time_us(schedule)],
-        ptx_hash: "ab".repeat(32),
-        verified: Verified {
-            m: 512,
-            n: 768,
-            k: 3072,
-            blocks,
-            arrival: vec!["latest".to_owned()],
-            max_error: 0.5,
-        },
-    }
-}
-
 fn ok(schedule: &TileSchedule, effort: Effort) -> TrialOutcome {
-    Ok(evaluated(schedule, effort))
+    Ok(evaluated(&bert(), time_us(schedule), effort))
 }
 
 struct Run {
@@ -148,7 +108,7 @@ fn failing_panicking_and_nonsensical_trials_are_recorded_and_end_nothing() {
         4 => panic!("bug at {schedule}"),
         5 => Ok(Evaluated {
             time_us: f64::NAN,
-            ..evaluated(schedule, effort)
+            ..evaluated(&bert(), time_us(schedule), effort)
         }),
         _ => ok(schedule, effort),
     };
@@ -391,7 +351,7 @@ fn where_no_pipeline_is_fastest_it_is_the_answer() {
         Ok(Evaluated {
             time_us,
             samples_us: vec![time_us],
-            ..evaluated(schedule, effort)
+            ..evaluated(&bert(), time_us, effort)
         })
     };
     for unpipelined_trials in [0, 3] {
@@ -441,7 +401,7 @@ fn of_equally_fast_schedules_the_one_that_takes_less_wins() {
         Ok(Evaluated {
             time_us: 7.0,
             samples_us: vec![7.0],
-            ..evaluated(schedule, effort)
+            ..evaluated(&bert(), time_us(schedule), effort)
         })
     };
     let report = Run::new(TuneOptions {
