@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Compares registers by liveness with those of ptxas: live-registers.py REGISTERS PTXAS TABLE COMPILER=GLOB …
 
-REGISTERS is the example `registers` of alcop-runtime. Exits with 1 if the estimate is within 15 % for fewer than 20
-kernels, or for fewer than nine of ten of ours.
+REGISTERS is the example `registers` of alcop-runtime. Exits with 1 if the estimate is within 15 % for fewer than nine
+of ten kernels in all, of ours, or of those that no constant was fitted on.
 """
 
 import pathlib
@@ -25,30 +25,35 @@ def main():
             if not used:
                 sys.exit(f"live-registers: ptxas on {path}: {run.stderr.strip()}")
             text = subprocess.run([registers, path], capture_output=True, text=True, check=True).stdout
-            live, estimate = (int(word) for word in text.split()[-2:])
+            live, early, late, estimate = (int(word) for word in text.split()[-4:])
             name = path.stem if path.stem != "k" else path.parent.name
-            rows.append((compiler, name, live, estimate, int(used[1]), int(spilled[1])))
-    lines = ["Registers of a thread: most live at a time, the estimate made of it, and what ptxas reports (sm_80).",
-             "Made by `make bench-registers`; the analysis is runtime/src/timing/liveness.rs.",
-             "Kernels of ours: layout, block tile, warp tile, slots, register depth. TileLang and TVM leave loops rolled",
-             "that ptxas unrolls, and its loads then run further ahead than any liveness of the text can say. Of ours, one",
-             "slot is too low for the same reason, and a depth of three sets for four chunks too high: ptxas loads later.", "",
-             f"{'compiler':<9} {'kernels':>7} {'live within 15 %':>17} {'estimate within 15 %':>21}"]
+            rows.append((compiler, name, live, early, late, estimate, int(used[1]), int(spilled[1])))
+    lines = ["Registers of a thread: most live at a time in the text, in the early and in the late order of the assembler,",
+             "the estimate made of these orders, and what ptxas reports (sm_80).",
+             "Made by `make bench-registers`; the analysis is runtime/src/timing/liveness.rs (the text) and",
+             "runtime/src/timing/assembled (the orders, the estimate). The share and the two constants of the estimate were",
+             "fitted on every other kernel (`fitted`); `held out` are the others. The rules (unrolling, folding, wide loads,",
+             "registers of a warp) and the latencies were found by looking at all of them: held out is not unseen.",
+             "Kernels of ours: layout, block tile, warp tile, slots, register depth.", "",
+             f"{'compiler':<9} {'kernels':>7} {'live within 15 %':>17} {'estimate within 15 %':>21} {'fitted':>9} {'held out':>9}"]
     within = lambda value, used: abs(value / used - 1) <= BOUND
-    for compiler in dict.fromkeys(row[0] for row in rows):
-        own = [row for row in rows if row[0] == compiler]
-        live = sum(within(row[2], row[4]) for row in own)
-        estimate = sum(within(row[3], row[4]) for row in own)
-        lines.append(f"{compiler:<9} {len(own):>7} {live:>17} {estimate:>21}")
-    lines += ["", f"{'compiler':<9} {'kernel':<32} {'live':>5} {'estimate':>9} {'ptxas':>6} {'estimate / ptxas':>17} spilled bytes"]
-    for compiler, name, live, estimate, used, spilled in rows:
-        lines.append(f"{compiler:<9} {name:<32} {live:>5} {estimate:>9} {used:>6} {100 * (estimate / used - 1):>+15.1f} % "
+    good = [within(row[5], row[6]) for row in rows]
+    fitted = [at % 2 == 0 for at in range(len(rows))]
+    compilers = list(dict.fromkeys(row[0] for row in rows))
+    for compiler in [*compilers, "all"]:
+        own = [at for at, row in enumerate(rows) if compiler in (row[0], "all")]
+        share = lambda half: f"{sum(good[at] for at in own if fitted[at] == half)}/{sum(fitted[at] == half for at in own)}"
+        live = sum(within(rows[at][2], rows[at][6]) for at in own)
+        lines.append(f"{compiler:<9} {len(own):>7} {live:>17} {sum(good[at] for at in own):>21} {share(True):>9} {share(False):>9}")
+    lines += ["", f"{'compiler':<9} {'kernel':<32} {'live':>5} {'early':>6} {'late':>5} {'estimate':>9} {'ptxas':>6} {'estimate / ptxas':>17} spilled bytes"]
+    for compiler, name, live, early, late, estimate, used, spilled in rows:
+        lines.append(f"{compiler:<9} {name:<32} {live:>5} {early:>6} {late:>5} {estimate:>9} {used:>6} {100 * (estimate / used - 1):>+15.1f} % "
                      f"{spilled:>13}")
     pathlib.Path(table).write_text("\n".join(lines) + "\n")
-    print("\n".join(lines[lines.index("") + 1:][:1 + len(groups)]))
-    ours = [row for row in rows if row[0] == "alcop"]
-    good = [row for row in rows if within(row[3], row[4])]
-    return 0 if len(good) >= 20 and 10 * sum(row in good for row in ours) >= 9 * len(ours) else 1
+    print("\n".join(lines[lines.index("") + 1:][:2 + len(compilers)]))
+    groups = [range(len(rows)), [at for at, row in enumerate(rows) if row[0] == "alcop"],
+              [at for at in range(len(rows)) if not fitted[at]]]
+    return 0 if all(10 * sum(good[at] for at in group) >= 9 * len(group) for group in groups) else 1
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Registers of a thread by liveness against those that NVIDIA's ptxas reports: our kernels over a spread of schedules,
+# Registers of a thread by the emulator against those that NVIDIA's ptxas reports: our kernels over a spread of schedules,
 # and those of the corpus that scripts/check-corpus.sh has compiled. Writes the table named by the first argument.
 #
 #   ALCOP   the alcop binary (target/release/alcop)

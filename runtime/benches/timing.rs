@@ -1,12 +1,14 @@
-//! Warp instructions a second of the timing simulator, on our 128×128×32 kernel for 512×768×3072: one block an SM.
+//! Warp instructions a second of the timing simulator, on our 128×128×32 kernel for 512×768×3072 (one block an SM), and
+//! instructions a second of the estimate of its registers.
 
 // The functions that criterion's macros make have no docs.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
 
+use alcop_runtime::emulator::Program;
 use alcop_runtime::launch::ArgBuffer;
-use alcop_runtime::timing::SimDevice;
+use alcop_runtime::timing::{Liveness, Pressure, SimDevice};
 use alcop_spec::GpuTarget;
 use alcop_spec::kernel::{ArrayDType, Kernel};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -38,6 +40,12 @@ fn simulate(criterion: &mut Criterion) {
     group.throughput(Throughput::Elements(report.warp_instructions));
     group.bench_function("matmul_512x768x3072", |bencher| {
         bencher.iter(|| device.simulate(black_box(&kernel), &args));
+    });
+    let program = Program::from_text(&kernel.ptx, &kernel.entry).expect("our own kernel is known");
+    let liveness = Liveness::of(&program);
+    group.throughput(Throughput::Elements(program.code.len() as u64));
+    group.bench_function("registers", |bencher| {
+        bencher.iter(|| Pressure::of(black_box(&program), &liveness));
     });
     group.finish();
 }

@@ -1,8 +1,9 @@
-//! Registers of a thread by liveness, for each entry of PTX files, as tab-separated values:
-//! `cargo run --release -p alcop-runtime --example registers -- k.ptx …` prints file, entry, live registers, estimate.
+//! Registers of a thread, for each entry of PTX files, as tab-separated values:
+//! `cargo run --release -p alcop-runtime --example registers -- k.ptx …` prints file, entry, registers that are
+//! live in the text, in the assembler's early and late order, and the estimate of what it allots.
 
 use alcop_runtime::emulator::Program;
-use alcop_runtime::timing::Liveness;
+use alcop_runtime::timing::{Liveness, Pressure};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let target = alcop_spec::GpuTarget::resolve("sm_80")?;
@@ -12,12 +13,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for entry in module.entry_names() {
             let program = Program::from_text(&text, entry)?;
             let liveness = Liveness::of(&program);
-            let extents = program.required_threads.or(program.max_threads);
-            let threads = extents.map(|extents| extents.iter().product());
+            let pressure = Pressure::of(&program, &liveness);
             println!(
-                "{path}\t{entry}\t{}\t{}",
+                "{path}\t{entry}\t{}\t{}\t{}\t{}",
                 liveness.max_live,
-                liveness.registers_estimate(&target.limits, threads)
+                pressure.early,
+                pressure.late,
+                pressure.registers(&target.limits)
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Which registers are live where: what the assembler removes, and how many registers a thread needs.
+//! Which registers are live where: what the assembler removes, and how many registers the text needs.
 //!
 //! ```text
 //! mul.lo.s32 %r3, %r1, %r1;      // dead: only %r4 uses it, and nothing uses %r4
@@ -11,20 +11,12 @@
 //! a constant is that register with an offset; and what integer instructions compute from `%tid`, `%ctaid`, constants
 //! and parameters alone, and no instruction of a loop uses, is computed behind the loop ("sunk") and not kept through it.
 
-use alcop_spec::Limits;
-use alcop_spec::occupancy::occupancy;
-
 use super::registers::{BitSet, RegisterIndex};
 use crate::emulator::{Class, Op, Program, Special, Src, successors};
 
-/// Registers that the assembler takes beyond those that are live in the PTX, where they cost nothing: for the parts of
-/// wide operations, and for values that its scheduler keeps longer so that loads run ahead. Fitted against ptxas 13.5 on
-/// 22 kernels of ours (128×128×32, one to six slots, register depths 1 and 2, nn and nt: 204 to 242 registers), before
-/// addresses were folded and values sunk; `benches/results/registers.txt` has what the estimate meets now.
-pub(super) const ASSEMBLER_REGISTERS: u32 = 12;
-
-/// Fewest registers that a thread gets (ptxas gives a kernel of one instruction so many).
-const FEWEST_REGISTERS: u32 = 8;
+/// Registers beyond those that are live in the text that the simulator's order (`schedule`) may take: for values that
+/// are kept longer so that loads run ahead.
+pub(super) const ORDER_REGISTERS: u32 = 12;
 
 /// Liveness of a program's registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,21 +69,14 @@ impl Liveness {
         &self.weights
     }
 
+    /// 16-bit halves of registers that each register takes.
+    pub(super) fn halves(&self, program: &Program) -> Vec<u32> {
+        halves(program, &self.index, &self.weights)
+    }
+
     /// Registers that are live before an instruction of the analysed program, as numbers of [`RegisterIndex`].
     pub(super) fn live_before(&self, pc: usize) -> impl Iterator<Item = usize> + '_ {
         self.live_in[pc].iter()
-    }
-
-    /// Registers of a thread as the assembler would allot them, estimated; at most what a thread may have, beyond which
-    /// it spills. `threads`: of a block, where the kernel says so (`.reqntid`, `.maxntid`): the assembler then takes no
-    /// more registers for convenience than leave as many blocks resident.
-    pub fn registers_estimate(&self, limits: &Limits, threads: Option<u32>) -> u32 {
-        let most = limits.registers_per_thread.max(FEWEST_REGISTERS);
-        let fewest = self.max_live.clamp(FEWEST_REGISTERS, most);
-        let wanted = (self.max_live + ASSEMBLER_REGISTERS).clamp(FEWEST_REGISTERS, most);
-        let resident = |registers| threads.map(|threads| occupancy(limits, threads, registers, 0).blocks_per_sm);
-        let free = |registers: &u32| resident(*registers) == resident(fewest);
-        (fewest..=wanted).rev().find(free).unwrap_or(fewest)
     }
 }
 
@@ -186,7 +171,7 @@ fn live_behind(program: &Program, pc: usize, live_in: &[BitSet], next: &mut Vec<
 }
 
 /// Whether an instruction does something beside writing its registers.
-fn has_effect(instr: &crate::emulator::Instr) -> bool {
+pub(super) fn has_effect(instr: &crate::emulator::Instr) -> bool {
     match instr.class {
         Class::Mma
         | Class::LoadParam

@@ -361,7 +361,7 @@ fn passes_low_bits(instr: &Instr) -> bool {
 }
 
 /// Largest offset of an address in a machine instruction: 24 bits with sign.
-const OFFSET_LIMIT: i64 = 1 << 23;
+pub(super) const OFFSET_LIMIT: i64 = 1 << 23;
 
 /// Adds of a constant whose result is only ever an address: they become the offset of the accesses.
 pub(super) fn foldable(program: &Program, index: &RegisterIndex, widths: &Widths) -> Vec<bool> {

@@ -15,7 +15,8 @@
 //! fitted overheads of the analytic model have no part in it.
 //!
 //! - *Instructions* cost what the assembler makes of them (`lowering`): what nothing uses, register moves, parameters
-//!   and offsets of addresses are free. Registers of a thread are estimated by liveness ([`Liveness`]).
+//!   and offsets of addresses are free. Registers of a thread are those that are live in the order that the assembler
+//!   is assumed to choose ([`Pressure`]).
 //! - *Order* within a basic block is that of a list scheduler, as in the assembler (`schedule`).
 //! - *Blocks*: as many as occupancy allows; each time one ends the next starts. Block b of the grid runs on SM
 //!   b mod `sm_count`, which is what dispatch breadth first gives when all blocks take the same time.
@@ -42,6 +43,7 @@
 //! the assembler moves between basic blocks; the lanes of a warp in commit groups; double precision (timed as f32);
 //! waits of one block for another.
 
+mod assembled;
 mod elsewhere;
 mod liveness;
 mod lowering;
@@ -63,6 +65,7 @@ use alcop_spec::kernel::Kernel;
 use alcop_spec::occupancy::occupancy;
 use alcop_spec::{GpuTarget, Limiter, Occupancy, Rates, TargetError};
 
+pub use assembled::Pressure;
 pub use liveness::Liveness;
 pub use report::{Bound, Stall, TimingReport, Utilization};
 
@@ -147,7 +150,7 @@ impl SimDevice {
         let (registers, occupancy) = self.occupancy(&program, &launch, &liveness)?;
         let mut timed = lowering::lower(&program, &liveness, &index, &self.rates);
         // The assembler's schedule fits in the registers that it allots.
-        let values = liveness.max_live_as_written + liveness::ASSEMBLER_REGISTERS;
+        let values = liveness.max_live_as_written + liveness::ORDER_REGISTERS;
         schedule::reorder(&mut program, &mut timed, &index, &liveness, values, &self.rates);
         let sm_count = u64::from(self.rates.sm_count);
         let cold_l2 = !self.warm_l2 || memory.bytes() > u64::from(self.rates.l2_bytes);
@@ -219,7 +222,7 @@ impl SimDevice {
         let limits = &self.target.limits;
         let threads = launch.threads() as u32;
         let shared = program.dynamic_shared_offset + launch.dynamic_shared_bytes;
-        let mut registers = liveness.registers_estimate(limits, liveness::declared_threads(program));
+        let mut registers = Pressure::of(program, liveness).registers(limits);
         let mut found = occupancy(limits, threads, registers, shared);
         while found.blocks_per_sm == 0 && found.limiter == Limiter::Registers && registers > 1 {
             registers -= 1;
