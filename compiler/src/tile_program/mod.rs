@@ -22,7 +22,7 @@
 //! lies wholly inside or wholly outside. Shapes that the tiles divide have no condition anywhere.
 //!
 //! Where several blocks share the sum of a tile (`split_k`), each leaves its part in a workspace, and the last one adds
-//! them up: see [`reduction`].
+//! them up (`reduction.rs`).
 //!
 //! Plain synchronous copies and no hints: the analysis that follows sees what anybody else's compiler would give it.
 //! The numbers are those of the locations `matmul.tile:line:column`, by which diagnostics and `.loc` name a statement.
