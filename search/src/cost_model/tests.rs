@@ -94,7 +94,8 @@ fn more_stages_pay_until_open_chunks_crowd_l2() {
     assert!(five_of_three((12672, 65536, 19824), (256, 128)) < 1.0);
 }
 
-/// In the order of the space, and from its far end in strides, so that each tile is left and entered again.
+/// In the order of the space, by block tile (so that warp tiles change under the same one), and from the far end in strides,
+/// so that each tile is left and entered again.
 #[test]
 fn a_predictor_predicts_what_is_predicted_one_by_one() {
     for target in GpuTarget::devices() {
@@ -112,8 +113,10 @@ fn a_predictor_predicts_what_is_predicted_one_by_one() {
             .unwrap()
             .legal;
         let strides = (0..97).flat_map(|first| legal.iter().rev().skip(first).step_by(97));
+        let mut by_block = legal.clone();
+        by_block.sort_by_key(|one| (one.schedule.block, one.schedule.shared_stages, one.schedule.warp));
         let mut predictor = Predictor::new(&model, &op);
-        for candidate in legal.iter().chain(strides) {
+        for candidate in legal.iter().chain(&by_block).chain(strides) {
             let (schedule, resources) = (&candidate.schedule, &candidate.resources);
             let one = predict(&model, &op, schedule, resources);
             assert_eq!(predictor.predict(schedule, resources), one, "{schedule}");
