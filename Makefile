@@ -19,6 +19,7 @@ STRATEGY = analytic
 SEED = 0
 DEVICE = sim
 CASES = 2000
+FUZZ_SECONDS = 600
 BLOCK = 128x128x32
 WARP = 64x64
 SHARED_STAGES = 3
@@ -32,7 +33,7 @@ BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALCOP := $(BUILD_DIR)/release/alcop
 EXAMPLES = $(patsubst examples/%.rs,%,$(wildcard examples/*.rs))
 
-.PHONY: help setup setup-lint setup-sass build tune compile test test-nightly lint bench bench-sass bench-search bench-registers check-gpu check-corpus check-mutants check-upstream clean
+.PHONY: help setup setup-lint setup-sass build tune compile test test-nightly lint bench bench-sass bench-search bench-registers check-gpu check-corpus check-mutants check-upstream fuzz clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value …]"
@@ -108,6 +109,13 @@ bench-search: build ## search one operator exhaustively (resumable), and replay 
 	$(ALCOP) tune $(OPERATOR) --target $(TARGET) --space artifact --strategy exhaustive --trials 100000 --resume \
 		--out $(OUT)/exhaustive
 	$(ALCOP) bench search $(OUT)/exhaustive/journal.jsonl --csv $(OUT)/search.csv --svg $(OUT)/search.svg
+
+fuzz: setup ## run the fuzz targets of the PTX parser and the emulator, FUZZ_SECONDS each (nightly and cargo-fuzz)
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "fuzz: needs a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz --locked)" >&2; exit 1; }
+	@for target in parser run; do \
+		mkdir -p fuzz/corpus/$$target; \
+		cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds -- -max_total_time=$(FUZZ_SECONDS) -max_len=8000 -timeout=20; \
+	done
 
 clean: ## remove the build directory; OUT is kept
 	rm -rf -- $(BUILD_DIR)

@@ -172,6 +172,11 @@ fn bad_input_is_told_apart_from_bad_kernels() {
         std::fs::write(directory.path().join("k.ptx"), text).expect("writable");
         expect(&run(&path, &[]), code, message);
     };
+    expect(
+        &run(&path, &["--step-limit", "100"]),
+        1,
+        "(limit 100); last at PTX line",
+    );
     with_ptx(&ptx[..ptx.len() / 2], 2, "line");
     with_ptx(&ptx.replacen("ret;", "frobnicate.b32 %r1;\n\tret;", 1), 1, "frobnicate");
     assert!(

@@ -149,9 +149,10 @@ fn bind(program: &Program, args: &[ArgBuffer]) -> Bound {
     let end = program.params.last().map_or(0, |param| param.offset + param.bytes);
     let mut params = vec![0; end as usize];
     let mut addresses = Vec::new();
-    for (arg, param) in args.iter().zip(&program.params) {
+    for (index, (arg, param)) in args.iter().zip(&program.params).enumerate() {
         let mut own = Vec::new();
-        let bytes = value_bytes(arg, &mut memory, &mut own);
+        let name = format!("argument {index} (`{}`)", param.name);
+        let bytes = value_bytes(arg, &name, &mut memory, &mut own);
         let at = param.offset as usize;
         params[at..at + bytes.len()].copy_from_slice(&bytes);
         addresses.push(own);
@@ -164,10 +165,10 @@ fn bind(program: &Program, args: &[ArgBuffer]) -> Bound {
 }
 
 /// The by-value form of an argument. Addresses of its arrays are appended in depth-first order.
-fn value_bytes(arg: &ArgBuffer, memory: &mut GlobalMemory, addresses: &mut Vec<u64>) -> Vec<u8> {
+fn value_bytes(arg: &ArgBuffer, name: &str, memory: &mut GlobalMemory, addresses: &mut Vec<u64>) -> Vec<u8> {
     match arg {
         ArgBuffer::Array { bytes, .. } => {
-            let address = memory.allocate(bytes);
+            let address = memory.allocate_as(name.to_owned(), bytes);
             addresses.push(address);
             address.to_le_bytes().to_vec()
         }
@@ -179,13 +180,14 @@ fn value_bytes(arg: &ArgBuffer, memory: &mut GlobalMemory, addresses: &mut Vec<u
         ArgBuffer::Pointers(items) => {
             let table: Vec<u8> = items
                 .iter()
-                .flat_map(|item| {
-                    let mut bytes = value_bytes(item, memory, addresses);
+                .enumerate()
+                .flat_map(|(index, item)| {
+                    let mut bytes = value_bytes(item, &format!("pointer {index} of {name}"), memory, addresses);
                     bytes.resize(8, 0);
                     bytes
                 })
                 .collect();
-            memory.allocate(&table).to_le_bytes().to_vec()
+            memory.allocate_as(name.to_owned(), &table).to_le_bytes().to_vec()
         }
     }
 }

@@ -37,6 +37,9 @@ pub struct Arguments {
     /// Take notes as errors
     #[arg(long)]
     strict: bool,
+    /// Warp instructions that one block may make before it counts as an endless loop
+    #[arg(long, value_name = "N", default_value_t = EmulateOptions::default().step_limit)]
+    step_limit: u64,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -90,6 +93,7 @@ fn on_emulator(arguments: &Arguments, loaded: &mut LoadedLaunch) -> Result<(), F
             .transpose()?,
         keep_going: arguments.keep_going,
         strict: arguments.strict,
+        step_limit: arguments.step_limit,
         progress: Some(Arc::new(move |done, total| {
             shown.set_length(total);
             shown.set_position(done);
@@ -119,8 +123,13 @@ fn on_emulator(arguments: &Arguments, loaded: &mut LoadedLaunch) -> Result<(), F
 fn verdict(report: &EmulationReport) -> Option<String> {
     let hazard = report.hazards.first()?;
     let (count, line) = (report.hazards.len(), hazard.line);
+    let detail = hazard
+        .detail
+        .as_ref()
+        .map(|detail| format!(": {detail}"))
+        .unwrap_or_default();
     Some(format!(
-        "{count} hazard(s), the first at PTX line {line} [{}]",
+        "{count} hazard(s), the first at PTX line {line} [{}]{detail}",
         hazard.code.name()
     ))
 }
@@ -128,28 +137,7 @@ fn verdict(report: &EmulationReport) -> Option<String> {
 fn table(arguments: &Arguments, loaded: &LoadedLaunch, report: &EmulationReport, clean: bool) -> String {
     let mut text = String::new();
     for hazard in &report.hazards {
-        text += &format!(
-            "{}: PTX line {}{}: {} (block {:?}, warp {}, lane {}, address {:#x}, {} time(s))\n",
-            hazard.code.name(),
-            hazard.line,
-            hazard
-                .location
-                .as_ref()
-                .map(|place| format!(" ({place})"))
-                .unwrap_or_default(),
-            hazard.second.text,
-            hazard.block,
-            hazard.warp,
-            hazard.lane,
-            hazard.address,
-            hazard.count,
-        );
-        if let Some(first) = &hazard.first {
-            text += &format!(
-                "  after PTX line {}: {} (warp {}, lane {})\n",
-                first.line, first.text, first.warp, first.lane
-            );
-        }
+        text += &format!("{} ({} time(s))\n", hazard.line(), hazard.count);
     }
     for note in &report.notes {
         text += &format!("note: {note}\n");

@@ -78,6 +78,7 @@ impl Machine<'_> {
                 space,
                 address,
                 bytes,
+                detail: self.near(space, address),
             });
         }
         let fits = match space {
@@ -106,18 +107,22 @@ impl Machine<'_> {
         address: u64,
         bytes: u32,
     ) -> EmulatorError {
-        let detail = match space {
-            Space::Shared => format!("the block has {} bytes of shared memory", self.shared.data.len()),
-            Space::Local => format!("a thread has {} bytes of local memory", self.program.local_bytes),
-            Space::Param => format!("the parameters take {} bytes", self.launch.params.len()),
-            Space::Global | Space::Const | Space::Generic => self.memory.describe(address),
-        };
         EmulatorError::OutOfBounds {
             at: self.place(warp, lane),
             space,
             address,
             bytes,
-            detail,
+            detail: self.near(space, address),
+        }
+    }
+
+    /// What lies around an address, for messages.
+    fn near(&self, space: Space, address: u64) -> String {
+        match space {
+            Space::Shared => format!("the block has {} bytes of shared memory", self.shared.data.len()),
+            Space::Local => format!("a thread has {} bytes of local memory", self.program.local_bytes),
+            Space::Param => format!("the parameters take {} bytes", self.launch.params.len()),
+            Space::Global | Space::Const | Space::Generic => self.memory.describe(address),
         }
     }
 
@@ -298,6 +303,10 @@ impl Machine<'_> {
         let (space, op, bytes) = what;
         self.addresses(warp, mask, addr);
         let space = self.resolve(warp, mask, space)?;
+        // All lanes before any effect: observers take the addresses of a step for good ones.
+        for lane in lanes(mask) {
+            self.check(warp, lane, space, self.step.addresses[lane], bytes)?;
+        }
         self.step.effect = Effect::Atomic { space, bytes };
         let undefined = src.iter().fold(0, |u, s| u | any(&self.poison_of(warp, *s))) & mask;
         if space == Space::Global {
@@ -311,7 +320,6 @@ impl Machine<'_> {
         // Lanes in ascending order: one of the orders that PTX allows, and always the same.
         for lane in lanes(mask) {
             let address = self.step.addresses[lane];
-            self.check(warp, lane, space, address, bytes)?;
             let (old, poison) = self.read(warp, lane, space, address, bytes);
             let operand = self.sources[0][lane];
             let new = match op {
@@ -391,6 +399,7 @@ impl Machine<'_> {
                         space: Space::Global,
                         address: source,
                         bytes,
+                        detail: self.memory.describe(source),
                     });
                 }
                 if !self.memory.contains(source, read) {

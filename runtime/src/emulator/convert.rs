@@ -201,7 +201,7 @@ impl Convert {
         if self.saturate {
             value = if value.is_nan() { 0.0 } else { value.clamp(0.0, 1.0) };
         }
-        if self.relu && value < 0.0 {
+        if self.relu && value.is_sign_negative() && !value.is_nan() {
             value = 0.0;
         }
         let mut bits = match to.format() {

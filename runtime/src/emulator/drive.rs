@@ -47,10 +47,7 @@ pub(super) fn drive(
     if machine.finished() {
         return Ok(());
     }
-    Err(EmulatorError::Deadlock {
-        block: machine.last_step().block,
-        waiting: machine.waiting(),
-    })
+    Err(machine.deadlock(machine.waiting()))
 }
 
 /// Warps that have had their turn in this round, and whether anything came of it.
@@ -117,8 +114,7 @@ impl Turns {
                     "{} (an mbarrier that nobody completes)",
                     machine.at(step.pc, step.warp, 0)
                 );
-                let block = step.block;
-                return Err(EmulatorError::Deadlock { block, waiting });
+                return Err(machine.deadlock(waiting));
             }
             if let Some((pc, warp, lane, address)) = self.polled.filter(|_| !self.several) {
                 return Err(EmulatorError::WaitsForBlock {

@@ -2,7 +2,8 @@
 
 use crate::ptx::{ParseError, Space};
 
-/// An error of the emulator. Hazards are not errors but part of the report.
+/// An error of the emulator. Hazards are not errors but part of the report; where they are looked for, misaligned and
+/// out-of-bounds accesses are among them.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum EmulatorError {
     /// User's mistake: the text is not PTX.
@@ -41,7 +42,7 @@ pub enum EmulatorError {
         message: String,
     },
     /// A fault of the kernel: an access outside every allocation.
-    #[error("{at}: {bytes} bytes at {space} address {address:#x} are out of bounds ({detail})")]
+    #[error("{at}: {bytes} bytes at {space} address {address:#x} are out of bounds: {detail}")]
     OutOfBounds {
         /// Where.
         at: Box<At>,
@@ -55,7 +56,7 @@ pub enum EmulatorError {
         detail: String,
     },
     /// A fault of the kernel: an address that is no multiple of the access width.
-    #[error("{at}: {space} address {address:#x} is not a multiple of the access width of {bytes} bytes")]
+    #[error("{at}: {space} address {address:#x} is not a multiple of the access width of {bytes} bytes: {detail}")]
     Misaligned {
         /// Where.
         at: Box<At>,
@@ -65,10 +66,14 @@ pub enum EmulatorError {
         address: u64,
         /// Width.
         bytes: u32,
+        /// What is near.
+        detail: String,
     },
     /// A fault of the kernel: threads wait at barriers that the others never reach.
-    #[error("deadlock in block {block:?}: {waiting}")]
+    #[error("deadlock in kernel `{kernel}`, block {block:?}: {waiting}")]
     Deadlock {
+        /// The entry.
+        kernel: String,
         /// The block.
         block: [u32; 3],
         /// Which warps wait where.
@@ -86,7 +91,7 @@ pub enum EmulatorError {
     },
     /// The kernel did not end within the limit.
     #[error(
-        "block {block:?} made {steps} warp instructions without an end (limit {limit}); last at {at}: raise the step limit if that is right"
+        "block {block:?} made {steps} warp instructions without an end (limit {limit}); last at {at}: an endless loop, or a limit that is too low"
     )]
     StepLimit {
         /// The block.
@@ -110,8 +115,10 @@ pub enum EmulatorError {
 
 /// A place in an execution.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("PTX line {line}{} `{text}`, block {block:?}, warp {warp}, lane {lane}", location.as_ref().map(|l| format!(" ({l})")).unwrap_or_else(String::new))]
+#[error("PTX line {line}{} `{text}`, kernel `{kernel}`, block {block:?}, warp {warp}, lane {lane}", location.as_ref().map(|l| format!(" ({l})")).unwrap_or_else(String::new))]
 pub struct At {
+    /// The entry that ran.
+    pub kernel: String,
     /// Line of the PTX text.
     pub line: u32,
     /// Its text.

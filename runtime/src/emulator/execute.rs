@@ -69,12 +69,13 @@ impl Machine<'_> {
                 self.all_lanes(warp, mask)?;
                 self.matrix_multiply(warp, mask, (*kind, *flags), (d, a, b, c));
             }
-            Op::Wmma { kind, d, a, b, c } => {
+            Op::Product { form, d, a, b, c } => {
                 self.all_lanes(warp, mask)?;
-                self.wide_multiply(warp, mask, *kind, (d, a, b, c));
+                self.product(warp, mask, form, (d, [a, b, c]))?;
             }
             Op::WmmaMove {
-                matrix,
+                fragment,
+                operand,
                 by_column,
                 space,
                 addr,
@@ -83,7 +84,14 @@ impl Machine<'_> {
                 src,
             } => {
                 self.all_lanes(warp, mask)?;
-                self.wmma_move(warp, (*matrix, *by_column), *space, *addr, *stride, (dsts, src))?;
+                self.wmma_move(
+                    warp,
+                    (fragment, *operand, *by_column),
+                    *space,
+                    *addr,
+                    *stride,
+                    (dsts, src),
+                )?;
             }
             Op::LoadMatrix {
                 matrices,
@@ -269,6 +277,34 @@ impl Machine<'_> {
                     }
                 }
             }
+            Op::LogicTest {
+                function,
+                dst,
+                predicate,
+                src,
+                combine,
+            } => {
+                for (slot, source) in src.iter().enumerate() {
+                    self.fetch(warp, *source, slot);
+                }
+                let mut out = [0; 32];
+                function(&self.sources, &mut out);
+                let poison = self.map_poison(warp, PoisonRule::Bytes, src);
+                let some = out.map(|value| u64::from(value != 0));
+                let (bits, undefined) = self.combined([lowest_bits(&some); 2], any(&poison), combine, warp);
+                if let Some(dst) = dst {
+                    self.finish(warp, *dst, mask, &out, &poison);
+                }
+                if let Some(Reg::Pred(index)) = predicate {
+                    let registers = &mut self.warps[warp].registers;
+                    registers.write_predicate(*index, mask, bits[0]);
+                    registers.set_poison(Reg::Pred(*index), mask, &[undefined, 0, 0, 0, 0, 0, 0, 0]);
+                }
+            }
+            Op::TransposeMatrix { dst, src } => {
+                self.all_lanes(warp, mask)?;
+                self.transpose_matrix(warp, *dst, *src);
+            }
             Op::Set {
                 compare,
                 combine,
@@ -416,8 +452,18 @@ impl Machine<'_> {
         } else {
             !result
         };
-        let mut undefined = any(&self.poison_of(warp, src[0])) | any(&self.poison_of(warp, src[1]));
-        let mut combined = [result, second];
+        let undefined = any(&self.poison_of(warp, src[0])) | any(&self.poison_of(warp, src[1]));
+        self.combined([result, second], undefined, combine, warp)
+    }
+
+    /// Results of a comparison combined with a predicate, and the lanes in which they are undefined.
+    fn combined(
+        &mut self,
+        mut combined: [u32; 2],
+        mut undefined: u32,
+        combine: &Combine,
+        warp: usize,
+    ) -> ([u32; 2], u32) {
         if let Some((operation, with, negated)) = combine {
             self.fetch(warp, *with, 2);
             let other = self.lane_bits(2, *negated);
@@ -448,88 +494,6 @@ impl Machine<'_> {
             Special::Clock => return self.steps,
             other => return lane_constant(other, lane).unwrap_or(0),
         })
-    }
-
-    #[inline(always)]
-    pub(super) fn poison_of(&self, warp: usize, source: Src) -> Poison {
-        match source {
-            Src::Reg(reg) if self.track_poison => self.warps[warp].registers.poison(reg),
-            _ => CLEAN,
-        }
-    }
-
-    pub(super) fn map_poison(&self, warp: usize, rule: PoisonRule, sources: &[Src]) -> Poison {
-        let mut joined = CLEAN;
-        for source in sources {
-            for (all, one) in joined.iter_mut().zip(self.poison_of(warp, *source)) {
-                *all |= one;
-            }
-        }
-        if any(&joined) == 0 {
-            return CLEAN;
-        }
-        match rule {
-            PoisonRule::Any => [any(&joined); 8],
-            PoisonRule::Bytes => joined,
-            PoisonRule::Masked(keep) => {
-                for (byte, lanes) in joined.iter_mut().enumerate() {
-                    if (keep >> (8 * byte)) & 0xff == 0 {
-                        *lanes = 0;
-                    }
-                }
-                joined
-            }
-            PoisonRule::Halves => {
-                let (low, high) = (joined[0] | joined[1], joined[2] | joined[3]);
-                [low, low, high, high, 0, 0, 0, 0]
-            }
-            PoisonRule::Permute(selector) => {
-                let (a, b) = (self.poison_of(warp, sources[0]), self.poison_of(warp, sources[1]));
-                let mut out = CLEAN;
-                for (byte, lanes) in out[..4].iter_mut().enumerate() {
-                    let from = (selector >> (4 * byte)) as usize & 7;
-                    *lanes = if from < 4 { a[from] } else { b[from - 4] };
-                }
-                out
-            }
-            PoisonRule::Extract { first, length } => {
-                let mut lanes = 0;
-                for bit in (first..(first + length).min(64))
-                    .step_by(8)
-                    .chain((length > 0).then(|| first + length - 1))
-                {
-                    lanes |= joined.get(bit as usize / 8).copied().unwrap_or(0);
-                }
-                [lanes; 8]
-            }
-            PoisonRule::Low(bytes) => {
-                joined[bytes as usize..].fill(0);
-                joined
-            }
-            PoisonRule::Shift(bits) => {
-                let mut out = CLEAN;
-                for (byte, lanes) in out.iter_mut().enumerate() {
-                    let first = 8 * byte as i32 - bits;
-                    for from in [first.div_euclid(8), (first + 7).div_euclid(8)] {
-                        *lanes |= usize::try_from(from)
-                            .ok()
-                            .and_then(|i| joined.get(i))
-                            .copied()
-                            .unwrap_or(0);
-                    }
-                }
-                out
-            }
-            PoisonRule::Select => {
-                let chosen = self.sources[2]
-                    .iter()
-                    .enumerate()
-                    .fold(0, |b, (lane, v)| b | (u32::from(*v != 0) << lane));
-                let condition = any(&self.poison_of(warp, sources[2]));
-                let (yes, no) = (self.poison_of(warp, sources[0]), self.poison_of(warp, sources[1]));
-                std::array::from_fn(|byte| (yes[byte] & chosen) | (no[byte] & !chosen) | condition)
-            }
-        }
     }
 }
 

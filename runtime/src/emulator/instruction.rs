@@ -6,7 +6,7 @@ use super::decode::{Decoder, type_bits};
 use super::error::EmulatorError;
 use super::instruction_async::{async_copy, mbarrier};
 use super::instruction_memory::{address_conversion, atomic, load, store};
-use super::instruction_tensor::{matrix_move, mma, wmma};
+use super::instruction_tensor::{matrix_move, matrix_transpose, mma, wmma};
 use super::instruction_warp::{barrier, elect, match_lanes, redux, shuffle, vote};
 use super::lane::{Lanes, WarpFn};
 use super::program::{BoolOp, Class, Combine, Dsts, Op, Reg, Special, Src, Srcs};
@@ -25,7 +25,9 @@ pub(super) fn operation(decoder: &Decoder<'_>, instruction: &Instruction) -> Dec
         "st" => store(decoder, instruction, &parts),
         "atom" | "red" => atomic(decoder, instruction, &parts),
         "cvta" => address_conversion(decoder, instruction, &parts),
+        "cvt" if parts.get(1) == Some(&"pack") => scalar(decoder, instruction, &parts),
         "cvt" => conversion(decoder, instruction, &parts),
+        "lop3" if parts.len() == 3 => logic_test(decoder, instruction, &parts),
         "setp" => set_predicate(decoder, instruction, &parts),
         "set" => set(decoder, instruction, &parts),
         "bra" => match &operands[..] {
@@ -45,6 +47,7 @@ pub(super) fn operation(decoder: &Decoder<'_>, instruction: &Instruction) -> Dec
         "cp" => async_copy(decoder, instruction, &parts),
         "mbarrier" => mbarrier(decoder, instruction, &parts),
         "ldmatrix" | "stmatrix" => matrix_move(decoder, instruction, &parts),
+        "movmatrix" => matrix_transpose(decoder, instruction, &parts),
         "mma" => mma(decoder, instruction, &parts),
         "wmma" => wmma(decoder, instruction, &parts),
         "shfl" => shuffle(decoder, instruction, &parts),
@@ -80,6 +83,11 @@ pub(super) fn operation(decoder: &Decoder<'_>, instruction: &Instruction) -> Dec
     }
 }
 
+/// Video instructions, without the number of their parts.
+const VIDEO: [&str; 9] = [
+    "vadd", "vsub", "vabsdiff", "vmin", "vmax", "vshl", "vshr", "vmad", "vset",
+];
+
 /// Instructions of later architectures, refused by name.
 fn hopper(name: &str) -> Option<&'static str> {
     Some(match name {
@@ -92,6 +100,7 @@ fn hopper(name: &str) -> Option<&'static str> {
         "multimem" => "multimem is Hopper's (sm_90)",
         "tex" | "tld4" | "txq" | "suld" | "sust" | "sured" | "suq" | "istypep" => "textures and surfaces",
         "alloca" | "stacksave" | "stackrestore" => "a stack that grows at run time",
+        name if name.starts_with('v') && VIDEO.contains(&name.trim_end_matches(['2', '4'])) => "video instructions",
         _ => return None,
     })
 }
@@ -238,12 +247,42 @@ fn branch_table(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]
     Ok((op, Class::Branch))
 }
 
+/// `lop3.{or,and}.b32 d|p, a, b, c, table, q`: also p = (d ≠ 0) with q.
+fn logic_test(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
+    let (["lop3", operation @ ("or" | "and"), "b32"], [destinations, a, b, c, table, with]) =
+        (parts, &instruction.operands[..])
+    else {
+        return decoder.unsupported(instruction, format!("`{}`", instruction.opcode));
+    };
+    let Some(alu) = alu(&["lop3", "b32"]) else {
+        return decoder.unsupported(instruction, "lop3");
+    };
+    let (dst, predicate) = match destinations {
+        Operand::Pair(d, p) => (d.map(|id| decoder.register(id)), p.map(|id| decoder.register(id))),
+        _ => return decoder.unsupported(instruction, "a result and a predicate are expected"),
+    };
+    if predicate.is_some_and(|reg| !matches!(reg, Reg::Pred(_))) {
+        return decoder.unsupported(instruction, "a destination that is no predicate");
+    }
+    let source = |operand: &Operand| decoder.source(instruction, operand, 32);
+    let operation = if *operation == "or" { BoolOp::Or } else { BoolOp::And };
+    let op = Op::LogicTest {
+        function: alu.function,
+        dst,
+        predicate,
+        src: [source(a)?, source(b)?, source(c)?, source(table)?],
+        combine: combine(decoder, instruction, Some(operation), Some(with))?,
+    };
+    Ok((op, Class::Int))
+}
+
 /// `membar.{cta,gl,sys}`, `fence{.sc,.acq_rel}.{cta,gpu,sys}`.
 fn fence(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> Decoded {
     let device = match parts {
         ["membar", "cta"] | ["fence", "cta"] | ["fence", "sc" | "acq_rel" | "acquire" | "release", "cta"] => false,
         ["membar", "gl" | "sys"] | ["fence", "gpu" | "sys"] => true,
         ["fence", "sc" | "acq_rel" | "acquire" | "release", "gpu" | "sys"] => true,
+        ["fence", "proxy", "alias"] => true,
         ["fence", .., "cluster"] | ["fence", "mbarrier_init", ..] | ["fence", "proxy", ..] => {
             return decoder.unsupported(instruction, "fences of clusters and proxies are Hopper's (sm_90)");
         }
@@ -306,6 +345,13 @@ fn conversion(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) 
     let [modifiers @ .., to, from] = &parts[1..] else {
         return unknown();
     };
+    if [to, from].iter().any(|ty| {
+        ["e4m3", "e5m2", "e2m1", "e2m3", "e3m2", "ue8m0"]
+            .iter()
+            .any(|f| ty.starts_with(f))
+    }) {
+        return decoder.unsupported(instruction, "floats of 8 bits and less are Ada's and later (sm_89)");
+    }
     let Some(dst) = instruction
         .operands
         .first()

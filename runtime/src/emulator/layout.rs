@@ -37,7 +37,7 @@ pub(super) struct Layout<'m> {
     pub static_shared: u64,
     pub dynamic_shared: u64,
     pub local: u64,
-    pub globals: Vec<Vec<u8>>,
+    pub globals: Vec<(String, Vec<u8>)>,
     symbols: HashMap<&'m str, Place>,
     index: HashMap<&'m str, usize>,
 }
@@ -157,7 +157,7 @@ impl<'m> Layout<'m> {
                     let address = global_base(self.globals.len());
                     let mut data = variable.init.clone();
                     data.resize(variable.bytes() as usize, 0);
-                    self.globals.push(data);
+                    self.globals.push((variable.name.clone(), data));
                     Place {
                         space: Space::Global,
                         address,
@@ -223,7 +223,7 @@ impl<'m> Layout<'m> {
                 };
                 let data = (0..self.globals.len()).find(|&index| global_base(index) == own.address);
                 let at = relocation.at as usize;
-                if let Some(bytes) = data.and_then(|index| self.globals[index].get_mut(at..at + 8)) {
+                if let Some(bytes) = data.and_then(|index| self.globals[index].1.get_mut(at..at + 8)) {
                     bytes.copy_from_slice(&address.to_le_bytes());
                 }
             }

@@ -203,6 +203,7 @@ impl<'p> Machine<'p> {
                 fingerprints: [0; 32],
                 order: Order::None,
                 mbarrier: None,
+                collective: false,
                 spins: false,
                 poison: None,
                 released: None,
@@ -309,6 +310,7 @@ impl<'p> Machine<'p> {
             address,
             kind: MbarrierKind::Misuse(misuse),
         });
+        self.step.collective = false;
         self.step.spins = false;
         self.step.poison = None;
         self.step.released = None;
@@ -535,12 +537,21 @@ impl<'p> Machine<'p> {
     /// A place in the execution, for messages.
     pub fn at(&self, pc: u32, warp: u32, lane: u32) -> At {
         At {
+            kernel: self.program.entry.clone(),
             line: self.program.code.get(pc as usize).map_or(0, |instr| instr.line),
             text: self.program.text(pc).to_owned(),
             location: self.program.location(pc),
             block: self.step.block,
             warp,
             lane,
+        }
+    }
+
+    pub(crate) fn deadlock(&self, waiting: String) -> EmulatorError {
+        EmulatorError::Deadlock {
+            kernel: self.program.entry.clone(),
+            block: self.step.block,
+            waiting,
         }
     }
 
@@ -551,7 +562,14 @@ impl<'p> Machine<'p> {
             if let (Some(id), Some(path)) = (warp.barrier, warp.paths.last()) {
                 let before = path.pc.saturating_sub(1);
                 let line = self.program.code.get(before as usize).map_or(0, |instr| instr.line);
-                parts.push(format!("warp {index} waits at barrier {id} (PTX line {line})"));
+                let source = self
+                    .program
+                    .location(before)
+                    .map_or_else(String::new, |place| format!(", {place}"));
+                let text = self.program.text(before);
+                parts.push(format!(
+                    "warp {index} waits at barrier {id} (PTX line {line}{source}: `{text}`)"
+                ));
             } else if warp.paths.is_empty() {
                 parts.push(format!("warp {index} has ended"));
             }

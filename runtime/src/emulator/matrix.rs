@@ -1,9 +1,9 @@
-//! Matrix instructions on the registers and memory of a warp: `ldmatrix`, `stmatrix`, `mma`, `wmma`.
+//! Matrix instructions on the registers and memory of a warp: `ldmatrix`, `stmatrix`, `mma`.
 
 use super::access::lane_poison;
 use super::error::EmulatorError;
 use super::machine::{Effect, Machine};
-use super::program::{Addr, MmaFlags, MmaKind, Reg, Src, WmmaMatrix};
+use super::program::{Addr, MmaFlags, MmaKind, Reg, Src};
 use super::registers::{CLEAN, any};
 use super::tensor;
 use crate::ptx::Space;
@@ -104,6 +104,23 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// `movmatrix` (PTX ISA 9.0, 9.7.14.5.18): lane l holds two elements of row l / 4, and gets two of that column.
+    pub(super) fn transpose_matrix(&mut self, warp: usize, dst: Reg, src: Src) {
+        self.fetch(warp, src, 0);
+        let poison = self.poison_of(warp, src);
+        let (mut out, mut undefined) = ([0; 32], CLEAN);
+        for (lane, bits) in out.iter_mut().enumerate() {
+            for (half, (row, column)) in tensor::matrix_elements(lane as u32, true).into_iter().enumerate() {
+                let (from, part) = (4 * row as usize + column as usize / 2, column as usize % 2);
+                *bits |= ((self.sources[0][from] >> (16 * part)) & 0xffff) << (16 * half);
+                for byte in 0..2 {
+                    undefined[2 * half + byte] |= ((poison[2 * part + byte] >> from) & 1) << lane;
+                }
+            }
+        }
+        self.finish(warp, dst, !0, &out, &undefined);
+    }
+
     pub(super) fn matrix_multiply(
         &mut self,
         warp: usize,
@@ -200,85 +217,5 @@ impl Machine<'_> {
             }
         }
         out
-    }
-
-    /// Two products of m16n8k16, one for each half of the columns.
-    pub(super) fn wide_multiply(&mut self, warp: usize, mask: u32, kind: MmaKind, fragments: Fragments<'_>) {
-        let (d, a, b, c) = fragments;
-        let half = c.len() / 2;
-        for columns in 0..2 {
-            let sums = half * columns..half * (columns + 1);
-            let part = (&d[sums.clone()], &a[..4], &b[2 * columns..2 * columns + 2], &c[sums]);
-            self.matrix_multiply(warp, mask, (kind, MmaFlags::default()), part);
-        }
-    }
-
-    /// `wmma.load` and `wmma.store`. Each lane's address is that of its 1/32 of the matrix, in memory order.
-    pub(super) fn wmma_move(
-        &mut self,
-        warp: usize,
-        (matrix, by_column): (WmmaMatrix, bool),
-        space: Space,
-        addr: Addr,
-        stride: Src,
-        (dsts, src): (&[Option<Reg>], &[Src]),
-    ) -> Done {
-        self.fetch(warp, stride, 1);
-        let stride = self.sources[1][0] & 0xffff_ffff;
-        self.addresses(warp, !0, addr);
-        let space = self.resolve(warp, !0, space)?;
-        let start = self.step.addresses[0];
-        if let Some(lane) = (0..32).find(|&lane| self.step.addresses[lane] != start) {
-            return Err(self.fault(warp, lane, "lanes give different addresses of one matrix".to_owned()));
-        }
-        let element_bytes: u64 = if matrix == WmmaMatrix::Sums32 { 4 } else { 2 };
-        // A line is a row, or a column: 16 elements side by side, in two pieces.
-        let piece_bytes = 8 * element_bytes;
-        for lane in 0..32u64 {
-            let address = start + (lane / 2) * stride * element_bytes + (lane % 2) * piece_bytes;
-            self.step.addresses[lane as usize] = address;
-            self.check(warp, lane as usize, space, address, 16)?;
-            self.check(warp, lane as usize, space, address + piece_bytes - 16, 16)?;
-        }
-        let bytes = piece_bytes as u32;
-        self.step.effect = if dsts.is_empty() {
-            Effect::Store { space, bytes }
-        } else {
-            Effect::Load { space, bytes }
-        };
-        let address = |row: u32, column: u32| {
-            let (line, at) = if by_column { (column, row) } else { (row, column) };
-            start + (u64::from(line) * stride + u64::from(at)) * element_bytes
-        };
-        let width = element_bytes as u32;
-        for (register, dst) in dsts.iter().enumerate() {
-            let Some(dst) = dst else { continue };
-            let (mut out, mut undefined) = ([0; 32], CLEAN);
-            for (lane, bits) in out.iter_mut().enumerate() {
-                for (part, (row, column)) in tensor::wmma_elements(matrix, lane as u32, register as u32).enumerate() {
-                    let (value, poison) = self.read(warp, lane, space, address(row, column), width);
-                    *bits |= value << (16 * part);
-                    for byte in 0..width as usize {
-                        undefined[2 * part + byte] |= ((poison >> byte) & 1) << lane;
-                    }
-                }
-            }
-            self.finish(warp, *dst, !0, &out, &undefined);
-        }
-        for (register, source) in src.iter().enumerate() {
-            self.fetch(warp, *source, 0);
-            let poison = self.poison_of(warp, *source);
-            if space == Space::Global {
-                self.note_poison(any(&poison), super::machine::PoisonSink::GlobalStore);
-            }
-            for lane in 0..32 {
-                for (part, (row, column)) in tensor::wmma_elements(matrix, lane as u32, register as u32).enumerate() {
-                    let value = (self.sources[0][lane] >> (16 * part)) & (u64::MAX >> (64 - 8 * width));
-                    let flags = (lane_poison(&poison, lane) >> (2 * part)) & ((1 << width) - 1);
-                    self.write(warp, lane, space, address(row, column), width, value, flags)?;
-                }
-            }
-        }
-        Ok(())
     }
 }

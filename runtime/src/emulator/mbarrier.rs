@@ -89,6 +89,9 @@ impl Machine<'_> {
             let lane = mask.trailing_zeros() as usize;
             return Err(self.fault(warp, lane, "an mbarrier that is not in shared memory".to_owned()));
         }
+        for lane in lanes(mask) {
+            self.check(warp, lane, Space::Shared, self.step.addresses[lane], 8)?;
+        }
         let mut undefined = 0;
         for (slot, source) in src.iter().take(1).enumerate() {
             self.fetch(warp, *source, slot);
@@ -100,7 +103,6 @@ impl Machine<'_> {
         let (mut passed, mut completed) = (0, false);
         for lane in lanes(mask) {
             let address = self.step.addresses[lane];
-            self.check(warp, lane, Space::Shared, address, 8)?;
             let result = self.mbarrier_lane(warp, lane, address, op, operand[lane]);
             let event = match result {
                 Ok(value) => {

@@ -34,6 +34,8 @@ pub struct GlobalMemory {
 
 #[derive(Debug)]
 struct Allocation {
+    /// What it is, for messages: an argument, a variable.
+    name: String,
     bytes: usize,
     words: Vec<AtomicU32>,
 }
@@ -46,6 +48,12 @@ impl GlobalMemory {
 
     /// Copies an array to the device and returns its address (a multiple of 256 bytes).
     pub fn allocate(&mut self, data: &[u8]) -> u64 {
+        let name = format!("allocation {}", self.allocations.len());
+        self.allocate_as(name, data)
+    }
+
+    /// As [`GlobalMemory::allocate`]; messages call it by that name.
+    pub fn allocate_as(&mut self, name: String, data: &[u8]) -> u64 {
         let words = data
             .chunks(4)
             .map(|chunk| {
@@ -55,6 +63,7 @@ impl GlobalMemory {
             })
             .collect();
         self.allocations.push(Allocation {
+            name,
             bytes: data.len(),
             words,
         });
@@ -90,12 +99,21 @@ impl GlobalMemory {
 
     /// What lies around an address, for messages.
     pub(crate) fn describe(&self, address: u64) -> String {
-        match slot(address).and_then(|index| Some((index, self.allocations.get(index)?))) {
+        let in_slot = slot(address).and_then(|index| Some((index, self.allocations.get(index)?)));
+        // Far behind the last allocation that one is still the nearest.
+        let last = || Some(self.allocations.len().checked_sub(1)?).zip(self.allocations.last());
+        match in_slot.or_else(|| last().filter(|_| address >= GLOBAL_WINDOW)) {
             Some((index, allocation)) => {
-                let offset = address.wrapping_sub(global_base(index)) as i64;
+                let offset = i128::from(address) - i128::from(global_base(index));
+                let end = allocation.bytes as i128;
+                let where_it_is = match offset {
+                    ..0 => format!("{} bytes before the start of", -offset),
+                    _ if offset >= end => format!("{} bytes behind the end of", offset - end),
+                    _ => format!("byte {offset} of"),
+                };
                 format!(
-                    "byte {offset} of allocation {index}, which has {} bytes",
-                    allocation.bytes
+                    "{where_it_is} {}, which has {} bytes",
+                    allocation.name, allocation.bytes
                 )
             }
             None if address < 4096 => "a null pointer".to_owned(),

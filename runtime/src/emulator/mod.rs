@@ -50,6 +50,7 @@ mod decode;
 mod drive;
 mod error;
 mod execute;
+mod fragments;
 mod hazards;
 mod inline;
 mod instruction;
@@ -65,6 +66,7 @@ mod mbarrier;
 mod memory;
 mod op;
 mod policy;
+mod product;
 mod program;
 mod registers;
 mod run;
@@ -73,6 +75,8 @@ mod step;
 pub mod tensor;
 #[cfg(test)]
 mod tests;
+mod undefined;
+mod uses;
 
 pub(crate) use control::successors;
 pub use counters::{CounterObserver, Counters, Counts, LoopCounts, wavefronts};

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::alu::{Modify, PoisonRule};
 use super::convert::Convert;
+use super::fragments::{Form, Fragment};
 use super::lane::WarpFn;
 use super::program::{MmaKind, Reg};
 use crate::ptx::Space;
@@ -136,17 +137,6 @@ pub(crate) struct MmaFlags {
     pub saturate: bool,
 }
 
-/// Matrices of `wmma`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WmmaMatrix {
-    A,
-    B,
-    /// C or D in f32.
-    Sums32,
-    /// C or D in f16.
-    Sums16,
-}
-
 /// Which lanes must execute a warp-wide instruction together: the member mask of `.sync`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Members(pub Src);
@@ -237,6 +227,14 @@ pub(crate) enum Op {
         packed: bool,
         src: [Src; 2],
         modify: Modify,
+    },
+    /// `lop3` with a predicate: whether the result has a bit set, combined with another.
+    LogicTest {
+        function: WarpFn,
+        dst: Option<Reg>,
+        predicate: Option<Reg>,
+        src: [Src; 4],
+        combine: Combine,
     },
     Pack {
         dst: Reg,
@@ -332,6 +330,11 @@ pub(crate) enum Op {
         addr: Addr,
         src: Srcs,
     },
+    /// `movmatrix`: an 8×8 matrix in the registers of a warp, transposed.
+    TransposeMatrix {
+        dst: Reg,
+        src: Src,
+    },
     Mma {
         kind: MmaKind,
         flags: MmaFlags,
@@ -340,9 +343,9 @@ pub(crate) enum Op {
         b: Srcs,
         c: Srcs,
     },
-    /// `wmma.mma` of m16n16k16: two products of m16n8k16.
-    Wmma {
-        kind: MmaKind,
+    /// `wmma.mma`, and the forms of `mma` that are rare.
+    Product {
+        form: Form,
         d: Dsts,
         a: Srcs,
         b: Srcs,
@@ -350,7 +353,9 @@ pub(crate) enum Op {
     },
     /// `wmma.load` (to `dsts`) or `wmma.store` (from `src`).
     WmmaMove {
-        matrix: WmmaMatrix,
+        fragment: Fragment,
+        /// A or B: any lane may get an element, and several may. Elements of C and D belong to one lane each.
+        operand: bool,
         by_column: bool,
         space: Space,
         addr: Addr,
@@ -449,6 +454,8 @@ impl fmt::Debug for Op {
             Op::ConvertPair { .. } => "ConvertPair",
             Op::SetPredicate { .. } => "SetPredicate",
             Op::Set { .. } => "Set",
+            Op::LogicTest { .. } => "LogicTest",
+            Op::TransposeMatrix { .. } => "TransposeMatrix",
             Op::Pack { .. } => "Pack",
             Op::Unpack { .. } => "Unpack",
             Op::Load { .. } => "Load",
@@ -467,7 +474,7 @@ impl fmt::Debug for Op {
             Op::LoadMatrix { .. } => "LoadMatrix",
             Op::StoreMatrix { .. } => "StoreMatrix",
             Op::Mma { .. } => "Mma",
-            Op::Wmma { .. } => "Wmma",
+            Op::Product { .. } => "Product",
             Op::WmmaMove { .. } => "WmmaMove",
             Op::Shuffle { .. } => "Shuffle",
             Op::Vote { .. } => "Vote",

@@ -120,7 +120,7 @@ impl Instr {
     pub fn mma_shape(&self) -> Option<(u32, u32, u32)> {
         match &self.op {
             Op::Mma { kind, .. } => Some(kind.shape()),
-            Op::Wmma { .. } => Some((16, 16, 16)),
+            Op::Product { form, .. } => Some(form.shape),
             _ => None,
         }
     }
@@ -194,7 +194,7 @@ pub struct Program {
     /// Registers of up to 32 bits, 64-bit registers, predicates.
     pub register_counts: [u32; 3],
     /// Module-scope `.global` and `.const` variables, in the order of their addresses.
-    pub(crate) globals: Vec<Vec<u8>>,
+    pub(crate) globals: Vec<(String, Vec<u8>)>,
     /// The module that it came from.
     pub module: Arc<Module>,
 }
@@ -203,9 +203,9 @@ impl Program {
     /// Device memory with the module's variables in it, ready for the arguments.
     pub fn initial_memory(&self) -> GlobalMemory {
         let mut memory = GlobalMemory::new();
-        for data in &self.globals {
+        for (name, data) in &self.globals {
             // Addresses follow from the order of allocation: decoding counted on these being the first.
-            memory.allocate(data);
+            memory.allocate_as(format!("the variable `{name}`"), data);
         }
         memory
     }

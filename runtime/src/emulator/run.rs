@@ -190,7 +190,7 @@ pub fn check_launch(program: &Program, launch: &Launch) -> Result<(), EmulatorEr
 ///
 /// # Errors
 /// A launch that cannot be, or a fault of the kernel where no hazard explains it. With a hazard in the same block,
-/// the report says both.
+/// the report says both. Where hazards are looked for, a misaligned or out-of-bounds access is one.
 pub fn run(
     program: &Program,
     launch: &Launch,
@@ -309,16 +309,20 @@ impl Grid<'_> {
                 options.keep_going || !observer.stops(options.strict)
             })
         });
+        let mut fault = None;
         if let Err(error) = result {
-            outcome.error = Some((index, error));
+            fault = Hazard::of_fault(&error).filter(|_| options.hazards);
+            if fault.is_none() {
+                outcome.error = Some((index, error));
+            }
         }
         if let Some(mut observer) = hazards {
             if machine.finished() {
                 observer.left_over();
             }
             let found = observer.hazards(program);
-            let stopped = !options.keep_going && observer.stops(options.strict);
-            outcome.hazards = found.into_iter().map(|hazard| (index, hazard)).collect();
+            let stopped = !options.keep_going && (observer.stops(options.strict) || fault.is_some());
+            outcome.hazards = found.into_iter().chain(fault).map(|hazard| (index, hazard)).collect();
             outcome.waits = observer.wait_verdicts();
             let footprint = observer.footprint().filter(|_| !stopped);
             self.submit(index, footprint, &mut outcome);

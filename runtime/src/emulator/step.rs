@@ -40,6 +40,8 @@ pub struct Step {
     pub order: Order,
     /// What it did to an `mbarrier` object.
     pub mbarrier: Option<MbarrierEvent>,
+    /// The data that a lane's address names goes to other lanes (or comes from them).
+    pub collective: bool,
     /// It asked for something that has not happened yet (`mbarrier.try_wait`): let others run first.
     pub spins: bool,
     /// An undefined value that was used where it matters.

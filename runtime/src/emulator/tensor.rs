@@ -5,7 +5,7 @@
 //! from C. Hardware sums in another order with truncation: both lie within the bound γ(K)·Σ|a||b|.
 
 use super::lane::f16_to_f32;
-use super::program::{MmaFlags, MmaKind, WmmaMatrix};
+use super::program::{MmaFlags, MmaKind};
 use half::f16;
 
 /// Row and column of element `i` of a lane's A fragment, 16-bit operands (`k` is 8 or 16).
@@ -51,21 +51,6 @@ pub const fn a_element_i8(lane: u32, i: u32) -> (u32, u32) {
 /// Row (k) and column (n) of element `i` of a lane's B fragment of 8-bit integers.
 pub const fn b_element_i8(lane: u32, i: u32) -> (u32, u32) {
     ((lane % 4) * 4 + i % 4 + if i >= 4 { 16 } else { 0 }, lane / 4)
-}
-
-/// The elements (row, column) of one register of a `wmma` m16n16k16 fragment. PTX leaves the layout open; ours is that
-/// of two m16n8k16: A as it stands there, B and the sums with the left eight columns in the first half of the
-/// registers. Operands of f16 have eight registers, of which the last four repeat the first.
-pub(crate) fn wmma_elements(matrix: WmmaMatrix, lane: u32, register: u32) -> impl Iterator<Item = (u32, u32)> {
-    let r = register % 4;
-    let right = |(row, column): (u32, u32), half: u32| (row, column + 8 * half);
-    let (pair, count) = match matrix {
-        WmmaMatrix::A => ([a_element(lane, 2 * r), a_element(lane, 2 * r + 1)], 2),
-        WmmaMatrix::B => ([0, 1].map(|i| right(b_element(lane, 2 * (r % 2) + i), r / 2)), 2),
-        WmmaMatrix::Sums32 => ([right(c_element(lane, r), register / 4); 2], 1),
-        WmmaMatrix::Sums16 => ([0, 1].map(|i| right(c_element(lane, 2 * (r % 2) + i), r / 2)), 2),
-    };
-    pair.into_iter().take(count)
 }
 
 /// D = A·B + C in 32-bit integers: wrapping, or (`.satfinite`) the exact sum clamped.

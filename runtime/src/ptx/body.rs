@@ -13,6 +13,8 @@ pub(super) struct Scope {
     /// Exact names and `%r<n>` ranges (prefix to count and type).
     exact: HashMap<String, RegId>,
     ranges: HashMap<String, (u64, String)>,
+    /// Vector registers, and their elements.
+    vectors: HashMap<String, Vec<RegId>>,
     /// Labels, and variables declared so far.
     names: HashSet<String>,
 }
@@ -163,16 +165,16 @@ impl Parser<'_> {
     }
 
     fn registers(&mut self, body: &mut Body) -> Parsed<()> {
-        let mut ty = String::new();
+        let (mut ty, mut lanes) = (String::new(), 1);
         loop {
             let word = self.word("a register type or name")?;
             if let Some(name) = word.strip_prefix('.') {
-                if type_bytes(name).is_none() {
-                    return self.fail(format!(
-                        "`{word}` is not a register type (vector registers are not supported)"
-                    ));
+                match name {
+                    "v2" => lanes = 2,
+                    "v4" => lanes = 4,
+                    name if type_bytes(name).is_some() => ty = name.to_owned(),
+                    _ => return self.fail(format!("`{word}` is not a register type")),
                 }
-                ty = name.to_owned();
                 continue;
             }
             if ty.is_empty() {
@@ -185,7 +187,11 @@ impl Parser<'_> {
             } else {
                 None
             };
-            body.declare(&word, count, &ty);
+            match (lanes, count) {
+                (1, count) => body.declare(&word, count, &ty),
+                (_, None) => body.declare_vector(&word, lanes, &ty),
+                (_, Some(_)) => return self.fail(format!("a range of vector registers `{word}`")),
+            }
             if !self.eat(',') {
                 return self.expect(';');
             }
@@ -242,6 +248,11 @@ impl Parser<'_> {
     }
 
     fn named_operand(&mut self, body: &mut Body, name: String) -> Parsed<Operand> {
+        if let Some(elements) = body.vector(&name) {
+            return Ok(Operand::Vector(
+                elements.iter().map(|id| Operand::Register(*id)).collect(),
+            ));
+        }
         let single = if name == "_" { None } else { body.register(&name) };
         if self.eat('|') {
             let second = self.word("the second destination")?;
@@ -335,6 +346,32 @@ impl Body {
         }
     }
 
+    /// `.reg .v4 .f32 v`: the registers v.x, v.y, v.z and v.w (or v.r, v.g, v.b, v.a), and v for all of them.
+    fn declare_vector(&mut self, name: &str, lanes: usize, ty: &str) {
+        let registers = &mut self.function.registers;
+        let Some(scope) = self.scopes.last_mut() else { return };
+        let mut elements = Vec::new();
+        for suffixes in ["xr", "yg", "zb", "wa"].into_iter().take(lanes) {
+            let id = RegId(registers.len() as u32);
+            for suffix in suffixes.chars() {
+                scope.exact.insert(format!("{name}.{suffix}"), id);
+            }
+            registers.push(Register {
+                name: format!("{name}.{}", &suffixes[..1]),
+                ty: ty.to_owned(),
+            });
+            elements.push(id);
+        }
+        scope.vectors.insert(name.to_owned(), elements);
+    }
+
+    /// The elements of a vector register, where the innermost scope that knows the name declares one.
+    fn vector(&self, name: &str) -> Option<&[RegId]> {
+        let known = |scope: &&Scope| scope.vectors.contains_key(name) || scope.exact.contains_key(name);
+        let scope = self.scopes.iter().rev().find(known)?;
+        scope.vectors.get(name).map(Vec::as_slice)
+    }
+
     /// The register of that name in the innermost scope that declares it; numbered at its first use.
     fn register(&mut self, name: &str) -> Option<RegId> {
         let digits = name.bytes().rev().take_while(u8::is_ascii_digit).count();
@@ -416,7 +453,24 @@ fn is_special(name: &str) -> bool {
             | "cluster_nctaid"
             | "cluster_ctarank"
             | "cluster_nctarank"
+            | "current_graph_exec"
+            | "pm0_64"
+            | "pm1_64"
+            | "pm2_64"
+            | "pm3_64"
+            | "pm4_64"
+            | "pm5_64"
+            | "pm6_64"
+            | "pm7_64"
+            | "reserved_smem_offset_begin"
+            | "reserved_smem_offset_end"
+            | "reserved_smem_offset_cap"
+            | "reserved_smem_offset_0"
+            | "reserved_smem_offset_1"
     ) || stem
         .strip_prefix("envreg")
         .is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n < 32))
+        || stem
+            .strip_prefix("pm")
+            .is_some_and(|n| n.parse::<u8>().is_ok_and(|n| n < 8))
 }

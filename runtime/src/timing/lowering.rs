@@ -88,7 +88,8 @@ pub(super) fn lower(program: &Program, liveness: &Liveness, index: &RegisterInde
             interval_clk: on_grid(interval_clk),
             latency_clk: on_grid(latency_clk),
             stall: stall_of(instr),
-            needed: needed[pc] && !liveness.dead[pc],
+            // What nothing uses may still be an address of an access that nothing uses, and that is made all the same.
+            needed: needed[pc],
             reads: instr.reads.iter().map(|&reg| index.flat(reg) as u32).collect(),
             writes: instr.writes.iter().map(|&reg| index.flat(reg) as u32).collect(),
         });
@@ -99,13 +100,12 @@ pub(super) fn lower(program: &Program, liveness: &Liveness, index: &RegisterInde
 /// Interval and latency of an `mma`. The interval follows the operand bits that the tensor core consumes (tf32 runs at
 /// half the rate of f16: NVIDIA A100 whitepaper); a shorter product is ready sooner by what its interval is shorter.
 fn tensor_times(instr: &Instr, rates: &Rates) -> (f64, f64) {
-    let (kind, products) = match &instr.op {
-        Op::Mma { kind, .. } => (kind, 1.0),
-        Op::Wmma { kind, .. } => (kind, 2.0),
+    let ((m, n, k), bits) = match &instr.op {
+        Op::Mma { kind, .. } => (kind.shape(), kind.operand_bits()),
+        Op::Product { form, .. } => (form.shape, form.numbers[0].bits()),
         _ => return (0.0, rates.mma_latency_clk),
     };
-    let (m, n, k) = kind.shape();
-    let share = products * f64::from(m * n * k * kind.operand_bits()) / f64::from(16 * 8 * 16 * 16);
+    let share = f64::from(m * n * k * bits) / f64::from(16 * 8 * 16 * 16);
     let interval = rates.mma_issue_interval_clk * share;
     (
         interval,

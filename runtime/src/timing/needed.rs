@@ -101,7 +101,7 @@ fn steering(instr: &Instr) -> SmallVec<[Reg; 6]> {
         | Op::Pack { .. }
         | Op::Unpack { .. }
         | Op::Mma { .. }
-        | Op::Wmma { .. } => [None; 4],
+        | Op::Product { .. } => [None; 4],
         Op::Load { addr, .. }
         | Op::Store { addr, .. }
         | Op::Atomic { addr, .. }

@@ -178,10 +178,7 @@ impl<'p> Sm<'p> {
         }
         match self.machines.iter().find(|machine| !machine.finished()) {
             None => Ok(()),
-            Some(machine) => Err(EmulatorError::Deadlock {
-                block: machine.last_step().block,
-                waiting: machine.waiting(),
-            }),
+            Some(machine) => Err(machine.deadlock(machine.waiting())),
         }
     }
 

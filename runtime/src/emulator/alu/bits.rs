@@ -104,6 +104,37 @@ pub(crate) fn select_by_sign(parts: &[&str]) -> Option<Alu> {
     Some(alu)
 }
 
+/// `cvt.pack.sat.to.s32{.b32} d, a, b{, c}` (PTX ISA 9.0, 9.7.9.22): b and a, saturated, from the lowest bit on; then c.
+pub(crate) fn saturated_pair(to: &str, sources: usize) -> Option<Alu> {
+    fn pair(a: i32, b: i32, c: u32, width: u32, signed: bool) -> u32 {
+        let (least, most) = if signed {
+            (-(1 << (width - 1)), (1 << (width - 1)) - 1)
+        } else {
+            (0, (1 << width) - 1)
+        };
+        let part = |value: i32| value.clamp(least, most) as u32 & ((1 << width) - 1);
+        let rest = if width < 16 { c << (2 * width) } else { 0 };
+        part(b) | (part(a) << width) | rest
+    }
+    macro_rules! to {
+        ($width:expr, $signed:expr) => {
+            lanes!(u32, |a, b, c, d| pair(a as i32, b as i32, c, $width, $signed))
+        };
+    }
+    let function = match to {
+        "s16" => to!(16, true),
+        "u16" => to!(16, false),
+        "s8" => to!(8, true),
+        "u8" => to!(8, false),
+        "s4" => to!(4, true),
+        "u4" => to!(4, false),
+        "s2" => to!(2, true),
+        "u2" => to!(2, false),
+        _ => return None,
+    };
+    Some(Alu::integer(function, sources, 32))
+}
+
 /// `isspacep.space p, a`.
 pub(crate) fn space_test(space: &str) -> Option<Alu> {
     macro_rules! within {

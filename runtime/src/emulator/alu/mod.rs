@@ -52,6 +52,10 @@ mod float;
 mod integer;
 pub(crate) mod soft;
 #[cfg(test)]
+mod sweeps;
+#[cfg(test)]
+mod sweeps_floats;
+#[cfg(test)]
 mod tests;
 
 pub(crate) use carry::carry;
@@ -228,6 +232,8 @@ pub(crate) fn alu(parts: &[&str]) -> Option<Alu> {
         ["prmt", "b32", mode @ ..] => (&"prmt", mode, &"b32"),
         ["isspacep", space] => return bits::space_test(space),
         ["slct", ..] => return bits::select_by_sign(parts),
+        ["cvt", "pack", "sat", to @ ("s16" | "u16"), "s32"] => return bits::saturated_pair(to, 2),
+        ["cvt", "pack", "sat", to, "s32", "b32"] if !to.ends_with("16") => return bits::saturated_pair(to, 3),
         [base, modifiers @ .., ty] => (base, modifiers, ty),
         _ => return None,
     };

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use super::super::machine::Order;
+use super::releases::{Knowledge, Releases, Search};
 
 /// Cells of a page.
 const PAGE: usize = 256;
@@ -22,8 +23,8 @@ struct Bytes {
     pc: u32,
     /// Releases of the block before the last access.
     epoch: u32,
-    /// What the block had acquired before the first one, as a version.
-    known: u32,
+    /// What the block had acquired before the first one.
+    known: Knowledge,
 }
 
 const READ: usize = 0;
@@ -74,17 +75,14 @@ impl<P> Pages<P> {
         }
     }
 
-    pub(super) fn count(&self) -> u64 {
-        self.pages.len() as u64
-    }
-
     pub(super) fn holds(&self, number: u64) -> bool {
-        self.index.contains_key(&number)
+        let cached = &self.cache[slot(number)];
+        cached.0 == number || self.index.contains_key(&number)
     }
 
     #[inline(always)]
     pub(super) fn get(&mut self, number: u64, make: impl FnOnce() -> P) -> &mut P {
-        let cached = &mut self.cache[(number ^ (number >> 20)) as usize & 255];
+        let cached = &mut self.cache[slot(number)];
         if cached.0 != number {
             let pages = &mut self.pages;
             let at = *self.index.entry(number).or_insert_with(|| {
@@ -97,17 +95,22 @@ impl<P> Pages<P> {
     }
 }
 
+const fn slot(number: u64) -> usize {
+    (number ^ (number >> 20)) as usize & 255
+}
+
 /// What one block did to global memory.
 pub(crate) struct Footprint {
     shift: u32,
     pages: Pages<Page>,
     strong: HashMap<u64, [Bytes; 2]>,
     epoch: u32,
-    /// What is known of other blocks' releases, by version.
-    known: Vec<BTreeMap<u32, u32>>,
+    /// What is known of other blocks' releases.
+    known: Knowledge,
+    /// What was learned at each address.
+    learned: HashMap<u64, Knowledge>,
     /// For each warp, the epoch of its last device fence.
     fenced: Vec<Option<u32>>,
-    learned: Vec<BTreeMap<u32, u32>>,
 }
 
 /// One lane's access.
@@ -131,16 +134,16 @@ impl Footprint {
             pages: Pages::new(),
             strong: HashMap::new(),
             epoch: 0,
-            known: vec![BTreeMap::new()],
+            known: 0,
+            learned: HashMap::new(),
             fenced: vec![None; warps],
-            learned: vec![BTreeMap::new(); warps],
         }
     }
 
     /// Notes that a copy reads an aligned cell of 16 bytes.
     #[inline(always)]
     fn copied_cell(&mut self, access: &GlobalAccess, group: u32) {
-        let (index, epoch, known) = (access.address / 16, self.epoch, self.known.len() as u32 - 1);
+        let (index, epoch, known) = (access.address / 16, self.epoch, self.known);
         let page = self
             .pages
             .get(index / PAGE as u64, || Box::new([Cell::default(); PAGE]));
@@ -161,7 +164,7 @@ impl Footprint {
         if let (Some(group), 16, 4, 0) = (access.group, access.bytes, self.shift, access.address % 16) {
             return self.copied_cell(access, group);
         }
-        let (epoch, known, width) = (self.epoch, self.known.len() as u32 - 1, 1u64 << self.shift);
+        let (epoch, known, width) = (self.epoch, self.known, 1u64 << self.shift);
         let (mut at, end) = (access.address, access.address + u64::from(access.bytes));
         while at < end {
             let index = at >> self.shift;
@@ -212,8 +215,7 @@ impl Footprint {
             Order::Fence { device: true } => {
                 self.epoch += 1;
                 self.fenced[warp] = Some(self.epoch);
-                let learned = std::mem::take(&mut self.learned[warp]);
-                return self.learn(&learned);
+                return;
             }
             Order::Strong { release, writes, .. } => (release, writes),
             Order::None | Order::Fence { device: false } => return,
@@ -223,40 +225,27 @@ impl Footprint {
         }
         let published = if release { Some(self.epoch) } else { self.fenced[warp] };
         let Ok(mut launch) = shared.launch.lock() else { return };
+        let (releases, block) = (&mut launch.releases, shared.block);
         let mut last = None;
         for address in addresses {
             if last.replace(address) == Some(address) {
                 continue;
             }
-            let location = launch.locations.entry(address).or_default();
-            if !location.is_empty() {
-                self.learn(location);
+            let news = releases.at(address);
+            if news != 0 && self.learned.insert(address, news) != Some(news) {
+                self.known = releases.join(block, self.known, news);
             }
             if let Some(epoch) = published.filter(|_| writes) {
-                // What a release knows of others it passes on.
-                for (block, count) in self.known.last().into_iter().flatten() {
-                    let all = location.entry(*block).or_default();
-                    *all = (*all).max(*count);
-                }
-                location.insert(shared.block, epoch);
+                releases.publish(block, address, epoch, self.known);
+                // What is there now is its own.
+                self.learned.insert(address, releases.at(address));
             }
         }
     }
 
-    fn learn(&mut self, news: &BTreeMap<u32, u32>) {
-        let Some(now) = self.known.last() else { return };
-        if news.iter().all(|(block, count)| now.get(block) >= Some(count)) {
-            return;
-        }
-        let mut next = now.clone();
-        for (block, count) in news {
-            let all = next.entry(*block).or_default();
-            *all = (*all).max(*count);
-        }
-        self.known.push(next);
-    }
-
-    fn merge(&mut self, all: &mut Merging, block: u32, races: &mut Vec<GlobalRace>) {
+    fn merge(&mut self, all: &mut Merging, releases: &Releases, block: u32, races: &mut Vec<GlobalRace>) {
+        let mut search = Search::default();
+        let mut known = |own: &Bytes, earlier: u32| search.known(releases, own.known, earlier);
         self.pages.pages.sort_unstable_by_key(|(number, _)| *number);
         for (number, page) in &self.pages.pages {
             let theirs = all.pages.get(*number, || Box::new([Merged::default(); PAGE]));
@@ -300,7 +289,15 @@ impl Footprint {
                 if let Some(strong) = all.strong.get(&index).filter(|_| !all.strong.is_empty()) {
                     others[STRONG_READ..].copy_from_slice(strong);
                 }
-                races.extend(self.race(&kinds, &others, cell.print == merged.print, index << self.shift, block));
+                let same_print = cell.print == merged.print;
+                races.extend(race(
+                    &kinds,
+                    &others,
+                    &mut known,
+                    same_print,
+                    index << self.shift,
+                    block,
+                ));
                 for (own, other) in kinds.iter().zip(&mut others) {
                     if own.mask != 0 {
                         other.block = block;
@@ -318,35 +315,37 @@ impl Footprint {
             }
         }
     }
+}
 
-    /// The first race of a cell with the blocks before.
-    fn race(
-        &self,
-        kinds: &[Bytes; 4],
-        others: &[MergedBytes; 4],
-        same_print: bool,
-        address: u64,
-        block: u32,
-    ) -> Option<GlobalRace> {
-        RACES.iter().find_map(|&(mine, other)| {
-            let (own, earlier) = (&kinds[mine], &others[other]);
-            let overlap = own.mask & earlier.bytes.mask;
-            let known = self.known[own.known as usize].get(&earlier.block);
-            // A strong access is part of the release that it makes; an ordinary one must come before it.
-            let least = earlier.bytes.epoch + u32::from(other < STRONG_READ);
-            if overlap == 0 || known.is_some_and(|count| *count >= least) {
-                return None;
-            }
-            Some(GlobalRace {
-                address: address + u64::from(overlap.trailing_zeros()),
-                first: (earlier.bytes.pc, earlier.bytes.thread),
-                first_block: earlier.block,
-                second: (own.pc, own.thread),
-                second_block: block,
-                same_value: (mine, other) == (WRITE, WRITE) && own.mask == earlier.bytes.mask && same_print,
-            })
+/// The first race of a cell with the blocks before. `known`: how many releases of an earlier block an access knew.
+fn race(
+    kinds: &[Bytes; 4],
+    others: &[MergedBytes; 4],
+    known: &mut impl FnMut(&Bytes, u32) -> Option<u32>,
+    same_print: bool,
+    address: u64,
+    block: u32,
+) -> Option<GlobalRace> {
+    RACES.iter().find_map(|&(mine, other)| {
+        let (own, earlier) = (&kinds[mine], &others[other]);
+        let overlap = own.mask & earlier.bytes.mask;
+        if overlap == 0 {
+            return None;
+        }
+        // A strong access is part of the release that it makes; an ordinary one must come before it.
+        let least = earlier.bytes.epoch + u32::from(other < STRONG_READ);
+        if known(own, earlier.block).is_some_and(|count| count >= least) {
+            return None;
+        }
+        Some(GlobalRace {
+            address: address + u64::from(overlap.trailing_zeros()),
+            first: (earlier.bytes.pc, earlier.bytes.thread),
+            first_block: earlier.block,
+            second: (own.pc, own.thread),
+            second_block: block,
+            same_value: (mine, other) == (WRITE, WRITE) && own.mask == earlier.bytes.mask && same_print,
         })
-    }
+    })
 }
 
 /// A race between two blocks.
@@ -393,8 +392,8 @@ pub(crate) struct GlobalShadow {
     merging: Merging,
     next: u32,
     waiting: BTreeMap<u32, Option<Footprint>>,
-    /// What releases at an address have published: counts of releases, by block.
-    locations: HashMap<u64, BTreeMap<u32, u32>>,
+    /// What blocks have published at addresses.
+    releases: Releases,
 }
 
 impl GlobalShadow {
@@ -406,7 +405,7 @@ impl GlobalShadow {
             },
             next: 0,
             waiting: BTreeMap::new(),
-            locations: HashMap::new(),
+            releases: Releases::default(),
         }
     }
 
@@ -416,7 +415,7 @@ impl GlobalShadow {
         let mut races = Vec::new();
         while let Some(footprint) = self.waiting.remove(&self.next) {
             if let Some(mut footprint) = footprint {
-                footprint.merge(&mut self.merging, self.next, &mut races);
+                footprint.merge(&mut self.merging, &self.releases, self.next, &mut races);
             }
             self.next += 1;
         }

@@ -1,4 +1,4 @@
-//! The history of memory as one block sees it, byte by byte: last write, and the accesses since that no other one covers.
+//! The history of shared memory, byte by byte: last write, and the accesses since that no other one covers.
 //!
 //! Cells are 16 bytes wide and split into words or single bytes only where an access covers part of one. (FastTrack, Flanagan
 //! and Freund 2009, gives the idea of one epoch in place of a clock for each cell.)
@@ -7,7 +7,6 @@ use smallvec::SmallVec;
 
 use super::HazardCode;
 use super::clocks::{Clocks, Who};
-use super::global::Pages;
 
 /// A lane number that stands for several lanes of a warp.
 pub(super) const SEVERAL: u8 = 0xff;
@@ -29,7 +28,7 @@ pub(super) struct Write {
     pub serial: u32,
 }
 
-const UNWRITTEN: Write = Write {
+pub(super) const UNWRITTEN: Write = Write {
     warp: 0,
     lane: 0,
     lanes: 0,
@@ -53,32 +52,35 @@ pub(super) enum Kind {
 
 /// An access since the last ordinary write: a read, or a strong write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Since {
-    warp: u8,
-    lane: u8,
-    kind: Kind,
-    pc: u32,
-    clock: u32,
+pub(super) struct Since {
+    pub warp: u8,
+    pub lane: u8,
+    pub kind: Kind,
+    pub pc: u32,
+    pub clock: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Cell {
-    write: Write,
-    since: SmallVec<[Since; 2]>,
+pub(super) struct Cell {
+    pub write: Write,
+    pub since: SmallVec<[Since; 2]>,
 }
 
+/// Cells of 16 bytes, as few as tell its bytes apart.
 #[derive(Clone, Debug)]
-enum Granule {
+pub(super) enum Granule {
     Whole(Cell),
     Words(Box<[Cell; 4]>),
     Bytes(Box<[Cell; 16]>),
 }
 
-fn untouched() -> Granule {
-    Granule::Whole(Cell {
-        write: UNWRITTEN,
-        since: SmallVec::new(),
-    })
+impl Cell {
+    pub(super) fn untouched() -> Self {
+        Cell {
+            write: UNWRITTEN,
+            since: SmallVec::new(),
+        }
+    }
 }
 
 /// The later access while it is checked.
@@ -107,7 +109,7 @@ pub(super) struct Shadow {
 impl Shadow {
     pub(super) fn new(bytes: usize) -> Self {
         Shadow {
-            granules: vec![untouched(); bytes.div_ceil(16)],
+            granules: vec![Granule::Whole(Cell::untouched()); bytes.div_ceil(16)],
         }
     }
 
@@ -126,37 +128,15 @@ impl Shadow {
     }
 }
 
-/// Granules of a page of global memory.
-const PAGE: u64 = 64;
-/// Pages that one block is watched in: 16 MiB of global memory, for which the history takes up to some gigabytes where
-/// it is accessed byte by byte, and usually a tenth of that. Races in what a block touches beyond are not seen.
-const MOST_PAGES: u64 = 1 << 14;
-
-/// What the threads of one block did to global memory: as [`Shadow`], where it was touched.
-pub(super) struct GlobalBytes {
-    pages: Pages<Box<[Granule; PAGE as usize]>>,
-}
-
-impl GlobalBytes {
-    pub(super) fn new() -> Self {
-        GlobalBytes { pages: Pages::new() }
-    }
-
-    /// An access to `bytes` bytes of one granule.
-    pub(super) fn access(&mut self, clocks: &Clocks, address: u64, bytes: usize, access: &Access) -> Conflict {
-        let granule = address / 16;
-        if self.pages.count() >= MOST_PAGES && !self.pages.holds(granule / PAGE) {
-            return None;
-        }
-        let page = self
-            .pages
-            .get(granule / PAGE, || Box::new(std::array::from_fn(|_| untouched())));
-        page[(granule % PAGE) as usize].access(clocks, address, bytes, access).0
-    }
-}
-
 impl Granule {
-    fn access(&mut self, clocks: &Clocks, address: u64, bytes: usize, access: &Access) -> (Conflict, Touched) {
+    /// An access to `bytes` of its bytes, from `address % 16` on.
+    pub(super) fn access(
+        &mut self,
+        clocks: &Clocks,
+        address: u64,
+        bytes: usize,
+        access: &Access,
+    ) -> (Conflict, Touched) {
         let granule = self;
         if let (16, Granule::Whole(cell)) = (bytes, &mut *granule) {
             // Nearly every access of a pipelined kernel.
@@ -298,7 +278,7 @@ fn write_cell(clocks: &Clocks, cell: &mut Cell, access: &Access) -> Conflict {
 
 /// Whether an access may follow a write.
 #[inline(always)]
-fn after_write(clocks: &Clocks, write: &Write, access: &Access) -> Conflict {
+pub(super) fn after_write(clocks: &Clocks, write: &Write, access: &Access) -> Conflict {
     if write.clock == 0 {
         return None;
     }

@@ -263,3 +263,25 @@ fn a_copy_of_what_another_thread_has_just_written_needs_a_barrier() {
     );
     assert_eq!(codes(&copy("bar.sync 0;\n")), []);
 }
+
+#[test]
+fn a_race_beyond_the_first_megabytes_is_found() {
+    // 1024 threads store 16 bytes each, 1100 times: 18 MB; then thread 0 and thread 40 meet in the last bytes.
+    let steps = 1100u32;
+    let body = |between: &str| {
+        format!(
+            "ld.param.u64 %rd1, [out];\nmov.u32 %r0, %tid.x;\nmul.wide.u32 %rd2, %r0, 16;\nadd.s64 %rd3, %rd1, %rd2;\n\
+             mov.u32 %r2, 0;\nL:\nst.global.v4.u32 [%rd3], {{%r0, %r0, %r0, %r0}};\nadd.s64 %rd3, %rd3, 16384;\n\
+             add.u32 %r2, %r2, 1;\nsetp.lt.u32 %p1, %r2, {steps};\n@%p1 bra L;\n{between}\n\
+             setp.eq.u32 %p2, %r0, 40;\n@%p2 ld.global.u32 %r3, [%rd1+{}];",
+            16384 * (steps - 1)
+        )
+    };
+    for (between, expected) in [("", vec![HazardCode::OverwriteBeforeRead]), ("bar.sync 0;", vec![])] {
+        let mut args = [words(vec![0; 4096 * steps as usize])];
+        let launch = kernel(module(ONE_POINTER, "", &body(between)), 1024);
+        let report = emulate(&launch, &mut args, &EmulateOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+        let codes: Vec<_> = report.hazards.iter().map(|hazard| hazard.code).collect();
+        assert_eq!(codes, expected, "{:#?}", report.hazards);
+    }
+}

@@ -251,3 +251,97 @@ fn generic_addresses_lead_back_to_their_space() {
     );
     assert_eq!(out[0], 77);
 }
+
+#[test]
+fn vector_registers_are_their_elements() {
+    let body = "ld.param.u64 %rd1, [out];\n.reg .v4 .u32 quad;\n.reg .v2 .b32 pair;\nld.global.v4.u32 quad, [%rd1];\n\
+                add.u32 pair.x, quad.x, quad.a;\nmov.b32 pair.g, quad.z;\nst.global.v2.u32 [%rd1], pair;\n\
+                {\n.reg .b32 quad;\nmov.b32 quad, 99;\nst.global.u32 [%rd1+8], quad;\n}";
+    let mut args = [words([10, 20, 30, 40])];
+    let launch = kernel(module(ONE_POINTER, "", body), 1);
+    let report = emulate(&launch, &mut args, &EmulateOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(report.hazards, []);
+    assert_eq!(read_words(&args[0]), [50, 30, 99, 40]);
+}
+
+#[test]
+fn special_registers_of_a_block_alone() {
+    let launch = |name: &str, ty: &str| {
+        let register = if ty == "u64" { "%rd5" } else { "%r5" };
+        let body = format!(
+            "ld.param.u64 %rd1, [out];\nmov.{ty} {register}, {name};\nmov.u32 %r0, %tid.x;\nmul.wide.u32 %rd2, %r0, 8;\n\
+             add.s64 %rd3, %rd1, %rd2;\nst.global.{ty} [%rd3], {register};"
+        );
+        let mut one = kernel(module(ONE_POINTER, ".shared .align 16 .b8 pad[48];", &body), 40);
+        one.ptx = one.ptx.replace(
+            "ld.param.u64 %rd1, [out];",
+            "ld.param.u64 %rd1, [out];\nmov.u32 %r9, pad;",
+        );
+        one.dynamic_shared_bytes = 64;
+        let mut args = [words([0; 80])];
+        let report = emulate(&one, &mut args, &EmulateOptions::default()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(report.hazards, []);
+        read_words(&args[0])[2 * 37]
+    };
+    for (name, value) in [
+        ("%tid.x", 37),
+        ("%tid.y", 0),
+        ("%ntid.x", 40),
+        ("%ntid.z", 1),
+        ("%ctaid.x", 0),
+        ("%nctaid.x", 1),
+        ("%laneid", 5),
+        ("%warpid", 1),
+        ("%nwarpid", 2),
+        ("%lanemask_eq", 1 << 5),
+        ("%lanemask_le", 0x3f),
+        ("%lanemask_lt", 0x1f),
+        ("%lanemask_ge", !0x1f),
+        ("%lanemask_gt", !0x3f),
+        ("%smid", 0),
+        ("%nsmid", 1),
+        ("%dynamic_smem_size", 64),
+        ("%total_smem_size", 112),
+        ("%envreg31", 0),
+        ("%pm7", 0),
+        ("%clusterid.x", 0),
+        ("%cluster_ctarank", 0),
+        ("%cluster_nctarank", 1),
+        ("%clock_hi", 0),
+        ("WARP_SZ", 32),
+    ] {
+        assert_eq!(launch(name, "u32"), value, "{name}");
+    }
+    assert_eq!(launch("%gridid", "u64"), 0);
+    let body = "mov.u64 %rd5, %clock64;\nmov.u64 %rd6, %globaltimer;\nmov.u64 %rd7, %clock64;\nsetp.lt.u64 %p1, %rd5, %rd7;\n\
+                selp.b32 %r1, 1, 0, %p1;";
+    assert_eq!(clean(32, body)[9], 1, "clocks run forward");
+}
+
+#[test]
+fn an_address_at_the_end_of_all_is_out_of_bounds_for_every_access() {
+    // Of one lane only: the others' accesses are good, and must not count as made.
+    for access in [
+        "ld.global.u32 %r5, [%rd5];",
+        "st.global.u32 [%rd5], %r0;",
+        "atom.global.add.u32 %r5, [%rd5], 1;",
+        "red.global.add.u32 [%rd5], 1;",
+        "ld.shared.u32 %r5, [%rd6];",
+        "atom.shared.add.u32 %r5, [%rd6], 1;",
+        "mbarrier.init.shared.b64 [%rd7], 1;",
+        "mbarrier.arrive.shared.b64 %rd9, [%rd7];",
+        "cp.async.ca.shared.global [%rd6], [%rd5], 4;",
+    ] {
+        let body = format!(
+            "ld.param.u64 %rd1, [out];\nmov.u32 %r0, %tid.x;\nsetp.eq.u32 %p1, %r0, 9;\nmov.u64 %rd8, smem;\n\
+             selp.b64 %rd5, -4, %rd1, %p1;\nselp.b64 %rd6, -4, %rd8, %p1;\nselp.b64 %rd7, -8, %rd8, %p1;\n{access}"
+        );
+        let text = module(ONE_POINTER, ".shared .align 8 .b8 smem[64];", &body);
+        let report = emulate(&kernel(text, 32), &mut [words([0; 4])], &EmulateOptions::default())
+            .unwrap_or_else(|error| panic!("{access}: {error}"));
+        let [hazard] = &report.hazards[..] else {
+            panic!("{access}: {:#?}", report.hazards)
+        };
+        assert_eq!((hazard.code, hazard.lane), (HazardCode::OutOfBounds, 9), "{access}");
+    }
+}

@@ -7,6 +7,7 @@ mod mbarrier;
 mod memory;
 mod notes;
 mod places;
+mod products;
 mod tensor;
 mod warp;
 
@@ -136,19 +137,53 @@ fn shuffles_and_votes() {
 
 #[test]
 fn faults_are_named_errors() {
-    let error = per_thread(32, "mov.u32 %r1, 1;\nadd.s32 %r0, %r0, 1;").expect_err("one past the end");
+    let past_the_end = "mov.u32 %r1, 1;\nadd.s32 %r0, %r0, 1;";
+    let only = |body: &str| {
+        let (_, report) = per_thread(32, body).expect("a hazard is no error");
+        let [hazard] = &report.hazards[..] else {
+            panic!("{:#?}", report.hazards)
+        };
+        hazard.clone()
+    };
+    let hazard = only(past_the_end);
+    assert_eq!((hazard.code, hazard.lane), (HazardCode::OutOfBounds, 31));
+    let detail =
+        "4 bytes of global memory are out of bounds: 0 bytes behind the end of argument 0 (`out`), which has 128 bytes";
+    assert_eq!(hazard.detail.as_deref(), Some(detail));
+    let hazard = only("mov.u32 %r1, 1;\nadd.s64 %rd1, %rd1, 2;");
+    assert_eq!((hazard.code, hazard.lane), (HazardCode::Misaligned, 0));
+    let detail = "4 bytes of global memory are misaligned: byte 2 of argument 0 (`out`), which has 128 bytes";
+    assert_eq!(hazard.detail.as_deref(), Some(detail));
+    for (body, said) in [
+        (
+            "mov.u32 %r1, 1;\nsub.s64 %rd1, %rd1, 64;",
+            "64 bytes before the start of argument 0",
+        ),
+        ("mov.u32 %r1, 1;\nmov.u64 %rd1, 16;", "a null pointer"),
+        (
+            "mov.u32 %r1, 1;\nadd.s64 %rd1, %rd1, 0x4000000000;",
+            "behind the end of argument 0",
+        ),
+        (
+            "ld.shared.u32 %r1, [%r0+64];",
+            "out of bounds: the block has 0 bytes of shared memory",
+        ),
+        ("ld.param.u32 %r1, [out+8];", "the parameters take 8 bytes"),
+    ] {
+        let line = only(body).line();
+        assert!(line.contains(said), "{line}");
+    }
+    // Without hazards it is an error, which says the same.
+    let text = module(ONE_POINTER, "", "ld.param.u64 %rd1, [out];\nst.global.u32 [%rd1+4], 1;");
+    let options = EmulateOptions {
+        hazards: false,
+        ..EmulateOptions::default()
+    };
+    let error = emulate(&kernel(text, 32), &mut [words([0])], &options).expect_err("one past the end");
     assert!(
-        matches!(&error, EmulatorError::OutOfBounds { address, at, .. } if *address > 0 && at.lane == 31),
+        matches!(&error, EmulatorError::OutOfBounds { address, at, .. } if *address > 0 && at.lane == 0 && at.kernel == "k"),
         "{error}"
     );
-    assert!(
-        error
-            .to_string()
-            .contains("byte 128 of allocation 0, which has 128 bytes"),
-        "{error}"
-    );
-    let error = per_thread(32, "mov.u32 %r1, 1;\nadd.s64 %rd1, %rd1, 2;").expect_err("misaligned");
-    assert!(matches!(error, EmulatorError::Misaligned { .. }), "{error}");
     let error = per_thread(32, "frobnicate.b32 %r1, %r0;").expect_err("unknown");
     assert!(error.to_string().contains("frobnicate.b32 %r1, %r0;"), "{error}");
     let error = per_thread(

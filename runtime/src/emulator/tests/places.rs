@@ -158,6 +158,22 @@ fn every_hazard_names_its_place() {
         None,
     );
     expect(
+        OutOfBounds,
+        1,
+        "{3}@%p1 st.global.v2.b32 [%rd1+64], {%r0, %r0};",
+        64,
+        at("st.global.v2", 3, lane_5),
+        None,
+    );
+    expect(
+        Misaligned,
+        1,
+        "{4}@%p1 ld.shared.b32 %r5, [%r9+2];",
+        smem + 2,
+        at("ld.shared.b32", 4, lane_5),
+        None,
+    );
+    expect(
         DivergentBarrier,
         1,
         "setp.lt.u32 %p4, %r0, 8;\n@%p4 bra DONE;\n{2}bar.sync 0;\nDONE:",

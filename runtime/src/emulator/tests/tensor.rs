@@ -246,3 +246,32 @@ fn copies_ignore_their_source_by_predicate() {
         assert_eq!(read_words(&args[0])[2 + 15..2 + 17], [0, 42]);
     }
 }
+
+#[test]
+fn a_matrix_in_registers_is_transposed() {
+    // Lane l holds columns 2·(l mod 4) and the next of row l / 4; element (r, c) is 8·r + c.
+    let out = clean(
+        32,
+        "shr.u32 %r2, %r0, 2;\nand.b32 %r3, %r0, 3;\nshl.b32 %r2, %r2, 3;\nshl.b32 %r3, %r3, 1;\nadd.u32 %r2, %r2, %r3;\n\
+         mad.lo.u32 %r2, %r2, 0x10001, 0x10000;\nmovmatrix.sync.aligned.m8n8.trans.b16 %r1, %r2;",
+    );
+    for (lane, value) in out.into_iter().enumerate() {
+        let (row, column) = (lane as u32 / 4, lane as u32 % 4 * 2);
+        assert_eq!(
+            value,
+            (8 * column + row) | ((8 * (column + 1) + row) << 16),
+            "lane {lane}"
+        );
+    }
+    // Half of lane 9's register is undefined: columns 2 and 3 of row 2 go to row 2 of … lanes 8 + 1 and 12 + 1.
+    let store = |lane: u32| {
+        format!(
+            "mov.u32 %r2, 7;\nsetp.eq.u32 %p1, %r0, 9;\n@%p1 mov.b32 %r2, {{%rs1, %rs2}};\n\
+             movmatrix.sync.aligned.m8n8.trans.b16 %r3, %r2;\nmov.u32 %r1, 0;\nsetp.eq.u32 %p2, %r0, {lane};\n@%p2 mov.u32 %r1, %r3;"
+        )
+    };
+    for (lane, hazards) in [(9, 1), (13, 1), (8, 0), (14, 0)] {
+        let (_, report) = per_thread(32, &store(lane)).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(report.hazards.len(), hazards, "lane {lane}");
+    }
+}

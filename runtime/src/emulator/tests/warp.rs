@@ -258,3 +258,25 @@ fn atomics_meet_atomics_but_not_plain_accesses() {
         "{unordered:?}"
     );
 }
+
+#[test]
+fn a_lookup_also_says_whether_it_found_a_bit() {
+    // Lanes 0 to 3: `a & b` of 0 and 1 and others, combined with whether the lane is odd.
+    for (operation, expected) in [("or", [0, 101, 102, 103]), ("and", [0, 101, 2, 103])] {
+        let out = clean(
+            32,
+            &format!(
+                "and.b32 %r2, %r0, 1;\nsetp.eq.u32 %p1, %r2, 1;\nlop3.{operation}.b32 %r3|%p2, %r0, 3, 0, 0xc0, %p1;\n\
+                 selp.b32 %r4, 100, 0, %p2;\nadd.u32 %r1, %r3, %r4;"
+            ),
+        );
+        assert_eq!(out[..4], expected, "{operation}");
+    }
+    assert_eq!(
+        clean(
+            32,
+            "setp.eq.u32 %p1, %r0, 99;\nmov.u32 %r1, 5;\nlop3.and.b32 _|%p2, %r0, 1, 0, 0xc0, !%p1;\n@%p2 mov.u32 %r1, 6;"
+        )[..3],
+        [5, 6, 5]
+    );
+}
