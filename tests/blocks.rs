@@ -163,10 +163,7 @@ fn broken_splits_are_found() {
     };
     let unordered = verify("fence.acq_rel.gpu;", "");
     assert!(matches!(unordered, Err(VerifyError::Hazards { .. })), "{unordered:?}");
-    let counter = kernel
-        .ptx
-        .lines()
-        .rfind(|line| line.contains("st.global.b32") && line.ends_with(", 0;"));
+    let counter = kernel.ptx.lines().find(|line| line.contains("atom.global.exch"));
     let kept = verify(counter.expect("the counter is reset"), "");
     assert!(
         matches!(kept, Err(VerifyError::NotReset { argument: 4, .. })),
@@ -220,7 +217,7 @@ fn order_and_split_cost_next_to_nothing_in_the_loop() {
         assert_eq!(products, plain.1);
         // LLVM may choose other bases for the addresses of copies.
         assert!(
-            instructions <= plain.0 + 5,
+            instructions <= plain.0 + 8,
             "raster {raster_rows}, split {split_k}: {instructions}, {plain:?}"
         );
     }

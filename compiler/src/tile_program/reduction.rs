@@ -7,7 +7,7 @@
 //! scf.if %before == split_k - 1 {                                      // the others' parts are there
 //!   llvm.fence acq_rel
 //!   %whole = partials of split 0 + partials of split 1 + …             // always in that order
-//!   store %whole to C; memref.store 0, %arrived[%tile, %thread]
+//!   store %whole to C; memref.atomic_rmw assign 0, %arrived[%tile, %thread]
 //! ```
 //!
 //! The parts are added in the order of their chunks by whoever comes last, so that the result does not depend on who
@@ -84,13 +84,12 @@ impl<'c> Reduction<'c> {
                 })
                 .collect();
             store(b, &wholes);
-            b.op("memref.store")
-                .operands(&[
-                    b.constant(Attr::int(counter, 0), counter),
-                    self.arrived,
-                    self.tile,
-                    self.thread,
-                ])
+            // Atomic as well: a plain store would race with the others' atomics, which come after their fences.
+            b.op("memref.atomic_rmw")
+                .operands(&[number(0), self.arrived, self.tile, self.thread])
+                // arith::AtomicRMWKind::assign
+                .attr("kind", Attr::int(Type::int(context, 64), 2))
+                .result(counter)
                 .build();
         });
     }

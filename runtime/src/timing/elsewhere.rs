@@ -61,10 +61,7 @@ fn step_to_the_end(work: &Work<'_>, machine: &mut Machine<'_>) -> Result<(), Emu
             }
         }
         if machine.steps() == before {
-            return Err(EmulatorError::Deadlock {
-                block: machine.last_step().block,
-                waiting: machine.waiting(),
-            });
+            return Err(machine.deadlock(machine.waiting()));
         }
     }
     Ok(())
