@@ -27,6 +27,7 @@ const SCHEDULE: TileSchedule = TileSchedule {
     register_stages: 2,
     swizzle: Swizzle::Xor,
     raster_rows: 1,
+    split_k: 1,
 };
 
 fn op(layout: Layout) -> OpSpec {

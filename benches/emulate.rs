@@ -30,6 +30,7 @@ fn bench(criterion: &mut Criterion) {
         register_stages: 2,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     };
     let target = GpuTarget::resolve("a100").expect("an embedded device");
     let kernel = compile_operator(&op, &schedule, &target).expect("legal");

@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         register_stages: 2,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     };
     let kernel = compile_operator(&op, &schedule, &GpuTarget::resolve("a100")?)?;
     println!("{op}, {schedule}: {} lines of PTX", kernel.ptx.lines().count());

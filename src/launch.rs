@@ -11,7 +11,8 @@ use alcop_runtime::launch::ArgBuffer;
 use alcop_runtime::npy::{NpyArray, encode};
 use alcop_search::evaluate::arguments;
 use alcop_spec::kernel::Zeros;
-use alcop_spec::{Kernel, KernelArg, LaunchFile, OpSpec};
+use alcop_spec::tiles::workspace;
+use alcop_spec::{Kernel, KernelArg, LaunchFile, OpSpec, TileSchedule};
 
 /// A file of a bundle.
 pub struct BundleFile {
@@ -26,7 +27,7 @@ pub struct BundleFile {
 /// every sum is exact, so that a wrong element is wrong by a whole number.
 ///
 /// `None` where `launch_path` has no file name.
-pub fn bundle(launch_path: &Path, op: &OpSpec, kernel: &Kernel) -> Option<Vec<BundleFile>> {
+pub fn bundle(launch_path: &Path, op: &OpSpec, schedule: &TileSchedule, kernel: &Kernel) -> Option<Vec<BundleFile>> {
     let OpSpec::Matmul(mm) = op;
     let name = |extension: &str| launch_path.with_extension(extension).file_name().map(PathBuf::from);
     let (ptx, output) = (name("ptx")?, name("c.npy")?);
@@ -54,6 +55,11 @@ pub fn bundle(launch_path: &Path, op: &OpSpec, kernel: &Kernel) -> Option<Vec<Bu
             KernelArg::Npy { npy, output: None }
         });
     }
+    args.extend(
+        workspace(mm, schedule)
+            .into_iter()
+            .map(|zeros| KernelArg::Zeros { zeros, output: None }),
+    );
     let launch = LaunchFile {
         ptx,
         entry: kernel.entry.clone(),
@@ -79,7 +85,8 @@ fn with_batch(batch: u64, shape: [u64; 2]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use alcop_runtime::launch::read_launch;
-    use alcop_spec::{DType, Layout, Matmul};
+    use alcop_search::evaluate::kernel_arguments;
+    use alcop_spec::{AxisTiles, DType, Layout, Matmul, Swizzle};
 
     use super::*;
 
@@ -101,16 +108,29 @@ mod tests {
             block: [32, 1, 1],
             dynamic_shared_bytes: 64,
         };
+        let schedule = |split_k| TileSchedule {
+            block: AxisTiles::mnk(16, 16, 16),
+            warp: AxisTiles::mn(16, 16),
+            shared_stages: 1,
+            register_stages: 1,
+            swizzle: Swizzle::Xor,
+            raster_rows: 1,
+            split_k,
+        };
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("k.json");
-        for file in bundle(&path, &op, &kernel).expect("a file name") {
-            std::fs::write(file.path, file.bytes).expect("writable");
+        for split_k in [1, 2] {
+            for file in bundle(&path, &op, &schedule(split_k), &kernel).expect("a file name") {
+                std::fs::write(file.path, file.bytes).expect("writable");
+            }
+            let loaded = read_launch(&path).expect("complete");
+            assert_eq!(loaded.kernel, kernel);
+            assert_eq!(loaded.args, kernel_arguments(&op, &schedule(split_k)));
+            assert_eq!(loaded.args.len(), if split_k == 1 { 3 } else { 5 });
         }
         let loaded = read_launch(&path).expect("complete");
-        assert_eq!(loaded.kernel, kernel);
-        assert_eq!(loaded.args, arguments(&op));
         assert_eq!(loaded.outputs[0].path, directory.path().join("k.c.npy"));
         assert_eq!(loaded.outputs[0].shape, [2, 3, 5]);
-        assert!(bundle(Path::new("/"), &op, &kernel).is_none());
+        assert!(bundle(Path::new("/"), &op, &schedule(1), &kernel).is_none());
     }
 }

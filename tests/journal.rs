@@ -155,11 +155,14 @@ fn bench_search_replays_strategies_on_known_times() {
             "three candidates, found by three trials: {row}"
         );
     }
+    let csv = std::fs::read_to_string(&csv).expect("written");
     assert!(
-        std::fs::read_to_string(&csv)
-            .expect("written")
-            .starts_with("strategy,trials_1")
+        csv.starts_with("strategy,trials_1") && csv.contains(",geometric mean,3,"),
+        "{csv}"
     );
+    // The means, and the same for the one space.
+    assert_eq!(csv.lines().count(), 1 + 2 * 5, "{csv}");
+    assert_eq!(json["of_spaces"][0]["schedules"], 3);
     assert!(std::fs::read_to_string(&svg).expect("written").contains("<svg"));
     expect(&alcop(&["bench", "search"]), 2, "exhaustive searches");
     let partial = searched(directory.path(), "a", "64", &["--trials", "2"]);

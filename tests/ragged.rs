@@ -7,13 +7,13 @@ use alcop::compiler::detect::{Level, ReasonCode, detect};
 use alcop::compiler::ir::Context;
 use alcop::compiler::tile_program::tile_program;
 use alcop::passes::{nvvm, ptx};
-use alcop::runtime::verify::{Scope, Verifier};
+use alcop::runtime::verify::{OutputTile, Scope, Verifier};
 use alcop::runtime::{Arrival, EmulateOptions, emulate};
 use alcop::search::evaluate::arguments;
 use alcop::spec::rejection::Operand;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout, Matmul, OpSpec, TileSchedule};
 use alcop::{compile_operator, detect_options, spec};
-use common::{schedule, tile};
+use common::schedule;
 use rayon::prelude::*;
 
 const ARRIVALS: [Arrival; 3] = [Arrival::Latest, Arrival::Earliest, Arrival::Random];
@@ -62,7 +62,7 @@ fn unpipelined(op: &OpSpec, schedule: &TileSchedule) -> Kernel {
 
 #[track_caller]
 fn right(op: &OpSpec, schedule: &TileSchedule, kernel: &Kernel) {
-    let result = Verifier::new(op).verify(kernel, tile(schedule), Scope::All, &ARRIVALS);
+    let result = Verifier::new(op).verify(kernel, OutputTile::of(op, schedule), Scope::All, &ARRIVALS);
     result.unwrap_or_else(|error| panic!("{op}, {schedule}: {error}"));
 }
 

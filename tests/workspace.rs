@@ -251,3 +251,62 @@ fn list(value: &Value) -> &[Value] {
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_else(|| panic!("not a string: {value}"))
 }
+
+/// What a file's `use` declarations take from a crate.
+fn imported(text: &str, name: &str) -> BTreeSet<String> {
+    let declarations = text
+        .split(';')
+        .filter_map(|part| part.split_once(&format!("use {name}::")));
+    declarations
+        .flat_map(|(_, path)| path.split(|c: char| !c.is_alphanumeric() && c != '_'))
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The analytic model is judged by the simulator, so that neither may know the other, and both together only what a device
+/// is: its constants and how many blocks fit.
+#[test]
+fn the_model_and_the_simulator_share_only_the_device() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).expect("a source file");
+    let model = read(root.join("search/src/cost_model.rs"));
+    let mut simulator = String::new();
+    let mut folders = vec![root.join("runtime/src/timing")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.ends_with("tests.rs") => {}
+                false => simulator += &read(path),
+            }
+        }
+    }
+    for foreign in ["alcop_runtime", "alcop_compiler", "alcop_passes", "crate::"] {
+        assert!(!model.contains(&format!("use {foreign}")), "the model uses {foreign}");
+    }
+    for foreign in ["cost_model", "Overheads", "overheads()", "TileSchedule", "OpSpec"] {
+        assert!(
+            !imported(&simulator, "alcop_spec").contains(foreign),
+            "the simulator uses {foreign}"
+        );
+        assert!(
+            !simulator.contains(&format!("::{foreign}")),
+            "the simulator uses {foreign}"
+        );
+    }
+    let shared: BTreeSet<String> = &imported(&model, "alcop_spec") & &imported(&simulator, "alcop_spec");
+    let device = [
+        "GpuTarget",
+        "Limiter",
+        "Limits",
+        "Occupancy",
+        "Rates",
+        "TargetError",
+        "occupancy",
+    ];
+    assert!(shared.contains("Rates"), "{shared:?}");
+    let other: Vec<&String> = shared.iter().filter(|name| !device.contains(&name.as_str())).collect();
+    assert!(other.is_empty(), "both use {other:?}");
+}

@@ -121,6 +121,7 @@ fn reference_matmul(criterion: &mut Criterion, context: &Context, options: &Dete
         register_stages: 2,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     };
     let program = tile_program(context, &op, &schedule).expect("legal");
     criterion.bench_function("detect/reference matmul", |bencher| {

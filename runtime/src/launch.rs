@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alcop_spec::kernel::{ArrayDType, Kernel, KernelArg, LaunchFile};
+use alcop_spec::kernel::{ArrayDType, Kernel, KernelArg, LaunchFile, Zeros};
 
 use crate::emulator::{EmulateOptions, EmulationReport, EmulatorError, GlobalMemory, Launch, Param, Program, run};
 use crate::npy::{self, NpyArray};
@@ -62,6 +62,15 @@ impl ArgBuffer {
         ArgBuffer::Array {
             dtype,
             bytes: vec![0xff; elements * dtype.bytes()],
+        }
+    }
+
+    /// An array of zeros.
+    pub fn zeros(Zeros { dtype, shape }: &Zeros) -> Self {
+        let elements: usize = shape.iter().product();
+        ArgBuffer::Array {
+            dtype: *dtype,
+            bytes: vec![0; elements * dtype.bytes()],
         }
     }
 

@@ -6,6 +6,9 @@
 //! bits of the mantissa, so that each is off by up to 2⁻¹⁰ of itself. Sums of integers are exact, and stop at the ends
 //! of i32 (PTX ISA, mma, `.satfinite`).
 
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
 use alcop_spec::op::{DType, Matmul};
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -118,59 +121,149 @@ pub fn compare_matmul(
     regions: Option<&[Region]>,
     tolerance: Tolerance,
 ) -> Result<Comparison, SizeError> {
-    for (name, bytes, elements, dtype) in [
-        ("A", a, op.m * op.k, op.dtype),
-        ("B", b, op.k * op.n, op.dtype),
-        ("C", c, op.m * op.n, op.out_dtype),
-    ] {
-        let expected = op.batch * elements * dtype.bytes();
-        if bytes.len() as u64 != expected {
-            return Err(SizeError {
-                name,
-                given: bytes.len(),
-                expected,
-                op: alcop_spec::OpSpec::Matmul(*op).to_string(),
-            });
-        }
+    let reference = MatmulReference::new(op, a, b)?;
+    check_size(op, "C", c, op.m * op.n, op.out_dtype)?;
+    Ok(reference.compare(c, regions, tolerance))
+}
+
+fn check_size(op: &Matmul, name: &'static str, bytes: &[u8], elements: u64, dtype: DType) -> Result<(), SizeError> {
+    let expected = op.batch * elements * dtype.bytes();
+    if bytes.len() as u64 == expected {
+        return Ok(());
     }
-    let whole: Vec<Region>;
-    let regions = match regions {
-        Some(regions) => regions,
-        None => {
-            whole = (0..op.batch)
-                .map(|batch| Region {
-                    batch,
-                    row: 0,
-                    rows: op.m,
-                    column: 0,
-                    columns: op.n,
-                })
-                .collect();
-            &whole
+    Err(SizeError {
+        name,
+        given: bytes.len(),
+        expected,
+        op: alcop_spec::OpSpec::Matmul(*op).to_string(),
+    })
+}
+
+/// Rows and columns of the squares in which a [`MatmulReference`] remembers.
+const SQUARE: u64 = 16;
+
+/// The sums of a square, row by row; see [`matmul_region`].
+type Square = Arc<[(f64, f64)]>;
+
+/// The f64 results of one pair of operands, for many comparisons: what was computed for a region is remembered.
+#[derive(Debug)]
+pub struct MatmulReference {
+    op: Matmul,
+    a: Vec<f32>,
+    b: Vec<f32>,
+    /// By product, row and column of the square.
+    squares: RwLock<HashMap<[u64; 3], Square>>,
+}
+
+impl MatmulReference {
+    /// Of operands as the operator says they are stored (see [`Matmul::a_shape`]).
+    ///
+    /// # Errors
+    /// An operand of the wrong size.
+    pub fn new(op: &Matmul, a: &[u8], b: &[u8]) -> Result<MatmulReference, SizeError> {
+        check_size(op, "A", a, op.m * op.k, op.dtype)?;
+        check_size(op, "B", b, op.k * op.n, op.dtype)?;
+        Ok(MatmulReference {
+            op: *op,
+            a: widen(a, op.dtype),
+            b: widen(b, op.dtype),
+            squares: RwLock::default(),
+        })
+    }
+
+    /// As [`compare_matmul`], for a C of the operator's size.
+    pub fn compare(&self, c: &[u8], regions: Option<&[Region]>, tolerance: Tolerance) -> Comparison {
+        let op = &self.op;
+        let compared: Vec<Comparison> = match regions {
+            Some(regions) => regions
+                .par_iter()
+                .flat_map_iter(|region| panels(op, region))
+                .map(|panel| compare_panel(op, &self.remembered(&panel), c, &panel, tolerance))
+                .collect(),
+            // All of it is not worth its memory.
+            None => (0..op.batch)
+                .flat_map(|batch| panels(op, &whole(op, batch)))
+                .collect::<Vec<_>>()
+                .par_iter()
+                .map(|panel| compare_panel(op, &sums(op, &self.a, &self.b, panel), c, panel, tolerance))
+                .collect(),
+        };
+        compared.iter().fold(
+            Comparison {
+                elements: 0,
+                mismatches: 0,
+                first_mismatch: None,
+                max_error: 0.0,
+                max_share: 0.0,
+            },
+            |all, one| Comparison {
+                elements: all.elements + one.elements,
+                mismatches: all.mismatches + one.mismatches,
+                first_mismatch: all.first_mismatch.or(one.first_mismatch),
+                max_error: all.max_error.max(one.max_error),
+                max_share: all.max_share.max(one.max_share),
+            },
+        )
+    }
+
+    /// The sums of a panel, put together from squares.
+    fn remembered(&self, panel: &Region) -> Vec<(f64, f64)> {
+        let mut out = vec![(0.0, 0.0); (panel.rows * panel.columns) as usize];
+        let (last_row, last_column) = (panel.row + panel.rows, panel.column + panel.columns);
+        for square_row in panel.row / SQUARE..last_row.div_ceil(SQUARE) {
+            for square_column in panel.column / SQUARE..last_column.div_ceil(SQUARE) {
+                let square = clip(
+                    &self.op,
+                    &Region {
+                        batch: panel.batch,
+                        row: square_row * SQUARE,
+                        rows: SQUARE,
+                        column: square_column * SQUARE,
+                        columns: SQUARE,
+                    },
+                );
+                let sums = self.square(&square);
+                for row in panel.row.max(square.row)..last_row.min(square.row + square.rows) {
+                    let (from, to) = (
+                        panel.column.max(square.column),
+                        last_column.min(square.column + square.columns),
+                    );
+                    let source = ((row - square.row) * square.columns + from - square.column) as usize;
+                    let target = ((row - panel.row) * panel.columns + from - panel.column) as usize;
+                    let count = (to - from) as usize;
+                    out[target..target + count].copy_from_slice(&sums[source..source + count]);
+                }
+            }
         }
-    };
-    let (a, b) = (widen(a, op.dtype), widen(b, op.dtype));
-    let panels: Vec<Region> = regions.iter().flat_map(|region| panels(op, region)).collect();
-    let compared: Vec<Comparison> = panels
-        .par_iter()
-        .map(|panel| compare_panel(op, &a, &b, c, panel, tolerance))
-        .collect();
-    Ok(compared.iter().fold(
-        Comparison {
-            elements: 0,
-            mismatches: 0,
-            first_mismatch: None,
-            max_error: 0.0,
-            max_share: 0.0,
-        },
-        |all, one| Comparison {
-            elements: all.elements + one.elements,
-            mismatches: all.mismatches + one.mismatches,
-            first_mismatch: all.first_mismatch.or(one.first_mismatch),
-            max_error: all.max_error.max(one.max_error),
-            max_share: all.max_share.max(one.max_share),
-        },
-    ))
+        out
+    }
+
+    fn square(&self, square: &Region) -> Square {
+        let key = [square.batch, square.row, square.column];
+        let known = self
+            .squares
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+            .cloned();
+        known.unwrap_or_else(|| {
+            let sums: Square = sums(&self.op, &self.a, &self.b, square).into();
+            let mut squares = self.squares.write().unwrap_or_else(PoisonError::into_inner);
+            squares.insert(key, Arc::clone(&sums));
+            sums
+        })
+    }
+}
+
+/// All of one product.
+fn whole(op: &Matmul, batch: u64) -> Region {
+    Region {
+        batch,
+        row: 0,
+        rows: op.m,
+        column: 0,
+        columns: op.n,
+    }
 }
 
 /// The f64 results of a region (row by row), and `Σ|a||b|` of each, rounded upwards.
@@ -298,8 +391,7 @@ fn tile_sums(left: &[[f32; TILE]], right: &[[f32; TILE]]) -> ([[f64; TILE]; TILE
     (value, magnitude)
 }
 
-fn compare_panel(op: &Matmul, a: &[f32], b: &[f32], c: &[u8], panel: &Region, tolerance: Tolerance) -> Comparison {
-    let reference = sums(op, a, b, panel);
+fn compare_panel(op: &Matmul, reference: &[(f64, f64)], c: &[u8], panel: &Region, tolerance: Tolerance) -> Comparison {
     let mut out = Comparison {
         elements: 0,
         mismatches: 0,

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use alcop_search::cost_model::{Model, predict};
+use alcop_search::cost_model::{Model, Predictor, predict};
 use alcop_search::space::{Space, enumerate};
 use alcop_spec::{DType, GpuTarget, Layout, Matmul, OpSpec};
 use criterion::{Criterion, Throughput, criterion_main};
@@ -24,7 +24,7 @@ fn predictions(c: &mut Criterion) {
     let target = GpuTarget::resolve("a100").expect("an embedded device");
     let model = Model::new(&target).expect("a device has rates");
     let op = bert();
-    let legal = enumerate(&Space::wide_matmul(), &op, &target.limits)
+    let legal = enumerate(&Space::wide_matmul(), &op, &target.limits, Some(108))
         .expect("legal schedules")
         .legal;
     let mut group = c.benchmark_group("cost_model");
@@ -37,20 +37,31 @@ fn predictions(c: &mut Criterion) {
                 .sum::<f64>()
         });
     });
+    // The same predictions: what one tile's schedules share is computed once.
+    group.bench_function("predictor", |b| {
+        b.iter(|| {
+            let mut predictor = Predictor::new(&model, black_box(&op));
+            legal
+                .iter()
+                .map(|candidate| predictor.predict(&candidate.schedule, &candidate.resources).time_us)
+                .sum::<f64>()
+        });
+    });
     group.finish();
 }
 
 fn enumeration(c: &mut Criterion) {
     let limits = GpuTarget::resolve("a100").expect("an embedded device").limits;
-    // 7776 points × 14 rasters: 108 864.
+    // 7776 tilings × 7 rasters × 2 splits: 108 864.
     let space = Space {
-        raster_rows: (1..=14).collect(),
+        raster_rows: (1..=7).collect(),
+        split_k: vec![1, 2],
         ..Space::wide_matmul()
     };
     let mut group = c.benchmark_group("space");
     group.throughput(Throughput::Elements(space.size()));
     group.bench_function("enumerate_1e5", |b| {
-        b.iter(|| enumerate(black_box(&space), &bert(), &limits))
+        b.iter(|| enumerate(black_box(&space), &bert(), &limits, Some(108)))
     });
     group.finish();
 }

@@ -11,7 +11,10 @@
 use alcop_spec::occupancy::occupancy;
 use alcop_spec::op::Matmul;
 use alcop_spec::schedule::MMA_K;
-use alcop_spec::{GpuTarget, Limiter, Limits, OpSpec, Overheads, Rates, Resources, Swizzle, TargetError, TileSchedule};
+use alcop_spec::{
+    AxisTiles, GpuTarget, Limiter, Limits, Occupancy, OpSpec, Overheads, Rates, Resources, Swizzle, TargetError,
+    TileSchedule,
+};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a cache line, the unit in which L2 and DRAM are used well.
@@ -22,6 +25,8 @@ const WARP_ACCESS_BYTES: f64 = 512.0;
 const LDMATRIX_ISSUE_SLOTS: f64 = 1.5;
 /// Stores of C take so many times their bytes: their rows are shorter than those of copies. The same for all devices.
 const EPILOGUE_TRAFFIC: f64 = 1.5;
+/// Bytes of a partial sum.
+const SUM_BYTES: f64 = 4.0;
 /// Re-read share of the lines from L2 for each unit of (open chunks / L2) × (panels / L2), see [`evicted_share`]. The
 /// same for all devices.
 const EVICTION: f64 = 0.15;
@@ -36,16 +41,60 @@ pub struct Model {
     limits: Limits,
     rates: Rates,
     overheads: Overheads,
+    derived: Derived,
+}
+
+/// What is computed once for a device: mostly one over what is divided by, since a division takes as long as several
+/// products.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Derived {
+    mma_fma_per_clk: f64,
+    wgmma_fma_per_clk: f64,
+    shared_bytes_per_clk: f64,
+    l2_bytes_per_clk: f64,
+    l2_bytes: f64,
+    dram_bytes_per_clk: f64,
+    sub_cores: f64,
+    /// Microseconds of a clock.
+    clk_us: f64,
+    /// Microseconds of a byte of DRAM.
+    dram_byte_us: f64,
+    sm_count: f64,
+    /// From a chunk's request to its arrival, in clk.
+    load_latency_clk: f64,
+    /// From a block's start to its first chunk's arrival, in clk.
+    prologue_clk: f64,
 }
 
 impl Model {
     /// The model of a device; a bare architecture has no rates and is refused.
     pub fn new(target: &GpuTarget) -> Result<Model, TargetError> {
+        let (rates, overheads) = (*target.rates()?, *target.overheads()?);
+        let load_latency_clk = rates.l2_latency_clk() + overheads.load_extra_clk;
         Ok(Model {
             limits: target.limits,
-            rates: *target.rates()?,
-            overheads: *target.overheads()?,
+            overheads,
+            derived: Derived {
+                mma_fma_per_clk: 1.0 / rates.mma_fma_per_clk_per_sm,
+                wgmma_fma_per_clk: 1.0 / rates.wgmma_fma_per_clk_per_sm.unwrap_or(rates.mma_fma_per_clk_per_sm),
+                shared_bytes_per_clk: 1.0 / rates.shared_bytes_per_clk,
+                l2_bytes_per_clk: 1.0 / rates.l2_bytes_per_clk_per_sm,
+                l2_bytes: 1.0 / f64::from(rates.l2_bytes),
+                dram_bytes_per_clk: 1.0 / rates.dram_bytes_per_clk(),
+                sub_cores: 1.0 / f64::from(target.limits.sub_cores_per_sm),
+                clk_us: 1e6 / rates.clock_hz,
+                dram_byte_us: 1e6 / rates.dram_bytes_per_s,
+                sm_count: 1.0 / f64::from(rates.sm_count),
+                load_latency_clk,
+                prologue_clk: load_latency_clk + rates.dram_latency_clk + overheads.prologue_clk,
+            },
+            rates,
         })
+    }
+
+    /// Streaming multiprocessors of the device.
+    pub const fn sm_count(&self) -> u32 {
+        self.rates.sm_count
     }
 
     /// The device's limits.
@@ -105,6 +154,8 @@ pub struct PipelinedMatmul {
     pub out_bytes: u32,
     /// Tile rows that are launched as a group; `None`: whole columns of tiles.
     pub raster_rows: Option<u32>,
+    /// Blocks that share the sum of a tile; the last one adds up what the others left.
+    pub split_k: u32,
     /// The tensor-core instructions.
     pub mma: MmaKind,
 }
@@ -159,8 +210,19 @@ impl PipelinedMatmul {
             bank_conflict_ways: conflicts,
             out_bytes: out_dtype.bytes() as u32,
             raster_rows: (schedule.raster_rows > 1).then_some(schedule.raster_rows),
+            split_k: schedule.split_k,
             mma: MmaKind::Sync,
         }
+    }
+
+    /// What schedules of the same tile differ in.
+    fn set_depths(&mut self, schedule: &TileSchedule, resources: &Resources) {
+        self.shared_slots = schedule.shared_stages;
+        self.prefetch_distance = schedule.shared_stages - 1;
+        self.register_stages = schedule.register_stages;
+        self.registers = resources.registers_estimate;
+        self.raster_rows = (schedule.raster_rows > 1).then_some(schedule.raster_rows);
+        self.split_k = schedule.split_k;
     }
 }
 
@@ -193,8 +255,11 @@ pub struct Terms {
     pub iteration_clk: f64,
     /// From the block's start to its first chunk's arrival, in clk.
     pub prologue_clk: f64,
-    /// Stores of C, in clk.
+    /// Stores of C or of partial sums, in clk.
     pub epilogue_clk: f64,
+    /// Where several blocks share a tile: from the last one's stores to C's, in clk.
+    #[serde(default)]
+    pub reduction_clk: f64,
     /// Time of an empty kernel, in microseconds.
     pub launch_us: f64,
     /// Time to read A and B and to write C once, in microseconds; a lower bound of the whole.
@@ -202,7 +267,7 @@ pub struct Terms {
 }
 
 /// Names of the terms, in the order of [`Terms::values`].
-pub const TERM_NAMES: [&str; 14] = [
+pub const TERM_NAMES: [&str; 15] = [
     "blocks_per_sm",
     "waves",
     "iterations",
@@ -215,6 +280,7 @@ pub const TERM_NAMES: [&str; 14] = [
     "iteration_clk",
     "prologue_clk",
     "epilogue_clk",
+    "reduction_clk",
     "launch_us",
     "dram_floor_us",
 ];
@@ -235,6 +301,7 @@ impl Terms {
             self.iteration_clk,
             self.prologue_clk,
             self.epilogue_clk,
+            self.reduction_clk,
             self.launch_us,
             self.dram_floor_us,
         ]
@@ -251,99 +318,194 @@ pub struct Prediction {
     pub terms: Terms,
 }
 
-/// The predicted time of our kernel for a legal schedule.
+/// The predicted time of our kernel for a legal schedule. For many schedules of one operator, a [`Predictor`] is faster.
 #[inline]
 pub fn predict(model: &Model, op: &OpSpec, schedule: &TileSchedule, resources: &Resources) -> Prediction {
-    predict_kernel(model, &PipelinedMatmul::from_schedule(op, schedule, resources))
+    Predictor::new(model, op).predict(schedule, resources)
+}
+
+/// Predicts many schedules of one operator: what schedules of the same tile have in common is computed once, if they come
+/// one after the other as [`crate::space::enumerate`] gives them. In any order the predictions are those of [`predict`], bit
+/// for bit.
+#[derive(Clone, Debug)]
+pub struct Predictor<'m> {
+    model: &'m Model,
+    op: OpSpec,
+    tile: Option<(TileKey, Tile)>,
+}
+
+/// What a [`Tile`] of an operator depends on.
+type TileKey = (AxisTiles, AxisTiles, Swizzle);
+
+impl<'m> Predictor<'m> {
+    /// For an operator on a device.
+    pub fn new(model: &'m Model, op: &OpSpec) -> Predictor<'m> {
+        let op = *op;
+        Predictor { model, op, tile: None }
+    }
+
+    /// The predicted time of our kernel for a schedule that [`alcop_spec::occupancy::check`] accepted with `resources`.
+    #[inline(always)]
+    pub fn predict(&mut self, schedule: &TileSchedule, resources: &Resources) -> Prediction {
+        let key = (schedule.block, schedule.warp, schedule.swizzle);
+        let tile = match &mut self.tile {
+            Some((known, tile)) if *known == key => tile,
+            other => {
+                let kernel = PipelinedMatmul::from_schedule(&self.op, schedule, resources);
+                &mut other.insert((key, Tile::new(self.model, kernel))).1
+            }
+        };
+        tile.kernel.set_depths(schedule, resources);
+        tile.predict(self.model, resources.occupancy)
+    }
 }
 
 /// The predicted time of any pipelined matmul kernel. Tiles may be ragged: whole tiles are computed.
 ///
 /// All extents, tiles and warps must be positive.
 pub fn predict_kernel(model: &Model, kernel: &PipelinedMatmul) -> Prediction {
-    let Model { limits, rates, .. } = model;
+    let limits = &model.limits;
     let chunk_bytes = (kernel.block_m + kernel.block_n) * kernel.block_k * 2;
-    let registers = kernel.registers.clamp(32, limits.registers_per_thread);
-    let spilled_registers = kernel.registers.saturating_sub(limits.registers_per_thread);
     let resident = occupancy(
         limits,
         32 * kernel.warps,
-        registers,
+        kernel.registers.clamp(32, limits.registers_per_thread),
         kernel.shared_slots.saturating_mul(chunk_bytes),
     );
-    let blocks_per_sm = u64::from(resident.blocks_per_sm.max(1));
-
-    let grid = Grid::new(kernel);
-    let blocks_of_an_sm = grid.blocks.div_ceil(u64::from(rates.sm_count));
-    let (full_waves, rest) = (blocks_of_an_sm / blocks_per_sm, blocks_of_an_sm % blocks_per_sm);
-    let costs = BlockCosts::new(model, kernel);
-
-    let first = wave(
-        model,
-        kernel,
-        &grid,
-        &costs,
-        if full_waves > 0 { blocks_per_sm } else { rest },
-    );
-    let mut clk = first.clk * full_waves.max(1) as f64;
-    if full_waves > 0 && rest > 0 {
-        clk += wave(model, kernel, &grid, &costs, rest).clk;
-    }
-    clk *= 1.0 + SPILL_SLOWDOWN * f64::from(spilled_registers);
-
-    let launch_us = rates.launch_overhead_s * 1e6;
-    let dram_floor_us = grid.operand_bytes / rates.dram_bytes_per_s * 1e6;
-    let time_us = (clk / rates.clock_hz * 1e6 + launch_us).max(dram_floor_us);
-    let terms = Terms {
-        blocks_per_sm: blocks_per_sm as u32,
-        limiter: resident.limiter,
-        waves: grid.blocks as f64 / (f64::from(rates.sm_count) * blocks_per_sm as f64),
-        iterations: grid.iterations,
-        launch_us,
-        dram_floor_us,
-        ..first.terms
-    };
-    Prediction { time_us, terms }
+    Tile::new(model, *kernel).predict(model, resident)
 }
 
-/// The kernel's blocks and their order.
+/// A kernel, with what does not change with its depths and with the number and order of its blocks.
+#[derive(Clone, Debug)]
+struct Tile {
+    kernel: PipelinedMatmul,
+    grid: Grid,
+    costs: BlockCosts,
+}
+
+impl Tile {
+    fn new(model: &Model, kernel: PipelinedMatmul) -> Tile {
+        Tile {
+            grid: Grid::new(&kernel, model.rates.sm_count),
+            costs: BlockCosts::new(model, &kernel),
+            kernel,
+        }
+    }
+
+    #[inline(always)]
+    fn predict(&self, model: &Model, resident: Occupancy) -> Prediction {
+        let Tile { kernel, grid, costs } = self;
+        let Model {
+            limits, rates, derived, ..
+        } = model;
+        let blocks_per_sm = resident.blocks_per_sm.max(1);
+        let (blocks, blocks_of_an_sm, iterations) = if kernel.split_k == 1 {
+            (grid.tiles_of_all as f64, grid.tiles_of_an_sm, grid.chunks as f64)
+        } else {
+            let split_k = u64::from(kernel.split_k);
+            let blocks = grid.tiles_of_all.saturating_mul(split_k);
+            let of_an_sm = blocks.div_ceil(u64::from(rates.sm_count));
+            (blocks as f64, of_an_sm, grid.chunks.div_ceil(split_k) as f64)
+        };
+        let (full_waves, rest) = divide(blocks_of_an_sm, blocks_per_sm);
+        let run = Run {
+            blocks,
+            iterations,
+            use_clk: costs.use_clk(kernel.register_stages),
+        };
+
+        let first = wave(model, self, &run, if full_waves > 0 { blocks_per_sm } else { rest });
+        let mut clk = first.clk * full_waves.max(1) as f64;
+        if full_waves > 0 && rest > 0 {
+            clk += wave(model, self, &run, rest).clk;
+        }
+        let spilled_registers = kernel.registers.saturating_sub(limits.registers_per_thread);
+        clk *= 1.0 + SPILL_SLOWDOWN * f64::from(spilled_registers);
+
+        let launch_us = rates.launch_overhead_s * 1e6;
+        let dram_floor_us = grid.operand_bytes * derived.dram_byte_us;
+        let time_us = (clk * derived.clk_us + launch_us).max(dram_floor_us);
+        let terms = Terms {
+            blocks_per_sm,
+            limiter: resident.limiter,
+            waves: run.blocks * derived.sm_count / f64::from(blocks_per_sm),
+            iterations: run.iterations,
+            launch_us,
+            dram_floor_us,
+            ..first.terms
+        };
+        Prediction { time_us, terms }
+    }
+}
+
+/// Quotient and remainder; of numbers of 32 bits in less time.
+#[inline]
+fn divide(a: u64, b: u32) -> (u64, u32) {
+    match u32::try_from(a) {
+        Ok(a) => (u64::from(a / b), a % b),
+        Err(_) => (a / u64::from(b), (a % u64::from(b)) as u32),
+    }
+}
+
+/// The kernel's tiles.
+#[derive(Clone, Debug)]
 struct Grid {
-    blocks: u64,
+    /// Of one product.
     tiles: f64,
     tiles_m: f64,
     tiles_n: f64,
-    iterations: f64,
+    /// Of all products.
+    tiles_of_all: u64,
+    /// Of the SM with the most of them.
+    tiles_of_an_sm: u64,
+    /// Chunks of k.
+    chunks: u64,
     /// A and B read once, C written once.
     operand_bytes: f64,
 }
 
 impl Grid {
-    #[inline]
-    fn new(kernel: &PipelinedMatmul) -> Grid {
+    fn new(kernel: &PipelinedMatmul, sm_count: u32) -> Grid {
         let tiles_m = kernel.m.div_ceil(u64::from(kernel.block_m));
         let tiles_n = kernel.n.div_ceil(u64::from(kernel.block_n));
         let (m, n, k) = (kernel.m as f64, kernel.n as f64, kernel.k as f64);
+        let tiles_of_all = tiles_m.saturating_mul(tiles_n).saturating_mul(kernel.batch);
         Grid {
-            blocks: tiles_m.saturating_mul(tiles_n).saturating_mul(kernel.batch),
             tiles: tiles_m as f64 * tiles_n as f64,
             tiles_m: tiles_m as f64,
             tiles_n: tiles_n as f64,
-            iterations: kernel.k.div_ceil(u64::from(kernel.block_k)) as f64,
+            tiles_of_all,
+            tiles_of_an_sm: tiles_of_all.div_ceil(u64::from(sm_count)),
+            chunks: kernel.k.div_ceil(u64::from(kernel.block_k)),
             operand_bytes: kernel.batch as f64 * (2.0 * (m * k + k * n) + f64::from(kernel.out_bytes) * m * n),
         }
     }
 }
 
+/// What changes with the depths and with the number of a tile's blocks.
+struct Run {
+    blocks: f64,
+    iterations: f64,
+    use_clk: f64,
+}
+
 /// What one iteration of one block costs each unit of an SM, in clk.
+#[derive(Clone, Debug)]
 struct BlockCosts {
     compute_clk: f64,
     shared_clk: f64,
     l2_clk: f64,
     issue_clk: f64,
-    use_clk: f64,
-    /// Traffic of A's and B's rows against that of full lines, at least 1.
-    a_traffic: f64,
-    b_traffic: f64,
+    chain: FragmentPipe,
+    /// k-steps of a chunk.
+    k_steps: f64,
+    /// What waiting for a chunk adds.
+    sync_clk: f64,
+    /// Bytes of a chunk of A and of B in the lines that they lie in, as far as the operands reach.
+    row_bytes: f64,
+    column_bytes: f64,
+    /// Bytes of a chunk of A and one of B.
+    chunk_bytes: f64,
 }
 
 impl BlockCosts {
@@ -353,6 +515,7 @@ impl BlockCosts {
             limits,
             rates,
             overheads,
+            derived,
         } = model;
         let (block_m, block_n, block_k) = (
             f64::from(kernel.block_m),
@@ -374,51 +537,81 @@ impl BlockCosts {
 
         // Warps may hold more than the block's tile where it is narrower than all of them together.
         let computed = (block_m * block_n).max(warp_m * warp_n * warps) * block_k;
-        let (fma_per_clk, fragment_bytes, math_slots, chain_clk) = match kernel.mma {
+        let (clk_per_fma, fragment_bytes, math_slots, chain) = match kernel.mma {
             MmaKind::Sync => {
                 let mma_of_a_step = (warp_m / 16.0) * (warp_n / 8.0);
                 let bytes = 2.0 * block_k * (warp_m + warp_n) * warps * f64::from(kernel.bank_conflict_ways);
                 let slots = bytes / WARP_ACCESS_BYTES * LDMATRIX_ISSUE_SLOTS + mma_of_a_step * k_steps * warps;
                 let warps_of_a_sub_core = kernel.warps.div_ceil(limits.sub_cores_per_sm);
-                let step_clk = fragment_pipe(rates, kernel, mma_of_a_step, f64::from(warps_of_a_sub_core));
-                (rates.mma_fma_per_clk_per_sm, bytes, slots, step_clk * k_steps)
+                let chain = FragmentPipe::new(rates, kernel, mma_of_a_step, f64::from(warps_of_a_sub_core));
+                (derived.mma_fma_per_clk, bytes, slots, chain)
             }
             MmaKind::Warpgroup => {
-                let fma_per_clk = rates.wgmma_fma_per_clk_per_sm.unwrap_or(rates.mma_fma_per_clk_per_sm);
+                let clk_per_fma = derived.wgmma_fma_per_clk;
                 // A warpgroup reads 64 rows of A, and for every 64 rows all of its columns of B.
                 let groups = warps / 4.0;
                 let groups_m = groups.min(block_m / 64.0).max(1.0);
                 let groups_n = (groups / groups_m).max(1.0);
                 let bytes = block_m / 64.0 * groups_n * (block_n / groups_n + 64.0) * block_k * 2.0;
-                (fma_per_clk, bytes, k_steps * warps, computed / fma_per_clk)
+                let chain = FragmentPipe {
+                    floor_clk: computed * clk_per_fma / k_steps,
+                    serial_clk: 0.0,
+                };
+                (clk_per_fma, bytes, k_steps * warps, chain)
             }
         };
         let slots = overheads.loop_issue_slots_per_warp * warps
             + overheads.copy_issue_slots * traffic_bytes / WARP_ACCESS_BYTES
             + math_slots;
         BlockCosts {
-            compute_clk: computed / fma_per_clk,
-            shared_clk: (fragment_bytes + chunk_bytes) / rates.shared_bytes_per_clk,
-            l2_clk: traffic_bytes / rates.l2_bytes_per_clk_per_sm,
-            issue_clk: slots / f64::from(limits.sub_cores_per_sm),
-            use_clk: chain_clk + overheads.sync_clk_per_warp * warps,
-            a_traffic,
-            b_traffic,
+            compute_clk: computed * clk_per_fma,
+            shared_clk: (fragment_bytes + chunk_bytes) * derived.shared_bytes_per_clk,
+            l2_clk: traffic_bytes * derived.l2_bytes_per_clk,
+            issue_clk: slots * derived.sub_cores,
+            chain,
+            k_steps,
+            sync_clk: overheads.sync_clk_per_warp * warps,
+            row_bytes: block_m.min(kernel.m as f64) * a_traffic * 2.0 * block_k,
+            column_bytes: block_n.min(kernel.n as f64) * b_traffic * 2.0 * block_k,
+            chunk_bytes,
         }
     }
 }
 
-/// The inner pipe: one k-step of a sub-core's warps, in clk. Loads of fragments are hidden behind the products of the
-/// other fragment sets and of the other warps.
-#[inline]
-fn fragment_pipe(rates: &Rates, kernel: &PipelinedMatmul, mma_of_a_step: f64, warps_of_a_sub_core: f64) -> f64 {
-    let products_clk = mma_of_a_step * rates.mma_issue_interval_clk;
-    let load_bytes = f64::from((kernel.warp_m + kernel.warp_n) * MMA_K * 2 * kernel.bank_conflict_ways);
-    let load_clk =
-        rates.ldmatrix_x4_latency_clk + (load_bytes / WARP_ACCESS_BYTES - 1.0).max(0.0) * rates.ldmatrix_x4_issue_clk;
-    (products_clk * warps_of_a_sub_core)
-        .max(rates.mma_latency_clk)
-        .max((load_clk + products_clk) / f64::from(kernel.register_stages))
+impl BlockCosts {
+    /// One block's chain from a chunk's arrival to its last product, with so many fragment sets.
+    #[inline]
+    fn use_clk(&self, register_stages: u32) -> f64 {
+        self.chain.step_clk(register_stages) * self.k_steps + self.sync_clk
+    }
+}
+
+/// The inner pipe: one k-step of a sub-core's warps. Loads of fragments are hidden behind the products of the other fragment
+/// sets and of the other warps.
+#[derive(Clone, Copy, Debug)]
+struct FragmentPipe {
+    /// What it takes at least, in clk.
+    floor_clk: f64,
+    /// One after the other: load and products, in clk.
+    serial_clk: f64,
+}
+
+impl FragmentPipe {
+    fn new(rates: &Rates, kernel: &PipelinedMatmul, mma_of_a_step: f64, warps_of_a_sub_core: f64) -> FragmentPipe {
+        let products_clk = mma_of_a_step * rates.mma_issue_interval_clk;
+        let load_bytes = f64::from((kernel.warp_m + kernel.warp_n) * MMA_K * 2 * kernel.bank_conflict_ways);
+        let load_clk = rates.ldmatrix_x4_latency_clk
+            + (load_bytes / WARP_ACCESS_BYTES - 1.0).max(0.0) * rates.ldmatrix_x4_issue_clk;
+        FragmentPipe {
+            floor_clk: (products_clk * warps_of_a_sub_core).max(rates.mma_latency_clk),
+            serial_clk: load_clk + products_clk,
+        }
+    }
+
+    #[inline]
+    fn step_clk(&self, register_stages: u32) -> f64 {
+        self.floor_clk.max(self.serial_clk / f64::from(register_stages))
+    }
 }
 
 struct Wave {
@@ -426,36 +619,38 @@ struct Wave {
     terms: Terms,
 }
 
-/// The time of a wave with `resident` blocks on each SM.
-#[inline]
-fn wave(model: &Model, kernel: &PipelinedMatmul, grid: &Grid, costs: &BlockCosts, resident: u64) -> Wave {
-    let Model { rates, overheads, .. } = model;
-    let resident = resident as f64;
+/// The time of a wave with `resident` blocks on each SM. Inlined into callers that may want the time alone.
+#[inline(always)]
+fn wave(model: &Model, tile: &Tile, run: &Run, resident: u32) -> Wave {
+    let Model { rates, derived, .. } = model;
+    let Tile { kernel, grid, costs } = tile;
+    let resident = f64::from(resident);
     let sm_count = f64::from(rates.sm_count);
-    let dram_bytes_per_clk = rates.dram_bytes_per_clk();
 
     // The rows of A and columns of B that the wave's blocks touch; together they are read once from DRAM.
-    let concurrent = (grid.blocks as f64).min(resident * sm_count);
+    let concurrent = run.blocks.min(resident * sm_count);
     let in_a_product = concurrent.min(grid.tiles);
+    let products = if concurrent > in_a_product {
+        concurrent / in_a_product
+    } else {
+        1.0
+    };
     let mut rows = kernel
         .raster_rows
         .map_or(grid.tiles_m, |rows| grid.tiles_m.min(f64::from(rows)))
         .min(in_a_product);
-    let columns = (in_a_product / rows).ceil().min(grid.tiles_n).max(1.0);
-    rows = rows.max((in_a_product / columns).ceil());
-    let row_extent = f64::from(kernel.block_m).min(kernel.m as f64) * costs.a_traffic;
-    let column_extent = f64::from(kernel.block_n).min(kernel.n as f64) * costs.b_traffic;
-    let dram_bytes =
-        (rows * row_extent + columns * column_extent) * 2.0 * f64::from(kernel.block_k) * (concurrent / in_a_product);
-    let evicted = evicted_share(rates, kernel, concurrent, dram_bytes * grid.iterations);
-    let memory_clk = (costs.l2_clk * resident * (1.0 + evicted)).max(dram_bytes / dram_bytes_per_clk);
+    let columns = ceil(in_a_product / rows).min(grid.tiles_n).max(1.0);
+    rows = rows.max(ceil(in_a_product / columns));
+    let dram_bytes = (rows * costs.row_bytes + columns * costs.column_bytes) * products;
+    let evicted = evicted_share(derived.l2_bytes, tile, concurrent, dram_bytes * run.iterations);
+    let memory_clk = (costs.l2_clk * resident * (1.0 + evicted)).max(dram_bytes * derived.dram_bytes_per_clk);
 
-    let load_latency_clk = rates.l2_latency_clk() + overheads.load_extra_clk;
+    let load_latency_clk = derived.load_latency_clk;
     let compute_clk = resident * costs.compute_clk;
     let shared_clk = resident * costs.shared_clk;
     let issue_clk = resident * costs.issue_clk;
     let floor_clk = compute_clk.max(shared_clk).max(memory_clk).max(issue_clk);
-    let use_clk = costs.use_clk;
+    let use_clk = run.use_clk;
     // The outer pipe. Without a prefetch the load and the use follow one another.
     let (load_clk, iteration_clk) = if kernel.prefetch_distance == 0 {
         let load_clk = load_latency_clk + use_clk;
@@ -464,19 +659,36 @@ fn wave(model: &Model, kernel: &PipelinedMatmul, grid: &Grid, costs: &BlockCosts
         let load_clk = (load_latency_clk + use_clk) / f64::from(kernel.prefetch_distance);
         (load_clk, soft_max(floor_clk, use_clk, load_clk))
     };
-    let prologue_clk = load_latency_clk + rates.dram_latency_clk + overheads.prologue_clk;
-    let out_bytes = f64::from(kernel.block_m) * f64::from(kernel.block_n) * f64::from(kernel.out_bytes);
+    let prologue_clk = derived.prologue_clk;
+    let tile = f64::from(kernel.block_m) * f64::from(kernel.block_n);
+    let shared_tile = kernel.split_k > 1;
+    let out_bytes = tile
+        * if shared_tile {
+            SUM_BYTES
+        } else {
+            f64::from(kernel.out_bytes)
+        };
     // The wave's stores share DRAM; few blocks are bound by what one SM can send.
     let active_sms = concurrent.min(sm_count);
     let store_bytes = resident * out_bytes * EPILOGUE_TRAFFIC;
-    let epilogue_clk = (store_bytes * active_sms / dram_bytes_per_clk).max(store_bytes / rates.l2_bytes_per_clk_per_sm);
+    let epilogue_clk =
+        (store_bytes * active_sms * derived.dram_bytes_per_clk).max(store_bytes * derived.l2_bytes_per_clk);
+    let reduction_clk = if shared_tile {
+        // Of an SM's blocks one in so many is the last of its tile; the SM that is done last has at least one.
+        let last_ones = (resident / f64::from(kernel.split_k)).max(1.0);
+        let bytes = tile * (f64::from(kernel.split_k) * SUM_BYTES + f64::from(kernel.out_bytes) * EPILOGUE_TRAFFIC);
+        // The counter's answer, then the parts: two ways to L2.
+        2.0 * rates.l2_latency_clk() + last_ones * bytes * derived.l2_bytes_per_clk
+    } else {
+        0.0
+    };
     Wave {
-        clk: prologue_clk + grid.iterations * iteration_clk + epilogue_clk,
+        clk: prologue_clk + run.iterations * iteration_clk + epilogue_clk + reduction_clk,
         terms: Terms {
             blocks_per_sm: 0,
             limiter: Limiter::Blocks,
             waves: 0.0,
-            iterations: grid.iterations,
+            iterations: run.iterations,
             compute_clk,
             shared_clk,
             memory_clk,
@@ -486,6 +698,7 @@ fn wave(model: &Model, kernel: &PipelinedMatmul, grid: &Grid, costs: &BlockCosts
             iteration_clk,
             prologue_clk,
             epilogue_clk,
+            reduction_clk,
             launch_us: 0.0,
             dram_floor_us: 0.0,
         },
@@ -499,11 +712,16 @@ fn wave(model: &Model, kernel: &PipelinedMatmul, grid: &Grid, costs: &BlockCosts
 /// the wave lasts, its `panel_bytes`: the rows and columns of A and B over the whole of k. This is what more stages cost,
 /// and more blocks an SM: with long sums and many waves, fewer of both are faster.
 #[inline]
-fn evicted_share(rates: &Rates, kernel: &PipelinedMatmul, concurrent: f64, panel_bytes: f64) -> f64 {
-    let l2_bytes = f64::from(rates.l2_bytes);
-    let chunk_bytes = f64::from(kernel.block_m + kernel.block_n) * f64::from(kernel.block_k) * 2.0;
-    let open_bytes = concurrent * f64::from(kernel.prefetch_distance + 1) * chunk_bytes;
-    EVICTION * (open_bytes / l2_bytes) * (panel_bytes / l2_bytes).min(EVICTION_SATURATION)
+fn evicted_share(per_l2: f64, Tile { kernel, costs, .. }: &Tile, concurrent: f64, panel_bytes: f64) -> f64 {
+    let open_bytes = concurrent * f64::from(kernel.prefetch_distance + 1) * costs.chunk_bytes;
+    EVICTION * (open_bytes * per_l2) * (panel_bytes * per_l2).min(EVICTION_SATURATION)
+}
+
+/// Of a number from 0 to 2⁶²; without SSE 4.1, which x86-64 need not have, `f64::ceil` is a call.
+#[inline]
+fn ceil(number: f64) -> f64 {
+    let whole = number as i64 as f64;
+    if whole < number { whole + 1.0 } else { whole }
 }
 
 /// The 4-norm: the largest of three, and a little more where they are close. A bound that is nearly reached delays some

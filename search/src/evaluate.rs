@@ -1,13 +1,15 @@
 //! One trial, the whole road: schedule → kernel → verified in the emulator → timed on a device.
 
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use alcop_passes::Error;
 use alcop_runtime::Arrival;
 use alcop_runtime::device::{Device, DeviceError, Measurement, TimeSource, TimingOptions};
 use alcop_runtime::launch::ArgBuffer;
 use alcop_runtime::operands::{Filling, matmul_operands};
-use alcop_runtime::verify::{OutputTile, Scope, Verifier, VerifyError};
+use alcop_runtime::verify::{OutputTile, Scope, Verification, Verifier, VerifyError};
+use alcop_spec::tiles::workspace;
 use alcop_spec::{GpuTarget, Kernel, OpSpec, TileSchedule};
 use sha2::{Digest, Sha256};
 
@@ -22,6 +24,9 @@ pub struct Evaluator<'a> {
     target: &'a GpuTarget,
     verifier: Verifier,
     device: &'a (dyn Device + Sync),
+    /// A, B and C for the device.
+    operands: Vec<ArgBuffer>,
+    full_limit: Duration,
     /// Held while a real device measures: kernels must not disturb each other.
     measuring: Mutex<()>,
 }
@@ -34,6 +39,8 @@ impl<'a> Evaluator<'a> {
             target,
             verifier: Verifier::new(op),
             device,
+            operands: arguments(op),
+            full_limit: FULL_LIMIT,
             measuring: Mutex::new(()),
         }
     }
@@ -48,19 +55,8 @@ impl<'a> Evaluator<'a> {
         watch.enter(Phase::Compiling);
         let kernel = compile_operator(&self.op, schedule, self.target).map_err(compile_failure)?;
         watch.enter(Phase::Running);
-        let (scope, arrivals): (Scope, &[Arrival]) = match effort {
-            Effort::Sample => (Scope::Sample, &[Arrival::Latest]),
-            Effort::Full => (Scope::All, &[Arrival::Latest, Arrival::Earliest, Arrival::Random]),
-        };
-        let tile = OutputTile {
-            rows: schedule.block.m,
-            columns: schedule.block.n,
-        };
-        let verification = self
-            .verifier
-            .verify(&kernel, tile, scope, arrivals)
-            .map_err(verify_failure)?;
-        let measurement = self.time(&kernel, watch).map_err(|error| TrialFailure {
+        let verification = self.verify(&kernel, schedule, effort).map_err(verify_failure)?;
+        let measurement = self.time(&kernel, schedule, watch).map_err(|error| TrialFailure {
             status: Status::RunFailed,
             reason: error.to_string(),
         })?;
@@ -87,8 +83,31 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    fn time(&self, kernel: &Kernel, watch: &Watch) -> Result<Measurement, DeviceError> {
-        let mut args = arguments(&self.op);
+    /// A sample of blocks; in full all of them under each arrival, where that takes less than [`FULL_LIMIT`], otherwise the
+    /// sample under each arrival.
+    fn verify(&self, kernel: &Kernel, schedule: &TileSchedule, effort: Effort) -> Result<Verification, VerifyError> {
+        let run = |scope, arrivals: &[Arrival]| {
+            let tile = OutputTile::of(&self.op, schedule);
+            self.verifier.verify(kernel, tile, scope, arrivals)
+        };
+        let started = Instant::now();
+        let sample = run(Scope::Sample, &ARRIVALS[..1])?;
+        if effort == Effort::Sample {
+            return Ok(sample);
+        }
+        let all: u64 = kernel.grid.iter().map(|&extent| u64::from(extent)).product();
+        let scope = if full_time(started.elapsed(), sample.counters.blocks, all) < self.full_limit {
+            Scope::All
+        } else {
+            Scope::Sample
+        };
+        run(scope, &ARRIVALS)
+    }
+
+    fn time(&self, kernel: &Kernel, schedule: &TileSchedule, watch: &Watch) -> Result<Measurement, DeviceError> {
+        let mut args = self.operands.clone();
+        let OpSpec::Matmul(op) = &self.op;
+        args.extend(workspace(op, schedule).iter().map(ArgBuffer::zeros));
         let alone = match self.device.source() {
             TimeSource::Measured { .. } => {
                 watch.enter(Phase::Queueing);
@@ -101,6 +120,18 @@ impl<'a> Evaluator<'a> {
         drop(alone);
         measurement
     }
+}
+
+/// What executing all blocks may take.
+pub const FULL_LIMIT: Duration = Duration::from_secs(60);
+
+const ARRIVALS: [Arrival; 3] = [Arrival::Latest, Arrival::Earliest, Arrival::Random];
+
+/// What executing `all` blocks under each arrival takes, after a sample under one took so long: one execution of whole
+/// numbers, and one of fractions for each arrival.
+fn full_time(sample: Duration, blocks: u64, all: u64) -> Duration {
+    let executions = (1 + ARRIVALS.len()) as f64 / 2.0;
+    sample.mul_f64(executions * all as f64 / blocks.max(1) as f64)
 }
 
 /// The time of a measurement, what kind of time it is, and the device as the journal names it.
@@ -132,6 +163,14 @@ pub fn arguments(op: &OpSpec) -> Vec<ArgBuffer> {
         .into()
 }
 
+/// All arguments of our kernel for an operator and a schedule: [`arguments`], and zeros for its [`workspace`].
+pub fn kernel_arguments(op: &OpSpec, schedule: &TileSchedule) -> Vec<ArgBuffer> {
+    let OpSpec::Matmul(matmul) = op;
+    let mut all = arguments(op);
+    all.extend(workspace(matmul, schedule).iter().map(ArgBuffer::zeros));
+    all
+}
+
 fn compile_failure(error: CompileError) -> TrialFailure {
     let status = match &error {
         CompileError::Tile(_) | CompileError::Budget(_) | CompileError::Pass(Error::Refused { .. }) => Status::Refused,
@@ -147,13 +186,48 @@ fn compile_failure(error: CompileError) -> TrialFailure {
 fn verify_failure(error: VerifyError) -> TrialFailure {
     let status = match &error {
         VerifyError::Hazards { .. } => Status::Hazard,
-        VerifyError::Wrong { .. } | VerifyError::Stray { .. } | VerifyError::ArrivalMatters { .. } => {
-            Status::WrongResult
-        }
+        VerifyError::Wrong { .. }
+        | VerifyError::Stray { .. }
+        | VerifyError::NotReset { .. }
+        | VerifyError::ArrivalMatters { .. } => Status::WrongResult,
         VerifyError::Emulator(_) => Status::RunFailed,
     };
     TrialFailure {
         status,
         reason: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alcop_runtime::timing::SimDevice;
+
+    use super::*;
+    use crate::fixtures::{a100, matmul, schedule};
+
+    #[test]
+    fn all_blocks_run_where_that_is_quick_and_the_record_says_which_ran() {
+        let (op, target) = (matmul([256, 256, 128]), a100());
+        let device = SimDevice::new(&target).expect("it has rates");
+        let mut evaluator = Evaluator::new(&op, &target, &device);
+        let verified = |evaluator: &Evaluator<'_>, effort| {
+            let evaluated = evaluator.evaluate(&schedule(3, 2), effort).expect("right");
+            (evaluated.verified.blocks, evaluated.verified.arrival.len())
+        };
+        let VerifiedBlocks::Sample(sample) = verified(&evaluator, Effort::Sample).0 else {
+            panic!("a sample")
+        };
+        assert_eq!(verified(&evaluator, Effort::Full), (VerifiedBlocks::All, 3));
+        evaluator.full_limit = Duration::ZERO;
+        assert_eq!(verified(&evaluator, Effort::Full), (VerifiedBlocks::Sample(sample), 3));
+    }
+
+    #[test]
+    fn all_blocks_take_as_much_longer_as_they_are_more() {
+        // 4 of 1024 blocks in a tenth of a second, twice; all of them four times.
+        assert_eq!(
+            full_time(Duration::from_millis(100), 4, 1024),
+            Duration::from_millis(51_200)
+        );
     }
 }

@@ -87,6 +87,8 @@ pub enum Role {
     Baseline,
     /// Other tiles without a pipeline.
     Unpipelined,
+    /// One of the fastest, measured again.
+    Repeat,
 }
 
 /// What became of a trial.
@@ -172,8 +174,15 @@ impl TrialRecord {
             Status::Ok => record.time_us.unwrap_or(f64::INFINITY),
             _ => f64::INFINITY,
         };
-        let rest = |record: &TrialRecord| {
-            let sampled = matches!(record.role, Role::Search | Role::Unpipelined);
+        time(self)
+            .total_cmp(&time(other))
+            .then_with(|| self.ranking_of_equally_fast(other))
+    }
+
+    /// The rest of [`TrialRecord::ranking`], whatever the times are.
+    pub fn ranking_of_equally_fast(&self, other: &TrialRecord) -> Ordering {
+        let key = |record: &TrialRecord| {
+            let sampled = !matches!(record.role, Role::Winner | Role::Baseline);
             let Resources {
                 shared_bytes,
                 registers_estimate,
@@ -181,9 +190,7 @@ impl TrialRecord {
             } = record.resources;
             (shared_bytes, registers_estimate, sampled, record.trial)
         };
-        time(self)
-            .total_cmp(&time(other))
-            .then_with(|| rest(self).cmp(&rest(other)))
+        key(self).cmp(&key(other))
     }
 
     /// Whether neither level was pipelined.

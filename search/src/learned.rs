@@ -16,7 +16,7 @@ use alcop_spec::{Resources, TileSchedule};
 use crate::cost_model::Prediction;
 
 /// Numbers that describe a candidate. None describes the operator, which is the same for all candidates of a search.
-pub const FEATURES: usize = 20;
+pub const FEATURES: usize = 22;
 
 /// The features of a candidate: tiles and resources (logarithms, since ratios matter), depths, and the model's terms.
 pub fn features(schedule: &TileSchedule, resources: &Resources, prediction: &Prediction) -> [f64; FEATURES] {
@@ -37,6 +37,8 @@ pub fn features(schedule: &TileSchedule, resources: &Resources, prediction: &Pre
         f64::from(resources.shared_bytes),
         f64::from(resources.registers_estimate),
         f64::from(resources.occupancy.blocks_per_sm),
+        log(schedule.raster_rows),
+        log(schedule.split_k),
         waves,
         // How full the last wave is.
         waves / waves.ceil().max(1.0),
@@ -70,6 +72,7 @@ const BOOSTERS: u64 = 12;
 impl Ensemble {
     /// Fits on observed features and targets; the same seed gives the same ensemble.
     pub fn fit(rows: &[[f64; FEATURES]], targets: &[f64], seed: u64) -> Ensemble {
+        let columns = columns(rows);
         let boosters = (0..BOOSTERS)
             .map(|number| {
                 let mut random = SplitMix(seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93));
@@ -78,7 +81,7 @@ impl Ensemble {
                 for _ in 0..rows.len() {
                     weights[random.below(rows.len())] += 1.0;
                 }
-                Booster::fit(rows, targets, &weights)
+                Booster::fit(rows, &columns, targets, &weights)
             })
             .collect();
         Ensemble { boosters }
@@ -113,7 +116,7 @@ const LEAF_WEIGHT: f64 = 2.0;
 const RIDGE: f64 = 1.0;
 
 impl Booster {
-    fn fit(rows: &[[f64; FEATURES]], targets: &[f64], weights: &[f64]) -> Booster {
+    fn fit(rows: &[[f64; FEATURES]], columns: &[Column], targets: &[f64], weights: &[f64]) -> Booster {
         let total: f64 = weights.iter().sum();
         let weighted: f64 = weights
             .iter()
@@ -126,7 +129,7 @@ impl Booster {
         let all: Vec<usize> = (0..rows.len()).filter(|&row| weights[row] > 0.0).collect();
         for _ in 0..TREES {
             let mut tree = Tree { nodes: Vec::new() };
-            tree.grow(rows, &left, weights, &all, DEPTH);
+            tree.grow(rows, columns, (&left, weights), &all, DEPTH);
             if tree.nodes.len() == 1 {
                 break;
             }
@@ -174,21 +177,28 @@ impl Tree {
         }
     }
 
-    fn grow(&mut self, rows: &[[f64; FEATURES]], targets: &[f64], weights: &[f64], members: &[usize], depth: u32) {
+    fn grow(
+        &mut self,
+        rows: &[[f64; FEATURES]],
+        columns: &[Column],
+        (targets, weights): (&[f64], &[f64]),
+        members: &[usize],
+        depth: u32,
+    ) {
         let place = self.nodes.len();
         let weight: f64 = members.iter().map(|&row| weights[row]).sum();
         let sum: f64 = members.iter().map(|&row| weights[row] * targets[row]).sum();
         self.nodes.push(Node::Leaf(sum / (weight + RIDGE)));
-        if depth == 0 {
+        if depth == 0 || weight < 2.0 * LEAF_WEIGHT {
             return;
         }
-        let Some((feature, threshold)) = best_split(rows, targets, weights, members) else {
+        let Some((feature, threshold)) = best_split(columns, targets, weights, members) else {
             return;
         };
         let (left, right): (Vec<usize>, Vec<usize>) = members.iter().partition(|&&row| rows[row][feature] <= threshold);
-        self.grow(rows, targets, weights, &left, depth - 1);
+        self.grow(rows, columns, (targets, weights), &left, depth - 1);
         let right_place = self.nodes.len();
-        self.grow(rows, targets, weights, &right, depth - 1);
+        self.grow(rows, columns, (targets, weights), &right, depth - 1);
         self.nodes[place] = Node::Split {
             feature,
             threshold,
@@ -197,27 +207,44 @@ impl Tree {
     }
 }
 
+/// A feature that differs between observations: its values in ascending order, each with its row.
+#[derive(Clone, Debug)]
+struct Column {
+    feature: usize,
+    sorted: Vec<(f64, usize)>,
+}
+
+/// Sorted once, for all nodes of all trees of all boosters.
+fn columns(rows: &[[f64; FEATURES]]) -> Vec<Column> {
+    (0..FEATURES)
+        .filter_map(|feature| {
+            let mut sorted: Vec<(f64, usize)> = (0..rows.len()).map(|row| (rows[row][feature], row)).collect();
+            sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+            (sorted.first()?.0 < sorted.last()?.0).then_some(Column { feature, sorted })
+        })
+        .collect()
+}
+
 /// The split with the largest gain, as feature and threshold; the first of equal ones.
-fn best_split(rows: &[[f64; FEATURES]], targets: &[f64], weights: &[f64], members: &[usize]) -> Option<(usize, f64)> {
-    let along = |feature: usize| {
-        let mut points: Vec<Point> = members
-            .iter()
-            .map(|&row| Point {
-                value: rows[row][feature],
-                weight: weights[row],
-                sum: weights[row] * targets[row],
-            })
-            .collect();
-        points.sort_by(|a, b| a.value.total_cmp(&b.value));
-        points
-    };
+fn best_split(columns: &[Column], targets: &[f64], weights: &[f64], members: &[usize]) -> Option<(usize, f64)> {
+    let mut is_member = vec![false; targets.len()];
+    for &row in members {
+        is_member[row] = true;
+    }
+    let mut points: Vec<Point> = Vec::with_capacity(members.len());
     let mut best: Option<(usize, f64, f64)> = None;
-    for feature in 0..FEATURES {
-        let points = along(feature);
+    for Column { feature, sorted } in columns {
+        points.clear();
+        let of_members = sorted.iter().filter(|(_, row)| is_member[*row]);
+        points.extend(of_members.map(|&(value, row)| Point {
+            value,
+            weight: weights[row],
+            sum: weights[row] * targets[row],
+        }));
         if let Some((threshold, gain)) = best_threshold(&points)
             && best.is_none_or(|(_, _, most)| gain > most)
         {
-            best = Some((feature, threshold, gain));
+            best = Some((*feature, threshold, gain));
         }
     }
     best.map(|(feature, threshold, _)| (feature, threshold))
@@ -281,7 +308,7 @@ impl SplitMix {
 /// Features of the schedule alone, the model's terms left out: for a strategy that does not know the model.
 pub fn without_terms(row: [f64; FEATURES]) -> [f64; FEATURES] {
     let mut row = row;
-    row[12..].fill(0.0);
+    row[14..].fill(0.0);
     row
 }
 

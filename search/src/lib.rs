@@ -12,6 +12,8 @@ pub mod compile;
 pub mod cost_model;
 #[cfg(feature = "compile")]
 pub mod evaluate;
+#[cfg(test)]
+mod fixtures;
 pub mod journal;
 pub mod learned;
 pub mod merit;

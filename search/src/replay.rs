@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 
 use alcop_spec::schedule::AxisTiles;
-use alcop_spec::{GpuTarget, Limiter, Occupancy, Resources, Swizzle, TileSchedule};
+use alcop_spec::{GpuTarget, Limiter, Occupancy, Resources, Swizzle, TileSchedule, occupancy};
 
-use crate::cost_model::{Model, predict_kernel};
+use crate::cost_model::{Model, predict, predict_kernel};
 use crate::journal::{Role, Status, TrialRecord};
 use crate::merit::spearman;
 use crate::strategy::{Observation, Scored, Strategy, next_batch};
@@ -40,21 +40,29 @@ pub struct NotExhaustive {
 }
 
 impl Truth {
-    /// From the journal of an exhaustive search over `legal` schedules.
+    /// From the journal of an exhaustive search over `legal` schedules. Predictions and resources are those of today's
+    /// model, times those of the journal.
     ///
     /// # Errors
     /// [`NotExhaustive`] where schedules are missing.
-    pub fn of_journal(name: String, records: &[TrialRecord], legal: usize) -> Result<Truth, NotExhaustive> {
+    pub fn of_journal(
+        name: String,
+        records: &[TrialRecord],
+        model: &Model,
+        legal: usize,
+    ) -> Result<Truth, NotExhaustive> {
         let mut seen = HashMap::new();
         let (mut candidates, mut times_us) = (Vec::new(), Vec::new());
         for record in records.iter().filter(|record| record.role == Role::Search) {
             if seen.insert(record.schedule, ()).is_some() {
                 continue;
             }
+            let schedule = record.schedule;
+            let resources = occupancy::check(&record.op, &schedule, model.limits()).unwrap_or(record.resources);
             candidates.push(Scored {
-                schedule: record.schedule,
-                resources: record.resources,
-                prediction: record.prediction,
+                schedule,
+                resources,
+                prediction: predict(model, &record.op, &schedule, &resources),
             });
             times_us.push(record.time_us.filter(|_| record.status == Status::Ok));
         }
@@ -92,6 +100,7 @@ impl Truth {
                     swizzle: Swizzle::Xor,
                     // Rows may differ in warps alone, which a ragged tile does not tell.
                     raster_rows: kernel.warps,
+                    split_k: 1,
                 },
                 resources: Resources {
                     shared_bytes: kernel.shared_slots.saturating_mul(chunk_bytes),
@@ -142,7 +151,8 @@ impl Truth {
         picks
             .iter()
             .map(|&trials| {
-                while history.len() < trials {
+                // Nothing is better than the best.
+                while history.len() < trials && fastest > best_us {
                     let size = batch.min(trials - history.len());
                     let chosen = next_batch(strategy, &self.candidates, &history, size);
                     if chosen.is_empty() {
@@ -171,26 +181,17 @@ pub fn geometric_mean(values: &[f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use alcop_spec::{DType, Layout, Matmul, OpSpec};
-
     use super::*;
-    use crate::cost_model::predict;
+    use crate::fixtures::{a100, matmul};
     use crate::space::{Space, enumerate};
 
     fn truth(time_us: impl Fn(&Scored) -> Option<f64>) -> Truth {
-        let (dtype, out_dtype, layout) = (DType::F16, DType::F32, Layout::Nn);
-        let op = OpSpec::Matmul(Matmul {
-            m: 512,
-            n: 768,
-            k: 768,
-            batch: 1,
-            dtype,
-            out_dtype,
-            layout,
-        });
-        let target = GpuTarget::resolve("a100").unwrap();
+        let op = matmul([512, 768, 768]);
+        let target = a100();
         let model = Model::new(&target).unwrap();
-        let legal = enumerate(&Space::artifact_matmul(), &op, &target.limits).unwrap().legal;
+        let legal = enumerate(&Space::artifact_matmul(), &op, &target.limits, None)
+            .unwrap()
+            .legal;
         let candidates: Vec<Scored> = legal
             .iter()
             .map(|one| Scored {

@@ -212,7 +212,7 @@ fn one_of_each_tile(
     let mut tiles = HashSet::new();
     let (mut first, rest): (Vec<usize>, Vec<usize>) = order.iter().copied().filter(untried).partition(|&index| {
         let schedule = &candidates[index].schedule;
-        tiles.len() < size && tiles.insert((schedule.block, schedule.warp))
+        tiles.len() < size && tiles.insert((schedule.block, schedule.warp, schedule.split_k))
     });
     first.extend(rest);
     first
@@ -230,26 +230,18 @@ fn shuffled(count: usize, seed: u64) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    use alcop_spec::{DType, GpuTarget, Layout, Matmul, OpSpec};
-
     use super::*;
     use crate::cost_model::{Model, predict};
+    use crate::fixtures::{a100, bert};
     use crate::space::{Space, enumerate};
 
     fn candidates() -> Vec<Scored> {
-        let (dtype, out_dtype, layout) = (DType::F16, DType::F32, Layout::Nn);
-        let op = OpSpec::Matmul(Matmul {
-            m: 512,
-            n: 768,
-            k: 3072,
-            batch: 1,
-            dtype,
-            out_dtype,
-            layout,
-        });
-        let target = GpuTarget::resolve("a100").unwrap();
+        let op = bert();
+        let target = a100();
         let model = Model::new(&target).unwrap();
-        let legal = enumerate(&Space::artifact_matmul(), &op, &target.limits).unwrap().legal;
+        let legal = enumerate(&Space::artifact_matmul(), &op, &target.limits, None)
+            .unwrap()
+            .legal;
         let scored = |schedule, resources| Scored {
             schedule,
             resources,

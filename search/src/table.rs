@@ -297,6 +297,7 @@ fn table_kernel(
         bank_conflict_ways: 1,
         out_bytes: 2,
         raster_rows: Some(TABLE_KERNEL_RASTER_ROWS),
+        split_k: 1,
         mma: if warpgroup { MmaKind::Warpgroup } else { MmaKind::Sync },
     }
 }

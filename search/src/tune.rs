@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use alcop_spec::{GpuTarget, OpSpec, TargetError, TileSchedule, occupancy};
 
-use crate::cost_model::{Model, predict};
+use crate::cost_model::{Model, Predictor, predict};
 use crate::journal::{Identity, Journal, JournalError, Role, SCHEMA, Status, TimeKind, TrialRecord, Verified};
 use crate::space::{Space, SpaceError, enumerate};
 use crate::strategy::{Observation, Scored, Strategy, next_batch};
@@ -22,7 +22,7 @@ use crate::strategy::{Observation, Scored, Strategy, next_batch};
 pub enum Effort {
     /// A sample of blocks: for each trial.
     Sample,
-    /// All blocks, and every arrival of copies: for the winner and what it is compared with.
+    /// All blocks where that takes under a minute, and every arrival of copies: for the winner and what it is compared with.
     Full,
 }
 
@@ -82,6 +82,8 @@ pub struct TuneOptions {
     pub seconds: Option<f64>,
     /// Schedules without a pipeline that are tried beside the winner's own tiles, predicted fastest first.
     pub unpipelined_trials: usize,
+    /// Rounds in which the fastest schedules are measured again, in turn; simulated times are always the same.
+    pub repeats: usize,
 }
 
 impl Default for TuneOptions {
@@ -92,6 +94,7 @@ impl Default for TuneOptions {
             batch: 4,
             seconds: None,
             unpipelined_trials: 8,
+            repeats: 3,
         }
     }
 }
@@ -212,14 +215,15 @@ where
     }
     let started = Instant::now();
     let model = Model::new(input.target)?;
-    let enumeration = enumerate(input.space, input.op, model.limits())?;
+    let enumeration = enumerate(input.space, input.op, model.limits(), Some(model.sm_count()))?;
+    let mut predictor = Predictor::new(&model, input.op);
     let candidates: Vec<Scored> = enumeration
         .legal
         .iter()
         .map(|candidate| Scored {
             schedule: candidate.schedule,
             resources: candidate.resources,
-            prediction: predict(&model, input.op, &candidate.schedule, &candidate.resources),
+            prediction: predictor.predict(&candidate.schedule, &candidate.resources),
         })
         .collect();
     on_event(TuneEvent::Started {
@@ -241,6 +245,7 @@ where
     let stopped = search.explore(&candidates, &options, started)?;
     // Schedules without a pipeline compete as well: where one is fastest, it is the answer.
     search.unpipelined(&candidates, options.unpipelined_trials)?;
+    search.repeat(options.repeats)?;
     let mut best = search.verified_winner()?;
     let mut baseline = None;
     if let Some(winner) = &best {
@@ -259,11 +264,58 @@ where
     })
 }
 
-/// The best of the successful records, by [`TrialRecord::ranking`].
+/// Measured times that differ by less are a tie, as a share: repeats of one kernel typically differ by .003.
+const TIE: f64 = 0.005;
+/// Schedules so much slower than the fastest, as a share, are measured again.
+const CLOSE: f64 = 0.03;
+/// As many of them at most.
+const CLOSEST: usize = 4;
+
+/// A schedule among others.
+struct Standing<'a> {
+    /// Its best record.
+    record: &'a TrialRecord,
+    /// Median over its records.
+    time_us: f64,
+}
+
+/// The schedules of the successful records, fastest first.
+fn standings<'a>(records: impl Iterator<Item = &'a TrialRecord>) -> Vec<Standing<'a>> {
+    let mut of_schedules: HashMap<TileSchedule, Vec<&TrialRecord>> = HashMap::new();
+    for record in records.filter(|record| record.status == Status::Ok && record.time_us.is_some()) {
+        of_schedules.entry(record.schedule).or_default().push(record);
+    }
+    let standing = |records: Vec<&'a TrialRecord>| {
+        let mut times: Vec<f64> = records.iter().filter_map(|record| record.time_us).collect();
+        times.sort_by(f64::total_cmp);
+        let middle = times.len() / 2;
+        let record = records.into_iter().min_by(|a, b| a.ranking(b))?;
+        let time_us = if times.len() % 2 == 1 {
+            times[middle]
+        } else {
+            0.5 * (times[middle - 1] + times[middle])
+        };
+        Some(Standing { record, time_us })
+    };
+    let mut standings: Vec<Standing<'a>> = of_schedules.into_values().filter_map(standing).collect();
+    standings.sort_by(|a, b| {
+        let ranking = || a.record.ranking_of_equally_fast(b.record);
+        a.time_us.total_cmp(&b.time_us).then_with(ranking)
+    });
+    standings
+}
+
+/// The best of the successful records: of those that tie with the fastest, which takes least
+/// ([`TrialRecord::ranking_of_equally_fast`]). Only equal simulated times tie.
 fn fastest<'a>(records: impl Iterator<Item = &'a TrialRecord>) -> Option<&'a TrialRecord> {
-    records
-        .filter(|record| record.status == Status::Ok && record.time_us.is_some())
-        .min_by(|a, b| a.ranking(b))
+    let standings = standings(records);
+    let first = standings.first()?;
+    let tie = match first.record.time_kind {
+        Some(TimeKind::Measured) => 1.0 + TIE,
+        _ => 1.0,
+    };
+    let tied = standings.iter().take_while(|one| one.time_us <= first.time_us * tie);
+    tied.map(|one| one.record).min_by(|a, b| a.ranking_of_equally_fast(b))
 }
 
 struct Search<'a, E> {
@@ -389,6 +441,36 @@ where
         Ok(())
     }
 
+    /// Measures the fastest schedules again, in turn: clocks and temperatures drift, and shall do so for all alike.
+    fn repeat(&mut self, rounds: usize) -> Result<(), TuneError> {
+        let measured = self
+            .trials
+            .iter()
+            .filter(|record| record.time_kind == Some(TimeKind::Measured));
+        let standings = standings(measured);
+        let Some(limit_us) = standings.first().map(|first| first.time_us * (1.0 + CLOSE)) else {
+            return Ok(());
+        };
+        let close = standings.iter().take(CLOSEST).take_while(|one| one.time_us <= limit_us);
+        let jobs: Vec<Scored> = close.map(|one| self.scored(one.record)).collect();
+        if jobs.len() < 2 {
+            return Ok(());
+        }
+        let made = |search: &Self, job: &Scored| {
+            let again = |record: &&TrialRecord| record.role == Role::Repeat && record.schedule == job.schedule;
+            search.trials.iter().filter(again).count()
+        };
+        for round in 0..rounds {
+            for job in &jobs {
+                // Those of a search that goes on count.
+                if made(self, job) <= round && !self.interrupted() {
+                    self.evaluate_batch(std::slice::from_ref(job), Role::Repeat, Effort::Sample)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A schedule with its resources and prediction; `None` where it is over a budget.
     fn predicted(&self, schedule: &TileSchedule) -> Option<Scored> {
         let resources = occupancy::check(&self.identity.op, schedule, self.model.limits()).ok()?;
@@ -459,7 +541,7 @@ where
                         record: &record,
                         done: trials.iter().filter(|record| record.role == Role::Search).count(),
                         budget,
-                        best_us: fastest(trials.iter()).and_then(|record| record.time_us),
+                        best_us: trials.iter().filter_map(|record| record.time_us).min_by(f64::total_cmp),
                     });
                     recorded.push(record);
                 }

@@ -1,8 +1,10 @@
 //! Time-outs of trials: queueing, compiling and running are watched apart.
 //!
 //! An evaluation runs on threads of its own and says what it does ([`Watch::enter`]); who waits for it gives up once a
-//! phase has taken longer than it may. A thread cannot be stopped from outside: what hangs is left behind, keeps its
-//! threads until the process ends, and is recorded as [`Status::TimedOut`].
+//! phase has taken longer than it may. A thread cannot be stopped from outside: what hangs is left behind, recorded as
+//! [`Status::TimedOut`], and replaced: the next trial gets new threads. What is left behind has the lowest priority from
+//! then on (on Linux), so that any number of compiles that spin for ever leaves the search its cores; trials that take
+//! much memory for ever are not stopped.
 //!
 //! ```
 //! use std::time::Duration;
@@ -11,7 +13,7 @@
 //! use alcop_search::watch::{Phase, Timeouts, with_timeouts};
 //! # use alcop_spec::{AxisTiles, Swizzle, TileSchedule};
 //! # let schedule = TileSchedule { block: AxisTiles::mnk(64, 64, 32), warp: AxisTiles::mn(32, 32), shared_stages: 1,
-//! #     register_stages: 1, swizzle: Swizzle::Xor, raster_rows: 1 };
+//! #     register_stages: 1, swizzle: Swizzle::Xor, raster_rows: 1, split_k: 1 };
 //!
 //! let timeouts = Timeouts { compile: Some(Duration::from_millis(10)), ..Timeouts::NONE };
 //! let evaluate = with_timeouts(timeouts, |_, _, watch| {
@@ -26,7 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alcop_spec::TileSchedule;
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
 use crate::journal::Status;
 use crate::tune::{Effort, TrialFailure, TrialOutcome, guarded};
@@ -152,10 +154,10 @@ where
 {
     let evaluate = Arc::new(evaluate);
     // Threads of evaluations that ended, for the next ones. Those of one that hangs do not come back.
-    let idle: Mutex<Vec<ThreadPool>> = Mutex::new(Vec::new());
+    let idle: Mutex<Vec<Threads>> = Mutex::new(Vec::new());
     move |schedule, effort| {
         let free = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let threads = match free.map_or_else(|| ThreadPoolBuilder::new().build(), Ok) {
+        let threads = match free.map_or_else(Threads::new, Ok) {
             Ok(threads) => threads,
             Err(error) => {
                 return Err(TrialFailure {
@@ -167,7 +169,7 @@ where
         let (sender, receiver) = mpsc::channel();
         let watch = Watch::start();
         let (evaluate, theirs, schedule) = (Arc::clone(&evaluate), watch.clone(), *schedule);
-        threads.spawn(move || {
+        threads.pool.spawn(move || {
             let outcome = guarded(|| evaluate(&schedule, effort, &theirs));
             // What comes after the answer is no part of the last phase.
             theirs.enter(Phase::Queueing);
@@ -195,10 +197,79 @@ where
                 }
             }
             if let Some((phase, limit)) = exceeded {
+                threads.leave_behind();
                 return Err(timed_out(phase, limit));
             }
         }
     }
+}
+
+/// The threads of one evaluation.
+struct Threads {
+    pool: ThreadPool,
+    /// As the system numbers them; threads that have not started yet are missing.
+    ids: Arc<Mutex<Vec<priority::ThreadId>>>,
+}
+
+impl Threads {
+    fn new() -> Result<Threads, ThreadPoolBuildError> {
+        let ids = Arc::new(Mutex::new(Vec::new()));
+        let started = Arc::clone(&ids);
+        let pool = ThreadPoolBuilder::new()
+            .start_handler(move |_| {
+                started
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(priority::this_thread());
+            })
+            .build()?;
+        Ok(Threads { pool, ids })
+    }
+
+    /// Gives up on what runs here: it shall not be in the way of others. The threads end when it does, if ever.
+    fn leave_behind(self) {
+        for id in self.ids.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            priority::make_lowest(*id);
+        }
+    }
+}
+
+/// Priorities of threads.
+#[cfg(target_os = "linux")]
+mod priority {
+    pub(super) type ThreadId = libc::pid_t;
+
+    pub(super) fn this_thread() -> ThreadId {
+        // SAFETY: no preconditions.
+        unsafe { libc::gettid() }
+    }
+
+    /// On Linux each thread has a priority ("nice value") of its own (setpriority(2), "C library/kernel differences").
+    pub(super) fn make_lowest(thread: ThreadId) {
+        // SAFETY: takes plain numbers; a thread that has ended meanwhile is an error, and its number is not used again as
+        // long as the process lives and starts few threads.
+        let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, thread as libc::id_t, 19) };
+        if result != 0 {
+            tracing::debug!(thread, error = %std::io::Error::last_os_error(), "the priority stays");
+        }
+    }
+
+    /// The nice value of a thread.
+    #[cfg(test)]
+    pub(super) fn of(thread: ThreadId) -> i32 {
+        // SAFETY: takes plain numbers.
+        unsafe { libc::getpriority(libc::PRIO_PROCESS, thread as libc::id_t) }
+    }
+}
+
+/// Elsewhere threads keep their priority.
+#[cfg(not(target_os = "linux"))]
+mod priority {
+    pub(super) type ThreadId = ();
+
+    pub(super) fn this_thread() -> ThreadId {}
+
+    pub(super) fn make_lowest((): ThreadId) {}
 }
 
 fn timed_out(phase: Phase, limit: Duration) -> TrialFailure {

@@ -232,7 +232,7 @@ fn has_usable_tiles(reasons: &[Rejection]) -> bool {
             Rejection::TileNotMultiple { .. }
                 | Rejection::WarpTilesK { .. }
                 | Rejection::BlockNotMultipleOfWarp { .. }
-                | Rejection::RasterNotSupported { .. }
+                | Rejection::EmptyRaster
                 | Rejection::DTypeNotSupported { .. }
                 | Rejection::SharedDoesNotFit { .. }
                 | Rejection::RegistersDoNotFit { .. }

@@ -205,21 +205,34 @@ pub enum Rejection {
         /// Registers of an SM.
         registers_per_sm: u32,
     },
-    /// Blocks in groups of tile rows.
-    #[error("a raster of {rows} tile rows is not supported; use 1, which walks whole columns of tiles")]
-    RasterNotSupported {
-        /// Tile rows of a group.
-        rows: u32,
+    /// Groups of no tile rows.
+    #[error("blocks in groups of 0 tile rows; give at least 1, which walks whole columns of tiles")]
+    EmptyRaster,
+    /// The sum over k has too few chunks for each of a tile's blocks to get one.
+    #[error(
+        "the sum over K = {k} has {chunks} chunks of {chunk}, which {split_k} blocks cannot share so that each gets some: \
+         they take {} each; choose split-k 1 to {chunks}, or one that leaves none without", chunks.div_ceil(u64::from(*split_k).max(1))
+    )]
+    SplitLeavesNothing {
+        /// Length of the sums.
+        k: u64,
+        /// Chunks of k.
+        chunks: u64,
+        /// Elements of a chunk.
+        chunk: u32,
+        /// Blocks that were to share them.
+        split_k: u32,
     },
 }
 
 impl Rejection {
     /// All codes that [`Rejection::code`] may answer, in alphabetical order.
-    pub const CODES: [&'static str; 6] = [
+    pub const CODES: [&'static str; 7] = [
         "does-not-fit",
         "dtype-not-supported",
         "empty-shape",
         "register-depth-exceeds-chunk",
+        "split-k-not-supported",
         "stages-not-supported",
         "tile-not-supported",
     ];
@@ -236,7 +249,8 @@ impl Rejection {
             | Rejection::WarpTilesK { .. }
             | Rejection::ShapeTooLarge { .. }
             | Rejection::GridTooLarge { .. }
-            | Rejection::RasterNotSupported { .. } => "tile-not-supported",
+            | Rejection::EmptyRaster => "tile-not-supported",
+            Rejection::SplitLeavesNothing { .. } => "split-k-not-supported",
             Rejection::StagesNotSupported { .. } => "stages-not-supported",
             Rejection::RegisterDepthExceedsChunk { .. } => "register-depth-exceeds-chunk",
             Rejection::SharedDoesNotFit { .. }

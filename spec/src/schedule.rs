@@ -100,10 +100,18 @@ pub struct TileSchedule {
     /// Blocks are launched in groups of this many tile rows (for reuse in L2); 1 walks whole columns of tiles.
     #[serde(default = "one")]
     pub raster_rows: u32,
+    /// Blocks that share the sum over k of one tile, each with an equal run of its chunks; 1: each tile has one block.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub split_k: u32,
 }
 
 fn one() -> u32 {
     1
+}
+
+/// What is written for schedules of one block a tile stays what it was before there were others.
+fn is_one(value: &u32) -> bool {
+    *value == 1
 }
 
 /// m extent of one tensor-core instruction (PTX ISA, "Matrix multiply-accumulate": `mma.m16n8k16` and its like).
@@ -146,6 +154,12 @@ impl TileSchedule {
         self.block_k() / mma_k(dtype)
     }
 
+    /// Chunks of a sum over `k` elements that one block computes, the last one of a tile perhaps fewer.
+    pub fn chunks_of_a_block(&self, k: u64) -> u64 {
+        let chunks = k.div_ceil(u64::from(self.block_k().max(1)));
+        chunks.div_ceil(u64::from(self.split_k.max(1)))
+    }
+
     /// The same tiles without a pipeline on either level.
     pub const fn unpipelined(mut self) -> Self {
         self.shared_stages = 1;
@@ -166,6 +180,9 @@ impl fmt::Display for TileSchedule {
         }
         if self.raster_rows != 1 {
             write!(f, " raster {}", self.raster_rows)?;
+        }
+        if self.split_k != 1 {
+            write!(f, " split-k {}", self.split_k)?;
         }
         Ok(())
     }

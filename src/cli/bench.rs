@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use alcop_search::cost_model::Model;
@@ -12,6 +13,7 @@ use alcop_search::strategy::Strategy;
 use alcop_search::table::read_table;
 use alcop_spec::GpuTarget;
 use clap::{Args, Subcommand};
+use flate2::read::GzDecoder;
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -35,7 +37,7 @@ struct SearchArguments {
     /// Journals of exhaustive searches (alcop tune --strategy exhaustive)
     #[arg(value_name = "JOURNAL.jsonl")]
     journals: Vec<PathBuf>,
-    /// A table of measured kernels, each problem a space of its own
+    /// A table of measured kernels, each problem a space of its own; a .gz is read as it is
     #[arg(long, value_name = "CSV")]
     table: Option<PathBuf>,
     /// The device of the table
@@ -69,8 +71,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
+/// One strategy.
 struct Row {
     strategy: Strategy,
+    /// For each space and number of trials, the geometric mean over seeds.
+    of_spaces: Vec<Vec<f64>>,
     /// Geometric means over spaces and seeds, for each of the numbers of trials.
     shares: Vec<f64>,
 }
@@ -92,12 +97,7 @@ fn search(arguments: &SearchArguments) -> Result<(), Failure> {
             "name journals of exhaustive searches, or a table of measured kernels (--table)",
         ));
     }
-    let most = if arguments.svg.is_some() {
-        PICKS[PICKS.len() - 1]
-    } else {
-        0
-    };
-    let curve: Vec<usize> = (1..=most).collect();
+    let curve: Vec<usize> = (1..=PICKS[PICKS.len() - 1]).collect();
     let rows = |picks: &[usize]| -> Vec<Row> {
         ["random", "annealing", "learned", "analytic", "analytic+learned"]
             .iter()
@@ -105,31 +105,27 @@ fn search(arguments: &SearchArguments) -> Result<(), Failure> {
             .map(|strategy| row(&truths, strategy, picks, arguments))
             .collect()
     };
-    let table = rows(&PICKS);
-    let correlation = truths.iter().map(Truth::model_correlation).sum::<f64>() / truths.len() as f64;
+    let report = Report {
+        rows: rows(if arguments.svg.is_some() { &curve } else { &PICKS }),
+        correlations: truths.iter().map(Truth::model_correlation).collect(),
+        truths,
+    };
     if let Some(path) = &arguments.csv {
-        output::write(path, &csv(&table))?;
+        output::write(path, &report.csv())?;
     }
     if let Some(path) = &arguments.svg {
-        let curves: Vec<(String, Vec<f64>)> = rows(&curve)
-            .into_iter()
-            .map(|row| (row.strategy.to_string(), row.shares))
+        let curves: Vec<(String, Vec<f64>)> = report
+            .rows
+            .iter()
+            .map(|row| (row.strategy.to_string(), row.shares.clone()))
             .collect();
-        output::write(
-            path,
-            &line_chart("trials", "share of the best", &curves).map_err(Failure::bug)?,
-        )?;
+        let chart = line_chart("trials", "share of the best", &curves).map_err(Failure::bug)?;
+        output::write(path, &chart)?;
     }
     let text = if arguments.json {
-        let rows: Vec<_> = table
-            .iter()
-            .map(|row| json!({"strategy": row.strategy.name(), "trials": PICKS, "shares": row.shares}))
-            .collect();
-        let document =
-            json!({"schema": 1, "spaces": truths.len(), "model_correlation": correlation, "strategies": rows});
-        format!("{document:#}\n")
+        format!("{:#}\n", report.json())
     } else {
-        text(&truths, correlation, &table).map_err(Failure::bug)?
+        report.text().map_err(Failure::bug)?
     };
     output::write(Path::new("-"), &text)
 }
@@ -139,18 +135,172 @@ fn row(truths: &[Truth], strategy: Strategy, picks: &[usize], arguments: &Search
         Strategy::Exhaustive | Strategy::Analytic => 1,
         _ => arguments.seeds,
     };
-    let runs: Vec<(&Truth, u64)> = truths
-        .iter()
-        .flat_map(|truth| (0..seeds).map(move |seed| (truth, seed)))
+    let runs: Vec<(usize, u64)> = (0..truths.len())
+        .flat_map(|space| (0..seeds).map(move |seed| (space, seed)))
         .collect();
     let shares: Vec<Vec<f64>> = runs
         .into_par_iter()
-        .map(|(truth, seed)| truth.shares(strategy.with_seed(seed), picks, arguments.batch))
+        .map(|(space, seed)| truths[space].shares(strategy.with_seed(seed), picks, arguments.batch))
         .collect();
-    let mean = |index: usize| geometric_mean(&shares.iter().map(|one| one[index]).collect::<Vec<_>>());
+    let means = |runs: &[Vec<f64>]| -> Vec<f64> {
+        (0..picks.len())
+            .map(|pick| geometric_mean(&runs.iter().map(|one| one[pick]).collect::<Vec<_>>()))
+            .collect()
+    };
     Row {
         strategy,
-        shares: (0..picks.len()).map(mean).collect(),
+        of_spaces: shares.chunks(seeds as usize).map(means).collect(),
+        shares: means(&shares),
+    }
+}
+
+/// What `bench search` prints. Rows have either the numbers of trials in [`PICKS`] or all up to the last of them.
+struct Report {
+    truths: Vec<Truth>,
+    /// Model against times, of each space.
+    correlations: Vec<f64>,
+    rows: Vec<Row>,
+}
+
+/// Spaces beyond which the text has their means alone.
+const SPACES_IN_TEXT: usize = 12;
+
+impl Report {
+    /// Of shares for each trial or each of the picks, those of the picks.
+    fn picked(shares: &[f64]) -> Vec<f64> {
+        match shares.len() == PICKS.len() {
+            true => shares.to_vec(),
+            false => PICKS.iter().map(|trials| shares[trials - 1]).collect(),
+        }
+    }
+
+    fn correlation(&self) -> f64 {
+        self.correlations.iter().sum::<f64>() / self.correlations.len() as f64
+    }
+
+    fn csv(&self) -> String {
+        let mut text = String::from("strategy");
+        for picks in PICKS {
+            text += &format!(",trials_{picks}");
+        }
+        text += ",space,schedules,model_correlation\n";
+        let mut line = |row: &Row, shares: &[f64], space: &str, schedules: usize, correlation: f64| {
+            text += row.strategy.name();
+            for share in Self::picked(shares) {
+                text += &format!(",{share}");
+            }
+            text += &format!(",{space},{schedules},{correlation}\n");
+        };
+        let schedules = self.truths.iter().map(|truth| truth.candidates.len()).sum();
+        for row in &self.rows {
+            line(row, &row.shares, "geometric mean", schedules, self.correlation());
+        }
+        for (space, truth) in self.truths.iter().enumerate() {
+            for row in &self.rows {
+                let (schedules, correlation) = (truth.candidates.len(), self.correlations[space]);
+                line(row, &row.of_spaces[space], &truth.name, schedules, correlation);
+            }
+        }
+        text
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let strategies: Vec<_> = self
+            .rows
+            .iter()
+            .map(|row| json!({"strategy": row.strategy.name(), "trials": PICKS, "shares": Self::picked(&row.shares)}))
+            .collect();
+        let operators: Vec<_> = (0..self.truths.len())
+            .map(|space| {
+                let truth = &self.truths[space];
+                let shares: serde_json::Map<String, serde_json::Value> = self
+                    .rows
+                    .iter()
+                    .map(|row| {
+                        (
+                            row.strategy.name().to_owned(),
+                            json!(Self::picked(&row.of_spaces[space])),
+                        )
+                    })
+                    .collect();
+                json!({"name": truth.name, "schedules": truth.candidates.len(), "best_us": truth.best_us(),
+                    "model_correlation": self.correlations[space], "shares": shares})
+            })
+            .collect();
+        json!({"schema": 1, "spaces": self.truths.len(), "model_correlation": self.correlation(),
+            "strategies": strategies, "of_spaces": operators})
+    }
+
+    fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        let candidates: usize = self.truths.iter().map(|truth| truth.candidates.len()).sum();
+        writeln!(
+            text,
+            "{} space(s), {candidates} schedules; model against times: ρ {:.3}",
+            self.truths.len(),
+            self.correlation()
+        )?;
+        if self.truths.len() <= SPACES_IN_TEXT {
+            self.spaces(&mut text)?;
+        }
+        writeln!(text, "best of all / best of the first trials, geometric mean")?;
+        write!(text, "{:<18}", "trials")?;
+        for picks in PICKS {
+            write!(text, "{picks:>8}")?;
+        }
+        writeln!(text)?;
+        for row in &self.rows {
+            write!(text, "{:<18}", row.strategy.name())?;
+            for share in Self::picked(&row.shares) {
+                write!(text, "{share:>8.4}")?;
+            }
+            writeln!(text)?;
+        }
+        write!(text, "{:<18}", "paper (A100)")?;
+        for picks in PICKS {
+            match PAPER.iter().find(|(trials, _)| *trials == picks) {
+                Some((_, share)) => write!(text, "{share:>8.4}")?,
+                None => write!(text, "{:>8}", "")?,
+            }
+        }
+        writeln!(text)?;
+        Ok(text)
+    }
+
+    /// A line for each space: how good the model is there, and the share of the strategy that uses all there is.
+    fn spaces(&self, text: &mut String) -> std::fmt::Result {
+        let Some(last) = self.rows.last() else { return Ok(()) };
+        let name = last.strategy.name();
+        let width = self
+            .truths
+            .iter()
+            .map(|truth| truth.name.chars().count())
+            .max()
+            .unwrap_or(0);
+        write!(
+            text,
+            "{:<width$}{:>11}{:>12}{:>8}   {name} at",
+            "", "schedules", "best µs", "ρ"
+        )?;
+        for picks in PICKS {
+            write!(text, "{picks:>7}")?;
+        }
+        writeln!(text)?;
+        for (space, truth) in self.truths.iter().enumerate() {
+            let (schedules, best_us) = (truth.candidates.len(), truth.best_us().unwrap_or(f64::NAN));
+            let correlation = self.correlations[space];
+            write!(
+                text,
+                "{:<width$}{schedules:>11}{best_us:>12.2}{correlation:>8.3}   ",
+                truth.name
+            )?;
+            write!(text, "{:<indent$}", "", indent = name.len() + 3)?;
+            for share in Self::picked(&last.of_spaces[space]) {
+                write!(text, "{share:>7.3}")?;
+            }
+            writeln!(text)?;
+        }
+        Ok(())
     }
 }
 
@@ -160,11 +310,20 @@ fn of_journal(path: &Path) -> Result<Truth, Failure> {
         .first()
         .ok_or_else(|| Failure::usage(format!("{} has no records", path.display())))?;
     let target = GpuTarget::resolve(&first.target).map_err(Failure::usage)?;
-    let legal = |space: &Space| enumerate(space, &first.op, &target.limits).map_or(0, |found| found.legal.len());
+    let legal = |space: &Space| {
+        enumerate(
+            space,
+            &first.op,
+            &target.limits,
+            target.rates.map(|rates| rates.sm_count),
+        )
+        .map_or(0, |found| found.legal.len())
+    };
     // The smallest space that the journal may be the exhaustive record of.
     let spaces = [legal(&Space::artifact_matmul()), legal(&Space::wide_matmul())];
     let smallest = spaces.into_iter().min().unwrap_or(0);
-    Truth::of_journal(format!("{} on {}", first.op, first.target), &records, smallest)
+    let model = Model::new(&target).map_err(Failure::usage)?;
+    Truth::of_journal(format!("{} on {}", first.op, first.target), &records, &model, smallest)
         .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))
 }
 
@@ -172,63 +331,10 @@ fn of_table(path: &Path, target: &str) -> Result<Vec<Truth>, Failure> {
     let target = GpuTarget::resolve(target).map_err(Failure::usage)?;
     let model = Model::new(&target).map_err(Failure::usage)?;
     let file = File::open(path).map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    let file: Box<dyn Read> = match path.extension() {
+        Some(extension) if extension == "gz" => Box::new(GzDecoder::new(file)),
+        _ => Box::new(file),
+    };
     let rows = read_table(file, target.arch).map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
     Ok(Truth::of_table(&rows, &target, &model))
-}
-
-fn csv(rows: &[Row]) -> String {
-    let mut text = String::from("strategy");
-    for picks in PICKS {
-        text += &format!(",trials_{picks}");
-    }
-    text.push('\n');
-    for row in rows {
-        text += row.strategy.name();
-        for share in &row.shares {
-            text += &format!(",{share}");
-        }
-        text.push('\n');
-    }
-    text
-}
-
-fn text(truths: &[Truth], correlation: f64, rows: &[Row]) -> Result<String, std::fmt::Error> {
-    let mut text = String::new();
-    let candidates: usize = truths.iter().map(|truth| truth.candidates.len()).sum();
-    writeln!(
-        text,
-        "{} space(s), {candidates} schedules; model against times: ρ {correlation:.3}",
-        truths.len()
-    )?;
-    for truth in truths.iter().filter(|_| truths.len() <= 12) {
-        let best_us = truth.best_us().unwrap_or(f64::NAN);
-        writeln!(
-            text,
-            "  {}: {} schedules, best {best_us:.2} µs",
-            truth.name,
-            truth.candidates.len()
-        )?;
-    }
-    writeln!(text, "best of all / best of the first trials, geometric mean")?;
-    write!(text, "{:<18}", "trials")?;
-    for picks in PICKS {
-        write!(text, "{picks:>8}")?;
-    }
-    writeln!(text)?;
-    for row in rows {
-        write!(text, "{:<18}", row.strategy.name())?;
-        for share in &row.shares {
-            write!(text, "{share:>8.4}")?;
-        }
-        writeln!(text)?;
-    }
-    write!(text, "{:<18}", "paper (A100)")?;
-    for picks in PICKS {
-        match PAPER.iter().find(|(trials, _)| *trials == picks) {
-            Some((_, share)) => write!(text, "{share:>8.4}")?,
-            None => write!(text, "{:>8}", "")?,
-        }
-    }
-    writeln!(text)?;
-    Ok(text)
 }

@@ -137,7 +137,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 block,
                 dynamic_shared_bytes: compiled.dynamic_shared_bytes as u32,
             };
-            write_launch(arguments, &op, &kernel)
+            write_launch(arguments, &op, &schedule, &kernel)
         }
         Emit::Tile | Emit::Plan | Emit::Ptx => output::write(&arguments.output, &compiled.assembly.ptx),
     }
@@ -209,13 +209,13 @@ fn write_own_launch(
     output::write(path, &format!("{text}\n"))
 }
 
-fn write_launch(arguments: &Arguments, op: &OpSpec, kernel: &Kernel) -> Result<(), Failure> {
+fn write_launch(arguments: &Arguments, op: &OpSpec, schedule: &TileSchedule, kernel: &Kernel) -> Result<(), Failure> {
     if arguments.output.as_os_str() == "-" {
         return Err(Failure::usage(
             "--emit launch writes several files; name the launch file with -o",
         ));
     }
-    output::write_bundle(&arguments.output, op, kernel)
+    output::write_bundle(&arguments.output, op, schedule, kernel)
 }
 
 fn shared_limit(target: &GpuTarget) -> u64 {

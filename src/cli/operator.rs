@@ -78,8 +78,14 @@ pub struct ScheduleArguments {
     /// Fragment sets in registers; 1 is no pipeline
     #[arg(long, default_value_t = 2)]
     pub register_stages: u32,
+    /// Launch blocks in groups of so many tile rows; 1 walks whole columns of tiles
+    #[arg(long, default_value_t = 1, value_name = "ROWS")]
+    pub raster: u32,
+    /// Blocks that share the sum of a tile
+    #[arg(long, default_value_t = 1, value_name = "BLOCKS")]
+    pub split_k: u32,
     /// Read the schedule from a JSON file instead
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["block", "warp", "shared_stages", "register_stages"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["block", "warp", "shared_stages", "register_stages", "raster", "split_k"])]
     pub schedule: Option<PathBuf>,
 }
 
@@ -97,7 +103,8 @@ impl ScheduleArguments {
             shared_stages: self.shared_stages,
             register_stages: self.register_stages,
             swizzle: Swizzle::Xor,
-            raster_rows: 1,
+            raster_rows: self.raster,
+            split_k: self.split_k,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::{fs, io};
 
-use alcop_spec::{Kernel, OpSpec};
+use alcop_spec::{Kernel, OpSpec, TileSchedule};
 use serde::de::DeserializeOwned;
 
 use super::Failure;
@@ -33,8 +33,8 @@ pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// Writes the launch file of a kernel, with its PTX and operands beside it.
-pub fn write_bundle(launch_path: &Path, op: &OpSpec, kernel: &Kernel) -> Result<(), Failure> {
-    let files = bundle(launch_path, op, kernel)
+pub fn write_bundle(launch_path: &Path, op: &OpSpec, schedule: &TileSchedule, kernel: &Kernel) -> Result<(), Failure> {
+    let files = bundle(launch_path, op, schedule, kernel)
         .ok_or_else(|| Failure::usage(format!("{} is no file name", launch_path.display())))?;
     files.iter().try_for_each(|file| write_bytes(&file.path, &file.bytes))
 }

@@ -25,6 +25,7 @@ pub fn trial_line(record: &TrialRecord, done: usize, budget: usize) -> String {
         Role::Winner => "winner".to_owned(),
         Role::Baseline => "no pipeline".to_owned(),
         Role::Unpipelined => "no pipeline".to_owned(),
+        Role::Repeat => "again".to_owned(),
     };
     let outcome = match (record.status, record.time_us) {
         (Status::Ok, Some(time_us)) => format!("{time_us:9.2} µs  {}", blocks(record)),

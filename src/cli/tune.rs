@@ -29,7 +29,7 @@ use super::{Failure, output};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum SpaceName {
-    /// All schedules that the compiler has: 7776 points before pruning.
+    /// All schedules that the compiler has: 69 984 points before pruning.
     Wide,
     /// The space of the paper's artifact: 1620 points before pruning.
     Artifact,
@@ -363,7 +363,7 @@ fn write_files(
             )));
         }
         let path = arguments.out.join(format!("{name}.json"));
-        output::write_bundle(&path, op, &kernel)?;
+        output::write_bundle(&path, op, &record.schedule, &kernel)?;
         let schedule = serde_json::to_string_pretty(&record.schedule).map_err(Failure::bug)?;
         output::write(
             &arguments.out.join(format!("{name}.schedule.json")),

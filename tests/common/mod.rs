@@ -5,7 +5,6 @@ pub mod forms;
 
 use std::process::{Command, Output};
 
-use alcop::runtime::verify::OutputTile;
 use alcop::spec::{AxisTiles, DType, Kernel, Layout, Matmul, OpSpec, Swizzle, TileSchedule};
 
 pub fn matmul(layout: Layout, [m, n, k]: [u64; 3], out_dtype: DType) -> OpSpec {
@@ -28,19 +27,13 @@ pub fn schedule(block: [u32; 3], warp: [u32; 2], shared_stages: u32, register_st
         register_stages,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     }
 }
 
 /// The schedule of the reference kernels: block 128×128×32, four warps of 64×64.
 pub fn reference_schedule(shared_stages: u32, register_stages: u32) -> TileSchedule {
     schedule([128, 128, 32], [64, 64], shared_stages, register_stages)
-}
-
-pub fn tile(schedule: &TileSchedule) -> OutputTile {
-    OutputTile {
-        rows: schedule.block.m,
-        columns: schedule.block.n,
-    }
 }
 
 /// PTX at its main loop: the first backward branch.

@@ -66,6 +66,15 @@ struct Piece<'c> {
     loaded: Option<Value<'c>>,
 }
 
+/// Where a block's tile starts.
+#[derive(Clone, Copy)]
+pub(super) struct BlockOrigin<'c> {
+    /// Along m or n.
+    pub line: Value<'c>,
+    /// Along k, where several blocks share a tile.
+    pub k: Option<Value<'c>>,
+}
+
 /// What the copies of an operand are between.
 pub(super) struct Transfer<'c> {
     pub statement: Statement,
@@ -75,8 +84,8 @@ pub(super) struct Transfer<'c> {
     pub element: Type<'c>,
     /// Index of the product, where there are several.
     pub batch: Option<Value<'c>>,
-    /// Where the block's tile starts along m or n.
-    pub origin: Value<'c>,
+    /// Where the block's tile starts.
+    pub origin: BlockOrigin<'c>,
     /// Extent of m or n, where the block tile does not divide it.
     pub partial: Option<i64>,
     /// Extent of k, where the chunk does not divide it.
@@ -109,7 +118,7 @@ impl<'c> Copies<'c> {
         let last = places.len() - 1;
         let mine = (rest != 0).then(|| b.cmp(CmpPredicate::Slt, thread, b.index(rest)));
         let conditional = mine.is_some() || transfer.partial.is_some() || transfer.partial_k.is_some();
-        let mut origins = Computed::new();
+        let (mut origins, mut starts) = (Computed::new(), Computed::new());
         let mut within = Computed::new();
         // Rows or columns: which of them walk along m or n.
         let outer = usize::from(chunk.k_in_rows);
@@ -119,7 +128,14 @@ impl<'c> Copies<'c> {
                 constant: 0,
                 ..in_chunk[outer]
             };
-            in_global[outer].base = once(&mut origins, zero, || b.add(transfer.origin, zero.base));
+            in_global[outer].base = once(&mut origins, zero, || b.add(transfer.origin.line, zero.base));
+            if let Some(start) = transfer.origin.k {
+                let zero = Coordinate {
+                    constant: 0,
+                    ..in_chunk[1 - outer]
+                };
+                in_global[1 - outer].base = once(&mut starts, zero, || b.add(start, zero.base));
+            }
             let mine = mine.filter(|_| number == last);
             let inside = transfer.partial.map(|extent| {
                 once(&mut within, in_global[outer], || {

@@ -9,15 +9,17 @@
 //! What depends on the thread is computed once, before the loops; inside stand `base + %k + constant` only, so that
 //! LLVM finds one base and immediate offsets.
 
+use alcop_spec::kernel::ArrayDType;
 use alcop_spec::schedule::mma_k;
-use alcop_spec::tiles::{Chunk, PIECE_BYTES, chunks};
+use alcop_spec::tiles::{self, Chunk, PIECE_BYTES, Placement, chunks};
 use alcop_spec::{DType, Matmul, TileSchedule};
 
-use super::copies::{Copies, Transfer};
+use super::copies::{BlockOrigin, Copies, Transfer};
 use super::epilogue::Epilogue;
 use super::fragments::{LaneArithmetic, a_halves_by_row, b_halves_by_row, fragment_position, ldmatrix_address};
+use super::reduction::Reduction;
 use super::steps::{Access, TILE, TILE_N, Tiles, emit_step};
-use crate::ir::{Attr, Block, Builder, Context, Location, Module, OwnedRegion, Type, Value};
+use crate::ir::{Attr, Block, Builder, CmpPredicate, Context, Location, Module, OwnedRegion, Type, Value};
 
 /// Lanes of a warp.
 const LANES: i64 = 32;
@@ -92,16 +94,26 @@ pub(super) fn emit<'c>(
     let element = element_type(context, mm.dtype);
     let shared = [&chunks[0], &chunks[1]]
         .map(|chunk| Type::memref(&[chunk.rows.into(), chunk.columns.into()], element, Some(space)));
-    let arguments = arguments(context, mm);
+    let mut arguments = arguments(context, mm).to_vec();
+    arguments.extend(tiles::workspace(mm, schedule).iter().map(|zeros| {
+        let extents: Vec<i64> = zeros.shape.iter().map(|extent| *extent as i64).collect();
+        let element = match zeros.dtype {
+            ArrayDType::F32 => Type::f32(context),
+            _ => Type::int(context, 32),
+        };
+        Type::memref(&extents, element, None)
+    }));
     let inside = Builder::at_end(context, kernels, location);
-    let (region, block) = inside.region(&[arguments[0], arguments[1], arguments[2], shared[0], shared[1]]);
+    let (region, block) = inside.region(&[&arguments[..], &shared[..]].concat());
     emit_function(&inside, entry, &arguments, region, [schedule.threads(), 1, 1], grid);
+    let count = arguments.len();
     Emitter {
         builder: Builder::at_end(context, block, location),
         mm,
         schedule,
         global: [0, 1, 2].map(|operand| block.argument(operand)),
-        shared: [3, 4].map(|buffer| block.argument(buffer)),
+        workspace: (3..count).map(|array| block.argument(array)).collect(),
+        shared: [count, count + 1].map(|buffer| block.argument(buffer)),
     }
     .emit_body(&chunks);
     module
@@ -135,32 +147,50 @@ fn arguments<'c>(context: &'c Context, mm: &Matmul) -> [Type<'c>; 3] {
 fn emit_function<'c>(
     builder: &Builder<'c>,
     entry: &str,
-    arguments: &[Type<'c>; 3],
+    arguments: &[Type<'c>],
     region: OwnedRegion,
     block: [u32; 3],
     grid: [u32; 3],
 ) {
     let context = builder.context();
-    let argument = Attr::dictionary(
-        context,
-        &[
-            ("llvm.align", alignment(context, i64::from(PIECE_BYTES))),
-            ("llvm.noalias", Attr::unit(context)),
-        ],
-    );
+    let align = ("llvm.align", alignment(context, i64::from(PIECE_BYTES)));
+    let operand = Attr::dictionary(context, &[align, ("llvm.noalias", Attr::unit(context))]);
+    // Other blocks write to a workspace while this one reads it.
+    let workspace = Attr::dictionary(context, &[align]);
+    let attributes: Vec<Attr<'c>> = (0..arguments.len())
+        .map(|number| if number < 3 { operand } else { workspace })
+        .collect();
     // Within i32 by the limits of a grid and of a block.
     let dims = |dims: [u32; 3]| Attr::dense_i32(context, &dims.map(|dim| dim as i32));
     builder
         .op("gpu.func")
         .attr("sym_name", Attr::string(context, entry))
         .attr("function_type", Attr::ty(Type::function(context, arguments, &[])))
-        .attr("arg_attrs", Attr::array(context, &[argument; 3]))
+        .attr("arg_attrs", Attr::array(context, &attributes))
         .attr("workgroup_attributions", Attr::int(Type::int(context, 64), 2))
         .attr("gpu.kernel", Attr::unit(context))
         .attr("known_block_size", dims(block))
         .attr("known_grid_size", dims(grid))
         .region(region)
         .build();
+}
+
+/// What a block computes; see [`alcop_spec::tiles::Place`].
+struct BlockPlace<'c> {
+    row: Value<'c>,
+    column: Value<'c>,
+    /// Where there are several products.
+    batch: Option<Value<'c>>,
+    /// Where several blocks share a tile.
+    split: Option<Value<'c>>,
+}
+
+/// Row and column of a number in a group of so many rows.
+fn in_a_group<'c>(b: &Builder<'c>, within: Value<'c>, rows: i64) -> [Value<'c>; 2] {
+    [
+        LaneArithmetic::rem(b, within, rows),
+        LaneArithmetic::div(b, within, rows),
+    ]
 }
 
 struct Emitter<'a, 'c> {
@@ -170,6 +200,8 @@ struct Emitter<'a, 'c> {
     schedule: &'a TileSchedule,
     /// A, B, C.
     global: [Value<'c>; 3],
+    /// Those of [`tiles::workspace`].
+    workspace: Vec<Value<'c>>,
     /// The chunks of A and B.
     shared: [Value<'c>; 2],
 }
@@ -185,13 +217,24 @@ impl<'c> Emitter<'_, 'c> {
         let warps_m = i64::from(schedule.warps().0);
         let warp_row = LaneArithmetic::mul(b, LaneArithmetic::rem(b, warp, warps_m), schedule.warp.m.into());
         let warp_column = LaneArithmetic::mul(b, LaneArithmetic::div(b, warp, warps_m), schedule.warp.n.into());
-        let row = LaneArithmetic::mul(b, self.dimension("gpu.block_id", "x"), schedule.block.m.into());
-        let column = LaneArithmetic::mul(b, self.dimension("gpu.block_id", "y"), schedule.block.n.into());
-        let batch = (mm.batch > 1).then(|| self.dimension("gpu.block_id", "z"));
-        let copies = [
-            self.copies(0, &chunks[0], thread, row, batch),
-            self.copies(1, &chunks[1], thread, column, batch),
-        ];
+        let place = self.place();
+        let row = LaneArithmetic::mul(b, place.row, schedule.block.m.into());
+        let column = LaneArithmetic::mul(b, place.column, schedule.block.n.into());
+        let chunks_of_a_block = schedule.chunks_of_a_block(mm.k) as i64;
+        let k_of_a_block = chunks_of_a_block * i64::from(schedule.block_k());
+        let copies = [(0, row), (1, column)].map(|(operand, origin)| {
+            let first_k = place.split.map(|split| LaneArithmetic::mul(b, split, k_of_a_block));
+            self.copies(
+                operand,
+                &chunks[operand],
+                thread,
+                BlockOrigin {
+                    line: origin,
+                    k: first_k,
+                },
+                place.batch,
+            )
+        });
         let tiles = [
             self.tiles(0, &chunks[0], lane, warp_row),
             self.tiles(1, &chunks[1], lane, warp_column),
@@ -201,7 +244,12 @@ impl<'c> Emitter<'_, 'c> {
         let zero = b.zero(Type::vector(&[2, 2], sum));
         let pieces = tiles[0].count * (i64::from(schedule.warp.n) / TILE_N);
         let inits = vec![zero; pieces as usize];
-        let bounds = [0, mm.k as i64, i64::from(schedule.block_k())].map(|bound| b.index(bound));
+        let end = if schedule.split_k == 1 {
+            mm.k as i64
+        } else {
+            k_of_a_block
+        };
+        let bounds = [0, end, i64::from(schedule.block_k())].map(|bound| b.index(bound));
         let sums = at(b, CHUNK_LOOP).for_loop(bounds[0], bounds[1], bounds[2], &inits, |body, k, sums| {
             emit_copies(body, &copies, k);
             at(body, FILLED_BARRIER).op("gpu.barrier").build();
@@ -220,10 +268,77 @@ impl<'c> Emitter<'_, 'c> {
             schedule,
             global: self.global[2],
             origin: [b.add(row, warp_row), b.add(column, warp_column)],
-            batch,
+            batch: place.batch,
         };
-        epilogue.emit(&at(b, EPILOGUE), lane, &sums);
+        let end = &at(b, EPILOGUE);
+        match (place.split, &self.workspace[..]) {
+            (Some(split), &[partials, arrived]) => Reduction {
+                split_k: schedule.split_k.into(),
+                partials,
+                arrived,
+                tile: self.number_of(&place),
+                split,
+                thread,
+            }
+            .emit(end, &sums, |last, sums| epilogue.emit(last, lane, sums)),
+            _ => epilogue.emit(end, lane, &sums),
+        }
         b.op("gpu.return").build();
+    }
+
+    /// As [`Placement::of`], which says what the numbers mean. All divisions are by constants, and stand before the
+    /// loops.
+    fn place(&self) -> BlockPlace<'c> {
+        let b = &self.builder;
+        let placement = Placement::new(self.mm, self.schedule);
+        let [tiles_m, tiles_n, group_rows] =
+            [placement.tiles_m, placement.tiles_n, placement.group_rows].map(|count| count as i64);
+        let (x, y) = (self.dimension("gpu.block_id", "x"), self.dimension("gpu.block_id", "y"));
+        let (row, column) = if group_rows == tiles_m {
+            (x, y)
+        } else {
+            let number = b.add(x, LaneArithmetic::mul(b, y, tiles_m));
+            let of_a_group = group_rows * tiles_n;
+            let first = LaneArithmetic::mul(b, LaneArithmetic::div(b, number, of_a_group), group_rows);
+            let within = LaneArithmetic::rem(b, number, of_a_group);
+            let [row, column] = match tiles_m % group_rows {
+                0 => in_a_group(b, within, group_rows),
+                rest => {
+                    let whole = b.cmp(CmpPredicate::Slt, first, b.index(tiles_m - rest));
+                    let (usual, last) = (in_a_group(b, within, group_rows), in_a_group(b, within, rest));
+                    [0, 1].map(|axis| b.select(whole, usual[axis], last[axis]))
+                }
+            };
+            (b.add(first, row), column)
+        };
+        let split_k = i64::from(self.schedule.split_k);
+        let needs_z = self.mm.batch > 1 || split_k > 1;
+        let z = needs_z.then(|| self.dimension("gpu.block_id", "z"));
+        let (batch, split) = match (self.mm.batch > 1, split_k > 1) {
+            (batch, false) => (z.filter(|_| batch), None),
+            (false, true) => (None, z),
+            (true, true) => (
+                z.map(|z| LaneArithmetic::div(b, z, split_k)),
+                z.map(|z| LaneArithmetic::rem(b, z, split_k)),
+            ),
+        };
+        BlockPlace {
+            row,
+            column,
+            batch,
+            split,
+        }
+    }
+
+    /// Number of the block's tile among those of all products.
+    fn number_of(&self, place: &BlockPlace<'c>) -> Value<'c> {
+        let b = &self.builder;
+        let placement = Placement::new(self.mm, self.schedule);
+        let column = match place.batch {
+            None => place.column,
+            Some(batch) => b.add(place.column, LaneArithmetic::mul(b, batch, placement.tiles_n as i64)),
+        };
+        b.add(place.row, LaneArithmetic::mul(b, column, placement.tiles_m as i64))
     }
 
     fn dimension(&self, name: &'static str, axis: &str) -> Value<'c> {
@@ -234,17 +349,20 @@ impl<'c> Emitter<'_, 'c> {
         self.builder.op(name).attr("dimension", axis).result(index).value()
     }
 
-    /// `origin`: where the block's tile starts along m or n.
+    /// `origin`: where the block's tile starts along m or n, and its sum along k.
     fn copies(
         &self,
         operand: usize,
         chunk: &Chunk,
         thread: Value<'c>,
-        origin: Value<'c>,
+        origin: BlockOrigin<'c>,
         batch: Option<Value<'c>>,
     ) -> Copies<'c> {
         let (mm, block) = (self.mm, self.schedule.block);
-        let partial = |extent: u64, tile: u32| (!extent.is_multiple_of(u64::from(tile))).then_some(extent as i64);
+        let partial = |extent: u64, tile: u64| (!extent.is_multiple_of(tile)).then_some(extent as i64);
+        let (chunk_k, split_k) = (u64::from(self.schedule.block_k()), u64::from(self.schedule.split_k));
+        // All blocks of a tile together reach beyond K where its chunks do not divide it or they do not divide those.
+        let reach = split_k * self.schedule.chunks_of_a_block(mm.k) * chunk_k;
         let transfer = Transfer {
             statement: [COPY_A, COPY_B][operand],
             global: self.global[operand],
@@ -252,8 +370,8 @@ impl<'c> Emitter<'_, 'c> {
             element: element_type(self.builder.context(), mm.dtype),
             batch,
             origin,
-            partial: [partial(mm.m, block.m), partial(mm.n, block.n)][operand],
-            partial_k: partial(mm.k, self.schedule.block_k()),
+            partial: [partial(mm.m, block.m.into()), partial(mm.n, block.n.into())][operand],
+            partial_k: (reach != mm.k).then_some(mm.k as i64),
         };
         Copies::new(&self.builder, chunk, transfer, thread, self.schedule.threads().into())
     }

@@ -21,6 +21,9 @@
 //! store to C in an `scf.if`. Pieces are as wide as divides a row ([`alcop_spec::Matmul::copy_bytes`]), so that each
 //! lies wholly inside or wholly outside. Shapes that the tiles divide have no condition anywhere.
 //!
+//! Where several blocks share the sum of a tile (`split_k`), each leaves its part in a workspace, and the last one adds
+//! them up (`reduction.rs`).
+//!
 //! Plain synchronous copies and no hints: the analysis that follows sees what anybody else's compiler would give it.
 //! The numbers are those of the locations `matmul.tile:line:column`, by which diagnostics and `.loc` name a statement.
 
@@ -29,6 +32,7 @@ mod epilogue;
 mod error;
 pub mod fragments;
 mod matmul;
+mod reduction;
 #[cfg(test)]
 mod simulate;
 mod steps;
@@ -53,8 +57,9 @@ pub struct TileProgram<'c> {
     pub block: [u32; 3],
 }
 
-/// Emits the kernel of an operator under a schedule. Of the schedule only the tiles matter: depths and the shared
-/// layout are the pipeline's.
+/// Emits the kernel of an operator under a schedule. Of the schedule only the tiles and the order and number of blocks
+/// matter: depths and the shared layout are the pipeline's. Its arguments are A, B, C and
+/// [`tiles::workspace`]'s.
 ///
 /// # Errors
 /// Everything is checked before anything is built; see [`TileError`] for the reasons.

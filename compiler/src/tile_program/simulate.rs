@@ -183,6 +183,10 @@ impl<'ir> Machine<'ir> {
                 assert!(signed_less, "a tile program compares with slt only");
                 self.integers(op, |a, b| i64::from(a < b));
             }
+            "arith.select" => self.set(op, |machine, thread| {
+                let yes = machine.index(op.operand(0), thread) != 0;
+                Data::Index(machine.index(op.operand(if yes { 1 } else { 2 }), thread))
+            }),
             "scf.if" => self.branch(op),
             "vector.from_elements" => self.set(op, |machine, thread| {
                 let elements = op

@@ -32,6 +32,7 @@ fn schedule((m, n, k): BlockTile, (warp_m, warp_n): WarpTile) -> TileSchedule {
         register_stages: 2,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     }
 }
 
@@ -340,7 +341,7 @@ fn shapes_are_refused() {
 #[test]
 fn tiles_are_refused() {
     let mut raster = schedule((128, 128, 32), (64, 64));
-    raster.raster_rows = 4;
+    raster.raster_rows = 0;
     let mut no_chunk = schedule((128, 128, 32), (64, 64));
     no_chunk.block.k = None;
     let mut split_k = schedule((128, 128, 32), (64, 64));
@@ -397,7 +398,7 @@ fn tiles_are_refused() {
         ),
         (
             raster,
-            "a raster of 4 tile rows is not supported; use 1, which walks whole columns of tiles [tile-not-supported]",
+            "blocks in groups of 0 tile rows; give at least 1, which walks whole columns of tiles [tile-not-supported]",
         ),
     ] {
         assert_eq!(refusal(matmul(Layout::Nn), &schedule), message);
@@ -442,6 +443,21 @@ fn every_share_of_copies_computes_the_product() {
             schedule.swizzle = Swizzle::None;
             computes(&context, mm_of(layout, DType::F16, shape), &schedule);
         }
+    }
+}
+
+/// Four tile rows in groups of three, and of two, of ragged tiles in two products.
+#[test]
+fn groups_of_tile_rows_compute_every_tile() {
+    let context = Context::new();
+    for raster_rows in [2, 3] {
+        let mut schedule = schedule((16, 32, 16), (16, 16));
+        schedule.raster_rows = raster_rows;
+        let mm = Matmul {
+            batch: 2,
+            ..mm_of(Layout::Nn, DType::F16, [62, 66, 24])
+        };
+        computes(&context, mm, &schedule);
     }
 }
 

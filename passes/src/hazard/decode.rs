@@ -280,7 +280,8 @@ impl<'ir> Decoder<'_, 'ir> {
                 self.same_bytes(op)?;
                 None
             }
-            "memref.dealloc" | "scf.yield" | "gpu.return" | "memref.extract_strided_metadata" => None,
+            // A fence orders accesses of its own thread, and no thread's after another's.
+            "memref.dealloc" | "scf.yield" | "gpu.return" | "memref.extract_strided_metadata" | "llvm.fence" => None,
             "vector.load" | "memref.load" | "vector.transfer_read" => self.load(op)?,
             "nvgpu.ldmatrix" => Some(self.ldmatrix(op)?),
             "vector.store" | "memref.store" | "vector.transfer_write" => Some(self.store(op)?),
@@ -307,6 +308,8 @@ impl<'ir> Decoder<'_, 'ir> {
             "gpu.barrier" => Some(Step::Barrier { op: self.number(op) }),
             "scf.for" => Some(self.for_loop(op)?),
             "scf.if" => Some(self.branch(op)?),
+            // On global memory: what it answers is data, as of a load.
+            "memref.atomic_rmw" if self.shared(op.operand(1))?.is_none() => Some(self.check(op, op.operands().take(1))),
             "nvgpu.mma.sync" => Some(self.compute(op)?),
             _ if matches!(op.dialect(), "arith" | "vector" | "math") => Some(self.compute(op)?),
             _ => return Err("the judge does not know this operation".to_owned()),

@@ -56,9 +56,9 @@ fn data(program: &Program<'_>, body: &[Step]) -> Vec<bool> {
                     spread(&mut data, &[carried.init, carried.yielded], &to);
                 }
             }
-            Step::If { results, .. } => {
+            Step::If { condition, results, .. } => {
                 for [result, yes, no] in results {
-                    spread(&mut data, &[*yes, *no], &[*result]);
+                    spread(&mut data, &[*condition, *yes, *no], &[*result]);
                 }
             }
             _ => {}
@@ -143,7 +143,19 @@ impl Reducer {
                 Step::If { results, .. } => results.clone(),
                 _ => Vec::new(),
             };
-            kept.extend(self.step(step, program));
+            match step {
+                // Whoever takes it: nothing of it happens in shared memory, and what is stored is stored by somebody.
+                Step::If {
+                    condition,
+                    then,
+                    otherwise,
+                    ..
+                } if self.data[condition] && !touches_shared(&then) && !touches_shared(&otherwise) => {
+                    kept.extend(self.steps(then, program));
+                    kept.extend(self.steps(otherwise, program));
+                }
+                step => kept.extend(self.step(step, program)),
+            }
             let data = chosen
                 .into_iter()
                 .filter(|[result, ..]| self.data[*result] && self.needed[*result]);
@@ -232,6 +244,20 @@ impl Reducer {
             ..for_loop
         }
     }
+}
+
+/// Whether steps access shared memory or synchronise, or hold what the judge does not know.
+fn touches_shared(steps: &[Step]) -> bool {
+    steps.iter().any(|step| match step {
+        Step::Compute(_) | Step::Flow(_) | Step::Check { .. } => false,
+        Step::If { then, otherwise, .. } => touches_shared(then) || touches_shared(otherwise),
+        Step::Access(_)
+        | Step::Commit { .. }
+        | Step::Wait { .. }
+        | Step::Barrier { .. }
+        | Step::For(_)
+        | Step::Refuse { .. } => true,
+    })
 }
 
 fn add(program: &mut Program<'_>, flow: Flow) -> Option<u32> {

@@ -14,6 +14,7 @@ pub fn schedule(k_steps: u32, shared_stages: u32, register_stages: u32) -> TileS
         register_stages,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     }
 }
 

@@ -31,16 +31,20 @@
 //! - *Barriers* let their warps go on `barrier_clk` after the last arrival.
 //! - *DRAM* bounds the launch from below: the bytes that all blocks touch, over its bandwidth.
 //!
+//! Where atomics tell blocks of each other (whoever comes last adds up a tile's parts), the blocks of all other SMs have
+//! run when the simulated ones do: theirs is the SM that is done last.
+//!
 //! L2 is cold at launch, unless [`SimDevice::with_warm_l2`] says otherwise.
 //!
 //! # What it leaves out
 //! The first-level cache (every global load goes to L2); sectors that another SM has brought into L2 before (this SM
 //! waits for DRAM at its own first touch: SMs in lockstep ask for the same data at the same time, later waves may not);
-//! evictions from L2; the higher L2 bandwidth of an SM while others idle; register banks and instruction caches; what
+//! evictions from L2, and so what the order of blocks saves there; the higher L2 bandwidth of an SM while others idle; register banks and instruction caches; what
 //! the assembler moves between basic blocks; the lanes of a warp in commit groups; double precision (timed as f32);
 //! waits of one block for another.
 
 mod assembled;
+mod elsewhere;
 mod liveness;
 mod lowering;
 mod memory;
@@ -166,6 +170,7 @@ impl SimDevice {
             cold_l2,
             budget: self.budget,
         };
+        elsewhere::run(&work)?;
         let outcome = sm::simulate(work)?;
         let simulated = outcome.block_ends.len() as u64;
         let sm_clocks = extrapolate(&outcome, blocks, resident);

@@ -481,7 +481,11 @@ impl<'p> Sm<'p> {
     }
 }
 
-fn check_steps(machine: &Machine<'_>) -> Result<(), EmulatorError> {
+/// Whether a block may go on.
+///
+/// # Errors
+/// A kernel that does not end.
+pub(super) fn check_steps(machine: &Machine<'_>) -> Result<(), EmulatorError> {
     if machine.steps() < STEP_LIMIT {
         return Ok(());
     }

@@ -1,50 +1,24 @@
-use alcop_spec::{AxisTiles, DType, GpuTarget, Layout, Matmul, Swizzle};
+use alcop_spec::{AxisTiles, Swizzle};
 
 use super::*;
-use crate::journal::{TimeKind, Verified, VerifiedBlocks};
+use crate::fixtures::{a100, evaluated, matmul};
+use crate::journal::VerifiedBlocks;
 use crate::tune::{Evaluated, TrialFailure};
 
 fn op(n: u64) -> OpSpec {
-    OpSpec::Matmul(Matmul {
-        m: 512,
-        n,
-        k: 1024,
-        batch: 1,
-        dtype: DType::F16,
-        out_dtype: DType::F32,
-        layout: Layout::Nn,
-    })
-}
-
-fn target() -> GpuTarget {
-    GpuTarget::resolve("a100").unwrap()
+    matmul([512, n, 1024])
 }
 
 fn key(n: u64, compiler: &str, device: &str) -> CacheKey {
-    CacheKey::new(&Identity::new(&op(n), &target(), compiler), device, "artifact")
+    CacheKey::new(&Identity::new(&op(n), &a100(), compiler), device, "artifact")
 }
 
 /// Deeper is faster.
 fn ok(schedule: &TileSchedule, effort: Effort) -> TrialOutcome {
-    let blocks = match effort {
-        Effort::Sample => VerifiedBlocks::Sample(vec![[0, 0, 0]]),
-        Effort::Full => VerifiedBlocks::All,
-    };
     let time_us = 100.0 / f64::from(schedule.shared_stages + schedule.register_stages);
     Ok(Evaluated {
-        time_us,
-        time_kind: TimeKind::Simulated,
-        device: "sim:test".to_owned(),
-        samples_us: vec![time_us],
         ptx_hash: format!("{schedule}"),
-        verified: Verified {
-            m: 512,
-            n: 512,
-            k: 1024,
-            blocks,
-            arrival: vec!["latest".to_owned()],
-            max_error: 0.5,
-        },
+        ..evaluated(&op(512), time_us, effort)
     })
 }
 
@@ -70,7 +44,7 @@ fn searched(trials: usize) -> TuneReport {
 fn with_input<T>(body: impl FnOnce(TuneInput<'_>) -> T) -> T {
     body(TuneInput {
         op: &op(512),
-        target: &target(),
+        target: &a100(),
         space: &Space::artifact_matmul(),
         compiler: "0.1.0",
     })
@@ -98,7 +72,7 @@ fn stored() -> Stored {
 
 impl Stored {
     fn find(&self) -> Result<Option<CacheEntry>, CacheError> {
-        self.cache.find(&self.entry.key, &target().limits)
+        self.cache.find(&self.entry.key, &a100().limits)
     }
 
     fn again(&self, evaluate: impl Fn(&TileSchedule, Effort) -> TrialOutcome + Sync) -> Result<TuneReport, CacheError> {
@@ -140,7 +114,7 @@ fn another_question_has_no_answer_here() {
         key(512, "0.1.1", "sim"),
         key(512, "0.1.0", "cuda:0"),
     ] {
-        assert!(matches!(stored.cache.find(&other, &target().limits), Ok(None)));
+        assert!(matches!(stored.cache.find(&other, &a100().limits), Ok(None)));
     }
     assert!(stored.entry.covers(8) && !stored.entry.covers(9));
 }
@@ -151,7 +125,7 @@ fn a_colliding_hash_hands_out_nothing() {
     // The file of another operator under this one's name.
     let other = key(768, "0.1.0", "sim");
     fs::copy(&stored.path, stored.cache.path(&other)).unwrap();
-    let error = stored.cache.find(&other, &target().limits).unwrap_err();
+    let error = stored.cache.find(&other, &a100().limits).unwrap_err();
     assert!(matches!(error, CacheError::Foreign { .. }), "{error}");
     let message = error.to_string();
     assert!(
@@ -201,6 +175,7 @@ fn an_illegal_schedule_is_refused_with_the_reason() {
             register_stages: 2,
             swizzle: Swizzle::Xor,
             raster_rows: 1,
+            split_k: 1,
         },
         ..stored.entry.best.clone()
     };

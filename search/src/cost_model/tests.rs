@@ -3,20 +3,8 @@ use alcop_spec::{DType, Layout, occupancy};
 use proptest::prelude::*;
 
 use super::*;
+use crate::fixtures::bert;
 use crate::space::{Space, enumerate};
-
-fn bert() -> OpSpec {
-    let (dtype, out_dtype, layout) = (DType::F16, DType::F32, Layout::Nn);
-    OpSpec::Matmul(Matmul {
-        m: 512,
-        n: 768,
-        k: 3072,
-        batch: 1,
-        dtype,
-        out_dtype,
-        layout,
-    })
-}
 
 fn a100() -> Model {
     Model::new(&GpuTarget::resolve("a100").unwrap()).unwrap()
@@ -30,6 +18,7 @@ fn reference(shared_stages: u32, register_stages: u32) -> TileSchedule {
         register_stages,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     }
 }
 
@@ -89,6 +78,7 @@ fn more_stages_pay_until_open_chunks_crowd_l2() {
             bank_conflict_ways: 1,
             out_bytes: 2,
             raster_rows: Some(8),
+            split_k: 1,
             mma: MmaKind::Warpgroup,
         };
         predict_kernel(&model, &kernel).time_us
@@ -102,6 +92,39 @@ fn more_stages_pay_until_open_chunks_crowd_l2() {
     assert!(five_of_three((1024, 256, 25088), (128, 128)) < 0.95);
     assert!(five_of_three((4096, 16384, 2048), (128, 128)) > 1.05);
     assert!(five_of_three((12672, 65536, 19824), (256, 128)) < 1.0);
+}
+
+/// In the order of the space, by block tile (so that warp tiles change under the same one), and from the far end in strides,
+/// so that each tile is left and entered again.
+#[test]
+fn a_predictor_predicts_what_is_predicted_one_by_one() {
+    for target in GpuTarget::devices() {
+        let model = Model::new(&target).unwrap();
+        let op = OpSpec::Matmul(Matmul {
+            m: 1000,
+            n: 72,
+            k: 4104,
+            batch: 3,
+            dtype: DType::F16,
+            out_dtype: DType::F16,
+            layout: Layout::Tn,
+        });
+        let legal = enumerate(&Space::wide_matmul(), &op, &target.limits, Some(108))
+            .unwrap()
+            .legal;
+        let strides = (0..97).flat_map(|first| legal.iter().rev().skip(first).step_by(97));
+        let mut by_block = legal.clone();
+        by_block.sort_by_key(|one| (one.schedule.block, one.schedule.shared_stages, one.schedule.warp));
+        let mut predictor = Predictor::new(&model, &op);
+        for candidate in legal.iter().chain(&by_block).chain(strides) {
+            let (schedule, resources) = (&candidate.schedule, &candidate.resources);
+            let one = predict(&model, &op, schedule, resources);
+            assert_eq!(predictor.predict(schedule, resources), one, "{schedule}");
+            // The occupancy that the space knows is the one that the kernel's resources give.
+            let kernel = PipelinedMatmul::from_schedule(&op, schedule, resources);
+            assert_eq!(predict_kernel(&model, &kernel), one, "{schedule}");
+        }
+    }
 }
 
 #[test]
@@ -127,7 +150,10 @@ fn predictions_are_positive_and_above_the_roofs_on_every_device() {
         let fma_per_s = rates.mma_fma_per_clk_per_sm * f64::from(rates.sm_count) * rates.clock_hz;
         let OpSpec::Matmul(matmul) = bert();
         let roof_us = matmul.flops() as f64 / 2.0 / fma_per_s * 1e6;
-        for candidate in enumerate(&Space::wide_matmul(), &bert(), &target.limits).unwrap().legal {
+        for candidate in enumerate(&Space::wide_matmul(), &bert(), &target.limits, Some(108))
+            .unwrap()
+            .legal
+        {
             let time_us = predict(&model, &bert(), &candidate.schedule, &candidate.resources).time_us;
             assert!(
                 time_us.is_finite() && time_us > roof_us,

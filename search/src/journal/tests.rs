@@ -1,24 +1,12 @@
 use alcop_spec::schedule::AxisTiles;
-use alcop_spec::{DType, Layout, Matmul, Swizzle, occupancy};
+use alcop_spec::{Matmul, Swizzle, occupancy};
 
 use super::*;
 use crate::cost_model::{Model, predict};
-
-fn bert() -> OpSpec {
-    let (dtype, out_dtype, layout) = (DType::F16, DType::F32, Layout::Nn);
-    OpSpec::Matmul(Matmul {
-        m: 512,
-        n: 768,
-        k: 3072,
-        batch: 1,
-        dtype,
-        out_dtype,
-        layout,
-    })
-}
+use crate::fixtures::{a100, bert};
 
 fn identity() -> Identity {
-    Identity::new(&bert(), &GpuTarget::resolve("a100").unwrap(), "0.1.0")
+    Identity::new(&bert(), &a100(), "0.1.0")
 }
 
 fn record(trial: u64, shared_stages: u32) -> TrialRecord {
@@ -29,8 +17,9 @@ fn record(trial: u64, shared_stages: u32) -> TrialRecord {
         register_stages: 1,
         swizzle: Swizzle::Xor,
         raster_rows: 1,
+        split_k: 1,
     };
-    let model = Model::new(&GpuTarget::resolve("a100").unwrap()).unwrap();
+    let model = Model::new(&a100()).unwrap();
     let resources = occupancy::check(&bert(), &schedule, model.limits()).unwrap();
     let Identity {
         op,
@@ -185,7 +174,7 @@ fn foreign_and_stale_records_are_refused_with_both_sides() {
         "{text}"
     );
 
-    let mut edited = GpuTarget::resolve("a100").unwrap();
+    let mut edited = a100();
     edited.rates.as_mut().unwrap().clock_hz = 1e9;
     let text = message(&Identity::new(&bert(), &edited, "0.1.0"));
     assert!(text.contains("target's numbers"), "{text}");

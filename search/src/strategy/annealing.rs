@@ -40,7 +40,8 @@ fn position(history: &[Observation], seed: u64) -> Option<TileSchedule> {
     current.map(|(schedule, _)| schedule)
 }
 
-/// Choices in which two schedules differ: warps of the block and extents of the warp tile along m and n, chunk, depths.
+/// Choices in which two schedules differ: warps of the block and extents of the warp tile along m and n, chunk, depths,
+/// order and number of blocks.
 fn distance(a: &TileSchedule, b: &TileSchedule) -> usize {
     let choices = |schedule: &TileSchedule| {
         let (warps_m, warps_n) = schedule.warps();
@@ -52,6 +53,8 @@ fn distance(a: &TileSchedule, b: &TileSchedule) -> usize {
             schedule.block_k(),
             schedule.shared_stages,
             schedule.register_stages,
+            schedule.raster_rows,
+            schedule.split_k,
         ]
     };
     choices(a).iter().zip(choices(b)).filter(|(a, b)| **a != *b).count()
@@ -71,6 +74,7 @@ mod tests {
             register_stages: 1,
             swizzle: Swizzle::Xor,
             raster_rows: 1,
+            split_k: 1,
         }
     }
 

@@ -1,10 +1,9 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 
-use alcop_spec::{AxisTiles, DType, GpuTarget, Layout, Matmul, OpSpec, Swizzle};
-
 use super::*;
-use crate::journal::{Role, TimeKind, Verified, VerifiedBlocks};
+use crate::fixtures::{a100, evaluated, matmul, schedule};
+use crate::journal::Role;
 use crate::space::Space;
 use crate::strategy::Strategy;
 use crate::tune::{Evaluated, StopReason, TuneInput, TuneOptions, tune};
@@ -15,37 +14,8 @@ fn ms(milliseconds: u64) -> Option<Duration> {
     Some(Duration::from_millis(milliseconds))
 }
 
-fn schedule() -> TileSchedule {
-    TileSchedule {
-        block: AxisTiles::mnk(64, 64, 32),
-        warp: AxisTiles::mn(32, 32),
-        shared_stages: 3,
-        register_stages: 2,
-        swizzle: Swizzle::Xor,
-        raster_rows: 1,
-    }
-}
-
-fn evaluated(effort: Effort) -> Evaluated {
-    let blocks = match effort {
-        Effort::Sample => VerifiedBlocks::Sample(vec![[0, 0, 0]]),
-        Effort::Full => VerifiedBlocks::All,
-    };
-    Evaluated {
-        time_us: 7.0,
-        time_kind: TimeKind::Simulated,
-        device: "sim:test".to_owned(),
-        samples_us: vec![7.0],
-        ptx_hash: "ab".repeat(32),
-        verified: Verified {
-            m: 512,
-            n: 512,
-            k: 512,
-            blocks,
-            arrival: vec!["latest".to_owned()],
-            max_error: 0.5,
-        },
-    }
+fn trial(effort: Effort) -> Evaluated {
+    evaluated(&matmul([512; 3]), 7.0, effort)
 }
 
 /// Each phase has a limit of its own: the same time is too long in one and short in the others.
@@ -70,10 +40,10 @@ fn each_phase_has_its_own_limit() {
                 watch.enter(phase);
                 sleep(Duration::from_millis(if effort == Effort::Full { 120 } else { 0 }));
             }
-            Ok(evaluated(effort))
+            Ok(trial(effort))
         });
-        assert!(evaluate(&schedule(), Effort::Sample).is_ok(), "{slow:?}");
-        let failure = evaluate(&schedule(), Effort::Full).unwrap_err();
+        assert!(evaluate(&schedule(3, 2), Effort::Sample).is_ok(), "{slow:?}");
+        let failure = evaluate(&schedule(3, 2), Effort::Full).unwrap_err();
         assert_eq!((failure.status, failure.reason.as_str()), (Status::TimedOut, option));
     }
 }
@@ -90,10 +60,10 @@ fn stays_in_a_phase_add_up() {
             sleep(Duration::from_millis(15));
             watch.enter(Phase::Queueing);
         }
-        Ok(evaluated(effort))
+        Ok(trial(effort))
     });
     assert_eq!(
-        evaluate(&schedule(), Effort::Sample).unwrap_err().status,
+        evaluate(&schedule(3, 2), Effort::Sample).unwrap_err().status,
         Status::TimedOut
     );
 }
@@ -108,10 +78,10 @@ fn a_late_answer_does_not_count() {
     let evaluate = with_timeouts(timeouts, |_, effort, watch| {
         watch.enter(Phase::Running);
         sleep(Duration::from_millis(4));
-        Ok(evaluated(effort))
+        Ok(trial(effort))
     });
     assert_eq!(
-        evaluate(&schedule(), Effort::Full).unwrap_err().status,
+        evaluate(&schedule(3, 2), Effort::Full).unwrap_err().status,
         Status::TimedOut
     );
 }
@@ -121,24 +91,16 @@ fn without_limits_it_takes_as_long_as_it_takes() {
     let evaluate = with_timeouts(Timeouts::NONE, |_, effort, watch| {
         watch.enter(Phase::Compiling);
         sleep(4 * TICK);
-        Ok(evaluated(effort))
+        Ok(trial(effort))
     });
-    assert_eq!(evaluate(&schedule(), Effort::Full), Ok(evaluated(Effort::Full)));
+    assert_eq!(evaluate(&schedule(3, 2), Effort::Full), Ok(trial(Effort::Full)));
 }
 
 /// Compiles that fail, hang or panic, and kernels that hang, fail or compute wrongly, all in one search.
 #[test]
 fn whatever_a_trial_does_the_search_goes_on() {
-    let op = OpSpec::Matmul(Matmul {
-        m: 512,
-        n: 512,
-        k: 512,
-        batch: 1,
-        dtype: DType::F16,
-        out_dtype: DType::F32,
-        layout: Layout::Nn,
-    });
-    let target = GpuTarget::resolve("a100").unwrap();
+    let op = matmul([512; 3]);
+    let target = a100();
     let input = TuneInput {
         op: &op,
         target: &target,
@@ -152,8 +114,8 @@ fn whatever_a_trial_does_the_search_goes_on() {
     };
     let timeouts = Timeouts {
         queue: Some(FOREVER),
-        compile: ms(30),
-        run: ms(200),
+        compile: ms(300),
+        run: ms(1000),
     };
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
@@ -170,7 +132,7 @@ fn whatever_a_trial_does_the_search_goes_on() {
             4 => {
                 watch.enter(Phase::Running);
                 // Longer than a compile may take.
-                sleep(Duration::from_millis(60));
+                sleep(Duration::from_millis(450));
                 return fail(Status::WrongResult, "3 of 7 elements");
             }
             5 => {
@@ -180,7 +142,7 @@ fn whatever_a_trial_does_the_search_goes_on() {
             _ => {}
         }
         watch.enter(Phase::Running);
-        Ok(evaluated(effort))
+        Ok(trial(effort))
     });
     let interrupt = AtomicBool::new(false);
     let report = tune(input, options, Vec::new(), None, &interrupt, evaluate, &mut |_| {}).unwrap();
@@ -193,10 +155,10 @@ fn whatever_a_trial_does_the_search_goes_on() {
         "each call is a record"
     );
     for (stages, status, reason) in [
-        (2, Status::TimedOut, "compiling took longer than 0.03 s"),
+        (2, Status::TimedOut, "compiling took longer than 0.3 s"),
         (3, Status::Panicked, "bug at"),
         (4, Status::WrongResult, "3 of 7 elements"),
-        (5, Status::TimedOut, "running took longer than 0.2 s"),
+        (5, Status::TimedOut, "running took longer than 1 s"),
     ] {
         let mut of_stage = search()
             .filter(|record| record.schedule.shared_stages == stages)
@@ -208,4 +170,54 @@ fn whatever_a_trial_does_the_search_goes_on() {
         }
     }
     assert_eq!(report.best.unwrap().schedule.shared_stages, 1);
+}
+
+/// Every second compile spins for ever, far more of them than there are cores: each is a trial, the others are evaluated, and
+/// what spins has the lowest priority.
+#[test]
+#[cfg(target_os = "linux")]
+fn compiles_that_spin_for_ever_neither_stop_nor_starve_the_search() {
+    let timeouts = Timeouts {
+        compile: ms(200),
+        ..Timeouts::NONE
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let spinning: Arc<Mutex<Vec<priority::ThreadId>>> = Arc::default();
+    let (stopped, seen) = (Arc::clone(&stop), Arc::clone(&spinning));
+    let evaluate = with_timeouts(timeouts, move |schedule, effort, watch| {
+        watch.enter(Phase::Compiling);
+        if schedule.shared_stages % 2 == 1 {
+            seen.lock().unwrap().push(priority::this_thread());
+            while !stopped.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        }
+        watch.enter(Phase::Running);
+        Ok(trial(effort))
+    });
+    let hung = 12;
+    let (before, mut after) = (Instant::now(), Duration::ZERO);
+    for number in 0..2 * hung {
+        let schedule = TileSchedule {
+            shared_stages: number,
+            ..schedule(3, 2)
+        };
+        let outcome = evaluate(&schedule, Effort::Sample);
+        if number % 2 == 1 {
+            assert_eq!(outcome.unwrap_err().status, Status::TimedOut);
+            let lost = *spinning.lock().unwrap().last().expect("it spins");
+            assert_eq!(priority::of(lost), 19, "the thread that is left behind");
+        } else {
+            assert_eq!(
+                outcome,
+                Ok(trial(Effort::Sample)),
+                "trial {number} beside {} that spin",
+                number / 2
+            );
+        }
+        after = before.elapsed();
+    }
+    assert!(priority::of(priority::this_thread()) < 19, "and no other");
+    assert!(after < Duration::from_secs(30), "{after:?}");
+    stop.store(true, Ordering::Relaxed);
 }
