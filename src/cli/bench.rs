@@ -97,16 +97,15 @@ fn search(arguments: &SearchArguments) -> Result<(), Failure> {
             "name journals of exhaustive searches, or a table of measured kernels (--table)",
         ));
     }
-    let curve: Vec<usize> = (1..=PICKS[PICKS.len() - 1]).collect();
-    let rows = |picks: &[usize]| -> Vec<Row> {
+    let rows = |truths: &[Truth], picks: &[usize]| -> Vec<Row> {
         ["random", "annealing", "learned", "analytic", "analytic+learned"]
             .iter()
             .filter_map(|name| name.parse::<Strategy>().ok())
-            .map(|strategy| row(&truths, strategy, picks, arguments))
+            .map(|strategy| row(truths, strategy, picks, arguments))
             .collect()
     };
     let report = Report {
-        rows: rows(if arguments.svg.is_some() { &curve } else { &PICKS }),
+        rows: rows(&truths, &PICKS),
         correlations: truths.iter().map(Truth::model_correlation).collect(),
         truths,
     };
@@ -114,10 +113,11 @@ fn search(arguments: &SearchArguments) -> Result<(), Failure> {
         output::write(path, &report.csv())?;
     }
     if let Some(path) = &arguments.svg {
-        let curves: Vec<(String, Vec<f64>)> = report
-            .rows
-            .iter()
-            .map(|row| (row.strategy.to_string(), row.shares.clone()))
+        // Decided anew after each trial, as a curve needs it: not the table's numbers.
+        let curve: Vec<usize> = (1..=PICKS[PICKS.len() - 1]).collect();
+        let curves: Vec<(String, Vec<f64>)> = rows(&report.truths, &curve)
+            .into_iter()
+            .map(|row| (row.strategy.to_string(), row.shares))
             .collect();
         let chart = line_chart("trials", "share of the best", &curves).map_err(Failure::bug)?;
         output::write(path, &chart)?;
@@ -154,7 +154,7 @@ fn row(truths: &[Truth], strategy: Strategy, picks: &[usize], arguments: &Search
     }
 }
 
-/// What `bench search` prints. Rows have either the numbers of trials in [`PICKS`] or all up to the last of them.
+/// What `bench search` prints. Rows have the numbers of trials in [`PICKS`].
 struct Report {
     truths: Vec<Truth>,
     /// Model against times, of each space.
@@ -166,14 +166,6 @@ struct Report {
 const SPACES_IN_TEXT: usize = 12;
 
 impl Report {
-    /// Of shares for each trial or each of the picks, those of the picks.
-    fn picked(shares: &[f64]) -> Vec<f64> {
-        match shares.len() == PICKS.len() {
-            true => shares.to_vec(),
-            false => PICKS.iter().map(|trials| shares[trials - 1]).collect(),
-        }
-    }
-
     fn correlation(&self) -> f64 {
         self.correlations.iter().sum::<f64>() / self.correlations.len() as f64
     }
@@ -186,7 +178,7 @@ impl Report {
         text += ",space,schedules,model_correlation\n";
         let mut line = |row: &Row, shares: &[f64], space: &str, schedules: usize, correlation: f64| {
             text += row.strategy.name();
-            for share in Self::picked(shares) {
+            for share in shares {
                 text += &format!(",{share}");
             }
             text += &format!(",{space},{schedules},{correlation}\n");
@@ -208,7 +200,7 @@ impl Report {
         let strategies: Vec<_> = self
             .rows
             .iter()
-            .map(|row| json!({"strategy": row.strategy.name(), "trials": PICKS, "shares": Self::picked(&row.shares)}))
+            .map(|row| json!({"strategy": row.strategy.name(), "trials": PICKS, "shares": row.shares}))
             .collect();
         let operators: Vec<_> = (0..self.truths.len())
             .map(|space| {
@@ -216,12 +208,7 @@ impl Report {
                 let shares: serde_json::Map<String, serde_json::Value> = self
                     .rows
                     .iter()
-                    .map(|row| {
-                        (
-                            row.strategy.name().to_owned(),
-                            json!(Self::picked(&row.of_spaces[space])),
-                        )
-                    })
+                    .map(|row| (row.strategy.name().to_owned(), json!(row.of_spaces[space])))
                     .collect();
                 json!({"name": truth.name, "schedules": truth.candidates.len(), "best_us": truth.best_us(),
                     "model_correlation": self.correlations[space], "shares": shares})
@@ -251,7 +238,7 @@ impl Report {
         writeln!(text)?;
         for row in &self.rows {
             write!(text, "{:<18}", row.strategy.name())?;
-            for share in Self::picked(&row.shares) {
+            for share in &row.shares {
                 write!(text, "{share:>8.4}")?;
             }
             writeln!(text)?;
@@ -295,7 +282,7 @@ impl Report {
                 truth.name
             )?;
             write!(text, "{:<indent$}", "", indent = name.len() + 3)?;
-            for share in Self::picked(&last.of_spaces[space]) {
+            for share in &last.of_spaces[space] {
                 write!(text, "{share:>7.3}")?;
             }
             writeln!(text)?;
