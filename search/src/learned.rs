@@ -110,10 +110,10 @@ struct Booster {
 const TREES: usize = 40;
 const SHRINKAGE: f64 = 0.15;
 const DEPTH: u32 = 3;
-/// Weight that a leaf must have, in observations. One: a search's first decisions are made on four.
-const LEAF_WEIGHT: f64 = 1.0;
+/// Weight that a leaf must have, in observations.
+const LEAF_WEIGHT: f64 = 2.0;
 /// Pulls a leaf's value to 0, as so many observations there would.
-const RIDGE: f64 = 0.3;
+const RIDGE: f64 = 1.0;
 
 impl Booster {
     fn fit(rows: &[[f64; FEATURES]], columns: &[Column], targets: &[f64], weights: &[f64]) -> Booster {
