@@ -105,10 +105,8 @@ bench-registers: setup-sass build ## live registers of our kernels and the corpu
 check-upstream: build ## explain the kernels of MLIR's own tests, against the reviewed verdicts: LLVM_SRC=checkout
 	scripts/check-upstream.sh "$(LLVM_SRC)" $(BUILD_DIR)/upstream.tsv
 
-bench-search: build ## search one operator exhaustively (resumable), and replay the strategies on its times
-	$(ALCOP) tune $(OPERATOR) --target $(TARGET) --space artifact --strategy exhaustive --trials 100000 --resume \
-		--out $(OUT)/exhaustive
-	$(ALCOP) bench search $(OUT)/exhaustive/journal.jsonl --csv $(OUT)/search.csv --svg $(OUT)/search.svg
+bench-search: build ## search the paper's matmuls exhaustively (resumable), and replay the strategies on their times
+	ALCOP=$(ALCOP) TARGET=$(TARGET) scripts/bench-search.sh $(OUT)/exhaustive benches/results/search
 
 fuzz: setup ## run the fuzz targets of the PTX parser and the emulator, FUZZ_SECONDS each (nightly and cargo-fuzz)
 	@cargo fuzz --version >/dev/null 2>&1 || { echo "fuzz: needs a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz --locked)" >&2; exit 1; }
