@@ -12,8 +12,8 @@
 //! "cp.async.wait_group"). So N is: groups committed before the wait, less those up to the one that must have landed.
 //! A slot is refilled only behind a barrier that follows its last read; the barriers are those that stand behind waits.
 //!
-//! [`crate::expand`] places waits that wait for everything, and leaves the positions on the loop; [`count`] relaxes each
-//! to what its place needs.
+//! [`crate::expand()`] places waits that wait for everything, and leaves the positions on the loop; [`count`] relaxes
+//! each to what its place needs.
 
 mod counts;
 
