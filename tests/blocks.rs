@@ -10,37 +10,11 @@ use alcop::runtime::verify::{OutputTile, Scope, Verifier, VerifyError};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::search::evaluate::kernel_arguments;
 use alcop::spec::tiles::Placement;
-use alcop::spec::{DType, GpuTarget, Kernel, Layout, Matmul, OpSpec, TileSchedule};
-use common::{alcop, expect, schedule, stdout};
+use alcop::spec::{DType, Kernel, Layout, OpSpec, TileSchedule};
+use common::{TYPES, a100, alcop, expect, matmul_of, schedule, stdout};
 use rayon::prelude::*;
 
 const ARRIVALS: [Arrival; 3] = [Arrival::Latest, Arrival::Earliest, Arrival::Random];
-
-/// Operands and results that have kernels.
-const TYPES: [(DType, DType); 6] = [
-    (DType::F16, DType::F32),
-    (DType::F16, DType::F16),
-    (DType::Bf16, DType::F32),
-    (DType::Bf16, DType::Bf16),
-    (DType::Tf32, DType::F32),
-    (DType::I8, DType::I32),
-];
-
-fn a100() -> GpuTarget {
-    GpuTarget::resolve("a100").expect("an embedded device")
-}
-
-fn matmul((dtype, out_dtype): (DType, DType), layout: Layout, [m, n, k]: [u64; 3], batch: u64) -> OpSpec {
-    OpSpec::Matmul(Matmul {
-        m,
-        n,
-        k,
-        batch,
-        dtype,
-        out_dtype,
-        layout,
-    })
-}
 
 fn blocks(tiles: TileSchedule, raster_rows: u32, split_k: u32) -> TileSchedule {
     TileSchedule {
@@ -71,7 +45,7 @@ fn every_raster_of_every_type_and_layout_is_right() {
             let tiles = schedule([32, 32, 2 * k], [32, 16], 2 + number % 2, 1 + number % 2);
             let [m, n] = [[224, 96], [161, 90], [97, 33], [32, 64]][points.len() % 4];
             let raster_rows = [2, 3, 5, 8][points.len() / 4 % 4];
-            let op = matmul(types, layout, [m, n, u64::from(5 * k)], 1 + points.len() as u64 % 3 / 2);
+            let op = matmul_of(types, layout, [m, n, u64::from(5 * k)], 1 + points.len() as u64 % 3 / 2);
             points.push((op, blocks(tiles, raster_rows, 1)));
         }
     }
@@ -92,7 +66,7 @@ fn every_split_of_every_type_and_layout_is_right() {
             let chunks = [8, 7, 13, 14][points.len() % 4];
             let ragged = [0, 5, 0, 16][points.len() / 4 % 4];
             let [m, n] = [[64, 64], [33, 40], [97, 32]][points.len() % 3];
-            let op = matmul(
+            let op = matmul_of(
                 types,
                 layout,
                 [m, n, u64::from(chunks * 2 * k) - ragged],
@@ -112,7 +86,7 @@ fn parts_of_integer_sums_stop_where_whole_sums_do() {
     let schedule = blocks(schedule([16, 16, 128], [16, 16], 2, 1), 1, 2);
     // 2·90 112·127² is above 2³¹, half of it is below.
     let k = 180_224;
-    let op = matmul((DType::I8, DType::I32), Layout::Nt, [16, 16, k], 1);
+    let op = matmul_of((DType::I8, DType::I32), Layout::Nt, [16, 16, k], 1);
     let kernel = compiled(&op, &schedule);
     for (a, sum) in [(127_i8, i32::MAX), (-127, i32::MIN)] {
         let mut args = kernel_arguments(&op, &schedule);
@@ -132,7 +106,7 @@ fn parts_of_integer_sums_stop_where_whole_sums_do() {
 /// A sample has all blocks of its tiles, so that the whole sums are there to be compared.
 #[test]
 fn samples_hold_whole_tiles() {
-    let op = matmul((DType::F16, DType::F16), Layout::Nn, [512, 320, 384], 3);
+    let op = matmul_of((DType::F16, DType::F16), Layout::Nn, [512, 320, 384], 3);
     let schedule = blocks(schedule([64, 32, 32], [32, 32], 3, 2), 3, 3);
     let tile = OutputTile::of(&op, &schedule);
     let kernel = compiled(&op, &schedule);
@@ -152,7 +126,7 @@ fn samples_hold_whole_tiles() {
 /// What makes a split right, taken away: the order among blocks, the reset of the counters, one of the parts.
 #[test]
 fn broken_splits_are_found() {
-    let op = matmul((DType::F16, DType::F32), Layout::Nn, [64, 32, 256], 1);
+    let op = matmul_of((DType::F16, DType::F32), Layout::Nn, [64, 32, 256], 1);
     let schedule = blocks(schedule([32, 32, 32], [32, 32], 2, 1), 1, 2);
     let kernel = compiled(&op, &schedule);
     let verify = |from: &str, to: &str| {
@@ -188,7 +162,7 @@ fn broken_splits_are_found() {
 /// into local memory.
 #[test]
 fn order_and_split_cost_next_to_nothing_in_the_loop() {
-    let op = matmul((DType::F16, DType::F32), Layout::Nn, [896, 512, 1024], 2);
+    let op = matmul_of((DType::F16, DType::F32), Layout::Nn, [896, 512, 1024], 2);
     let tiles = schedule([128, 128, 32], [64, 64], 3, 2);
     let in_the_loop = |raster_rows, split_k| {
         let schedule = blocks(tiles, raster_rows, split_k);
@@ -227,7 +201,7 @@ fn order_and_split_cost_next_to_nothing_in_the_loop() {
 /// time on the simulator, with what adding them up costs, and the model says so too.
 #[test]
 fn splits_pay_where_tiles_are_few() {
-    let op = matmul((DType::F16, DType::F32), Layout::Nn, [1024, 64, 2048], 1);
+    let op = matmul_of((DType::F16, DType::F32), Layout::Nn, [1024, 64, 2048], 1);
     let device = SimDevice::new(&a100()).expect("it has rates");
     let tiles = schedule([64, 64, 32], [32, 32], 4, 2);
     let time = |split_k| {

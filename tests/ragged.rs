@@ -11,38 +11,12 @@ use alcop::runtime::verify::{OutputTile, Scope, Verifier};
 use alcop::runtime::{Arrival, EmulateOptions, emulate};
 use alcop::search::evaluate::arguments;
 use alcop::spec::rejection::Operand;
-use alcop::spec::{DType, GpuTarget, Kernel, Layout, Matmul, OpSpec, TileSchedule};
+use alcop::spec::{DType, Kernel, Layout, OpSpec, TileSchedule};
 use alcop::{compile_operator, detect_options, spec};
-use common::schedule;
+use common::{TYPES, a100, matmul_of, schedule};
 use rayon::prelude::*;
 
 const ARRIVALS: [Arrival; 3] = [Arrival::Latest, Arrival::Earliest, Arrival::Random];
-
-/// Operands and results that have kernels.
-const TYPES: [(DType, DType); 6] = [
-    (DType::F16, DType::F32),
-    (DType::F16, DType::F16),
-    (DType::Bf16, DType::F32),
-    (DType::Bf16, DType::Bf16),
-    (DType::Tf32, DType::F32),
-    (DType::I8, DType::I32),
-];
-
-fn a100() -> GpuTarget {
-    GpuTarget::resolve("a100").expect("an embedded device")
-}
-
-fn matmul((dtype, out_dtype): (DType, DType), layout: Layout, [m, n, k]: [u64; 3], batch: u64) -> OpSpec {
-    OpSpec::Matmul(Matmul {
-        m,
-        n,
-        k,
-        batch,
-        dtype,
-        out_dtype,
-        layout,
-    })
-}
 
 /// The tile program as it is, lowered without any pipeline.
 fn unpipelined(op: &OpSpec, schedule: &TileSchedule) -> Kernel {
@@ -110,7 +84,7 @@ fn random_points(seed: u64, each: u64, tilings: u64) -> Vec<(OpSpec, TileSchedul
                 let schedule = tiles(types.0)[random.below(tilings) as usize];
                 let block = schedule.block;
                 let shape = [block.m, block.n, schedule.block_k()].map(|tile| random.extent(tile.into()));
-                points.push((matmul(types, layout, shape, 1 + number % 2), schedule));
+                points.push((matmul_of(types, layout, shape, 1 + number % 2), schedule));
             }
         }
     }
@@ -134,7 +108,7 @@ fn extents_around_a_tile_are_right_without_a_pipeline() {
         for n in [1, 31, 32, 33] {
             for k in [1, 31, 32, 33] {
                 let layout = Layout::ALL[points.len() % 4];
-                points.push(matmul((DType::F16, DType::F32), layout, [m, n, k], 1));
+                points.push(matmul_of((DType::F16, DType::F32), layout, [m, n, k], 1));
             }
         }
     }
@@ -192,7 +166,7 @@ fn pipelined_kernels_of_every_type_are_right() {
             let schedule = tiles(types.0)[number % 3];
             let block = schedule.block;
             let shape = [block.m, 2 * block.n, 5 * schedule.block_k()].map(u64::from);
-            points.push((matmul(types, layout, shape, 1), schedule));
+            points.push((matmul_of(types, layout, shape, 1), schedule));
         }
     }
     let asynchronous = (0..)
@@ -245,7 +219,7 @@ fn large_tiles(dtype: DType) -> Vec<TileSchedule> {
 
 fn loop_conflicts(dtype: DType, layout: Layout, schedule: &TileSchedule) -> (u64, u64) {
     let shape = [schedule.block.m, schedule.block.n, 3 * schedule.block_k()].map(u64::from);
-    conflicts(&matmul((dtype, dtype.accumulator()), layout, shape, 1), schedule)
+    conflicts(&matmul_of((dtype, dtype.accumulator()), layout, shape, 1), schedule)
 }
 
 /// 16-bit types in every layout, the others where k is contiguous in both operands: copies and `ldmatrix` meet no bank

@@ -5,7 +5,7 @@ pub mod forms;
 
 use std::process::{Command, Output};
 
-use alcop::spec::{AxisTiles, DType, Kernel, Layout, Matmul, OpSpec, Swizzle, TileSchedule};
+use alcop::spec::{AxisTiles, DType, GpuTarget, Kernel, Layout, Matmul, OpSpec, Swizzle, TileSchedule};
 
 pub fn matmul(layout: Layout, [m, n, k]: [u64; 3], out_dtype: DType) -> OpSpec {
     OpSpec::Matmul(Matmul {
@@ -130,4 +130,32 @@ pub fn expect(output: &Output, code: i32, message: &str) {
 pub fn stdout(output: &Output) -> String {
     expect(output, 0, "");
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+/// Operands and results that have kernels.
+pub const TYPES: [(DType, DType); 6] = [
+    (DType::F16, DType::F32),
+    (DType::F16, DType::F16),
+    (DType::Bf16, DType::F32),
+    (DType::Bf16, DType::Bf16),
+    (DType::Tf32, DType::F32),
+    (DType::I8, DType::I32),
+];
+
+/// The device that most tests compile for.
+pub fn a100() -> GpuTarget {
+    GpuTarget::resolve("a100").expect("an embedded device")
+}
+
+/// A matmul of operands and results of these types.
+pub fn matmul_of((dtype, out_dtype): (DType, DType), layout: Layout, [m, n, k]: [u64; 3], batch: u64) -> OpSpec {
+    OpSpec::Matmul(Matmul {
+        m,
+        n,
+        k,
+        batch,
+        dtype,
+        out_dtype,
+        layout,
+    })
 }
