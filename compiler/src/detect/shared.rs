@@ -283,11 +283,8 @@ fn judge_in<'ir>(
         verdict.reject(Reason::new(ReasonCode::NotSequential, message, scope.location()));
         return verdict;
     };
-    let memref = buffer.value.ty().as_memref();
-    let Some((memref, bytes)) = memref
-        .clone()
-        .and_then(|memref| row_major_bytes(&memref).map(|bytes| (memref, bytes)))
-    else {
+    let Some(mut case) = Case::of(scene, buffer) else {
+        let memref = buffer.value.ty().as_memref();
         let dynamic = memref.as_ref().is_some_and(|memref| memref.shape.contains(&None));
         let message = match memref.as_ref().and_then(MemRef::static_bytes) {
             _ if dynamic => {
@@ -299,17 +296,7 @@ fn judge_in<'ir>(
         verdict.reject(Reason::new(ReasonCode::NotContiguous, message, buffer.value.location()));
         return verdict;
     };
-    let mut case = Case {
-        scene,
-        buffer,
-        memref,
-        bytes,
-        origin: buffer.place.origin.clone(),
-        stores: &buffer.stores,
-        loads: &buffer.loads,
-        apart: BTreeSet::new(),
-        reasons: std::mem::take(&mut verdict.reasons),
-    };
+    case.reasons = std::mem::take(&mut verdict.reasons);
     case.apart = case.apart(all).touches;
     verdict.reused = !case.apart.is_empty();
     let others: Vec<Op<'ir>> = all

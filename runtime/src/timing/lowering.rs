@@ -363,20 +363,24 @@ fn passes_low_bits(instr: &Instr) -> bool {
 /// Largest offset of an address in a machine instruction: 24 bits with sign.
 pub(super) const OFFSET_LIMIT: i64 = 1 << 23;
 
+/// What the addresses of an access are offsets from, where it can have offsets.
+pub(super) fn address_bases(op: &Op) -> SmallVec<[Src; 2]> {
+    match op {
+        Op::Load { addr, .. } | Op::Store { addr, .. } | Op::LoadMatrix { addr, .. } | Op::StoreMatrix { addr, .. } => {
+            SmallVec::from_iter([addr.base])
+        }
+        Op::CpAsync { dst, src, .. } => SmallVec::from_iter([dst.base, src.base]),
+        _ => SmallVec::new(),
+    }
+}
+
 /// Adds of a constant whose result is only ever an address: they become the offset of the accesses.
 pub(super) fn foldable(program: &Program, index: &RegisterIndex, widths: &Widths) -> Vec<bool> {
     let mut definitions = vec![0u32; index.count()];
     let mut elsewhere = vec![false; index.count()];
     for instr in &program.code {
         instr.writes.iter().for_each(|&reg| definitions[index.flat(reg)] += 1);
-        let mut bases: SmallVec<[Src; 2]> = match &instr.op {
-            Op::Load { addr, .. }
-            | Op::Store { addr, .. }
-            | Op::LoadMatrix { addr, .. }
-            | Op::StoreMatrix { addr, .. } => SmallVec::from_iter([addr.base]),
-            Op::CpAsync { dst, src, .. } => SmallVec::from_iter([dst.base, src.base]),
-            _ => SmallVec::new(),
-        };
+        let mut bases = address_bases(&instr.op);
         for &reg in &instr.reads {
             match bases.iter().position(|base| *base == Src::Reg(reg)) {
                 // Each base once: a register may be stored to its own address.

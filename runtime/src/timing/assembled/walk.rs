@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::super::lowering::address_bases;
 use super::super::registers::RegisterIndex;
 use super::fold::{self, Value};
 use super::text::{Block, Kind, Step, Text, ValueId};
@@ -372,14 +373,7 @@ impl Walk<'_> {
         }
         let mut reads: SmallVec<[ValueId; 6]> = SmallVec::new();
         let mut address = None;
-        let mut bases: SmallVec<[Src; 2]> = match &instr.op {
-            Op::Load { addr, .. }
-            | Op::Store { addr, .. }
-            | Op::LoadMatrix { addr, .. }
-            | Op::StoreMatrix { addr, .. } => SmallVec::from_iter([addr.base]),
-            Op::CpAsync { dst, src, .. } => SmallVec::from_iter([dst.base, src.base]),
-            _ => SmallVec::new(),
-        };
+        let mut bases = address_bases(&instr.op);
         let offset = match &instr.op {
             Op::Load { addr, .. }
             | Op::Store { addr, .. }
