@@ -5,12 +5,12 @@ mod common;
 
 use alcop::compile_operator;
 use alcop::runtime::emulator::Class;
-use alcop::runtime::timing::SimDevice;
+use alcop::runtime::timing::{Bound, SimDevice};
 use alcop::runtime::verify::{OutputTile, Scope, Verifier, VerifyError};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::search::evaluate::kernel_arguments;
 use alcop::spec::tiles::Placement;
-use alcop::spec::{DType, Kernel, Layout, OpSpec, TileSchedule};
+use alcop::spec::{DType, GpuTarget, Kernel, Layout, OpSpec, TileSchedule};
 use common::{TYPES, a100, alcop, expect, matmul_of, schedule, stdout};
 use rayon::prelude::*;
 
@@ -236,6 +236,34 @@ fn splits_pay_where_tiles_are_few() {
         .expect("it runs")
         .time_us;
     assert!(without < quarters.0 - 0.2, "{without} and {quarters:?} µs");
+}
+
+/// 256 rows of tiles and 8 columns, 168 blocks at a time: down a whole column all of A passes through L2, whose 6 MB do not
+/// keep it, for each of the columns again. In groups of 8 rows the columns of B stay, and A comes once.
+#[test]
+fn rasters_pay_where_l2_does_not_keep_a_column_of_tiles() {
+    let op = matmul_of((DType::F16, DType::F16), Layout::Nn, [16384, 1024, 256], 1);
+    let a6000 = GpuTarget::resolve("a6000").expect("an embedded target");
+    let device = SimDevice::new(&a6000).expect("it has rates");
+    let tiles = schedule([64, 128, 32], [32, 64], 3, 2);
+    let report = |raster_rows| {
+        let schedule = blocks(tiles, raster_rows, 1);
+        let kernel = compile_operator(&op, &schedule, &a6000).expect("it compiles");
+        device
+            .simulate(&kernel, &kernel_arguments(&op, &schedule))
+            .expect("it runs")
+    };
+    let (columns, groups) = (report(1), report(8));
+    let both = format!("{columns}\n{groups}");
+    println!("{op}, {tiles}, whole columns, then rasters of 8 rows:\n{both}");
+    assert!(columns.time_us > 1.5 * groups.time_us, "{both}");
+    assert_eq!((columns.bound, groups.bound), (Bound::Dram, Bound::Sm), "{both}");
+    // A, B and what of C L2 does not hold at the end.
+    let (a, b, c) = (16384.0 * 256.0 * 2.0, 1024.0 * 256.0 * 2.0, 16384.0 * 1024.0 * 2.0);
+    assert_eq!(groups.dram_bytes, a + b + c - 6.0 * 1024.0 * 1024.0);
+    // A for seven columns more. Of B, each of the 12 starts of a wave inside a column brings that again, but for the last
+    // wave, of 32 blocks, which takes little enough.
+    assert_eq!(columns.dram_bytes - groups.dram_bytes, 7.0 * a + 11.0 * b / 8.0);
 }
 
 #[test]

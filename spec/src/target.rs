@@ -210,6 +210,8 @@ sourced_table! {
     l2_bytes_per_clk_per_sm: f64,
     /// Size of L2, in bytes.
     l2_bytes: u32,
+    /// Partitions of L2, each of which keeps what the SMs at its side read; 1: all SMs share the whole.
+    l2_partitions: u32,
     /// Time of a load from DRAM, in clk.
     dram_latency_clk: f64,
     /// Bytes that DRAM sustains per second for the whole device.
@@ -273,6 +275,11 @@ impl Rates {
     /// Average latency of an L2 hit, near and far parts being hit equally often, in clk.
     pub fn l2_latency_clk(&self) -> f64 {
         0.5 * (self.l2_near_latency_clk + self.l2_far_latency_clk)
+    }
+
+    /// Bytes of data that all SMs read and L2 keeps: each partition has a copy.
+    pub fn l2_shared_bytes(&self) -> f64 {
+        f64::from(self.l2_bytes) / f64::from(self.l2_partitions.max(1))
     }
 
     /// Bytes that DRAM sustains per clk for the whole device.

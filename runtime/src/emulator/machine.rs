@@ -160,12 +160,13 @@ impl<'p> Machine<'p> {
         block: [u32; 3],
         track_poison: bool,
     ) -> Self {
-        let threads = launch.threads().min(1024) as u32;
-        let warps = (0..threads.div_ceil(32))
-            .map(|warp| {
-                let lanes = (threads - 32 * warp).min(32);
-                let live = if lanes == 32 { !0 } else { (1 << lanes) - 1 };
-                let local = if program.local_bytes == 0 { 0 } else { lanes as usize };
+        let warps = lanes_of_warps(launch)
+            .map(|live| {
+                let local = if program.local_bytes == 0 {
+                    0
+                } else {
+                    live.count_ones() as usize
+                };
                 Warp {
                     registers: Registers::new(program.register_counts),
                     paths: vec![Path::new(0, live, NEVER)],
@@ -215,6 +216,21 @@ impl<'p> Machine<'p> {
             late_misuse: None,
             barriers: [BarrierState::default(); 16],
         }
+    }
+
+    /// Puts another block in the place of this one, at its first instruction. Registers and memory of the block keep what
+    /// they hold, which is as good as any other undefined value.
+    pub(crate) fn restart(&mut self, block: [u32; 3]) {
+        for (warp, live) in self.warps.iter_mut().zip(lanes_of_warps(self.launch)) {
+            warp.paths.clear();
+            warp.paths.push(Path::new(0, live, NEVER));
+            (warp.live, warp.barrier, warp.steps, warp.reduction) = (live, None, 0, None);
+            warp.copies = WarpCopies::new();
+        }
+        self.step.block = block;
+        self.mbarriers = Mbarriers::default();
+        self.late_misuse = None;
+        self.barriers = [BarrierState::default(); 16];
     }
 
     /// Warps of the block.
@@ -576,6 +592,15 @@ impl<'p> Machine<'p> {
         }
         parts.join(", ")
     }
+}
+
+/// The lanes of each warp of a block that have a thread.
+fn lanes_of_warps(launch: &Launch) -> impl Iterator<Item = u32> + use<> {
+    let threads = launch.threads().min(1024) as u32;
+    (0..threads.div_ceil(32)).map(move |warp| match (threads - 32 * warp).min(32) {
+        32 => !0,
+        lanes => (1 << lanes) - 1,
+    })
 }
 
 /// Drops paths without lanes and those that have reached the place where they meet the path below.

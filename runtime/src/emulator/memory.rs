@@ -91,6 +91,18 @@ impl GlobalMemory {
         self.allocations.iter().map(|allocation| allocation.bytes as u64).sum()
     }
 
+    /// Allocations.
+    pub(crate) fn allocations(&self) -> usize {
+        self.allocations.len()
+    }
+
+    /// Bytes of the allocation of that number.
+    pub(crate) fn bytes_of(&self, allocation: usize) -> usize {
+        self.allocations
+            .get(allocation)
+            .map_or(0, |allocation| allocation.bytes)
+    }
+
     /// The allocation that an address belongs to, by number and size in bytes.
     pub(crate) fn allocation_of(&self, address: u64) -> Option<(usize, usize)> {
         let index = slot(address)?;

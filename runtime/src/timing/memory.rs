@@ -6,10 +6,11 @@ use alcop_spec::Rates;
 
 use super::lowering::Timed;
 use super::on_grid;
+use super::panels::{Moved, Source, Sources};
 use super::sm::{Arrival, Sm};
 use super::traffic::{SECTOR_BYTES, Sectors, sectors};
 use super::units::Pipe;
-use crate::emulator::{Effect, Step};
+use crate::emulator::{Effect, GlobalMemory, Step};
 use crate::ptx::Space;
 
 /// Bytes of a wavefront: 32 banks of 4 bytes (CUDA C++ Programming Guide, "Shared Memory").
@@ -57,7 +58,8 @@ impl Sm<'_> {
                 let brought = if self.scratch.is_empty() {
                     start // zeros only
                 } else {
-                    self.l2.bring(&self.scratch, start, rates)
+                    let sources = &self.sources[warp.slot];
+                    self.l2.bring(&self.scratch, start, self.work.memory, sources, rates)
                 };
                 let arrival = Arrival {
                     time: (brought + rates.cp_async_extra_clk).to_bits(),
@@ -89,47 +91,72 @@ impl Sm<'_> {
                 sub_core.leave_queue(start, timed.interval_clk);
                 sectors(&step.addresses, mask, bytes, &mut self.scratch);
                 if stores {
-                    self.l2.send(&self.scratch, start, rates);
+                    let wave = self.sources[warp.slot].wave;
+                    self.l2.send(&self.scratch, start, self.work.memory, wave, rates);
                     start
                 } else {
-                    self.l2.bring(&self.scratch, start, rates)
+                    let sources = &self.sources[warp.slot];
+                    self.l2.bring(&self.scratch, start, self.work.memory, sources, rates)
                 }
             }
         }
     }
 }
 
-/// The SM's port to L2, and what this SM knows to be there.
+/// The SM's port to L2, its share of DRAM behind that, and what it has moved.
 #[derive(Debug, Default)]
 pub(super) struct L2 {
     pub port: Pipe,
+    pub dram: Pipe,
     /// Sectors that were read and written.
     pub read: Sectors,
     pub written: Sectors,
-    /// Whether what this SM has not touched is not there.
+    /// Whether arguments are not there from the start.
     pub cold: bool,
 }
 
 impl L2 {
     /// Brings sectors to the SM; when the last one is there.
-    fn bring(&mut self, sectors: &[u64], start: f64, rates: &Rates) -> f64 {
-        let mut fresh = false;
+    fn bring(&mut self, sectors: &[u64], start: f64, memory: &GlobalMemory, sources: &Sources, rates: &Rates) -> f64 {
+        let (mut fresh, mut dram_clk) = (false, 0.0);
         for &sector in sectors {
-            fresh |= self.read.touch(sector) && self.cold && !self.written.contains(sector);
+            let Some((allocation, _)) = memory.allocation_of(sector * SECTOR_BYTES) else {
+                continue;
+            };
+            let before = self.read.touch(sector, allocation, sources.wave);
+            let (missing, clk) = match sources.of(allocation) {
+                Source::Unknown => (before.is_none(), 0.0),
+                Source::Kept => (false, 0.0),
+                Source::Dram { sector_clk } => (before.is_none_or(|wave| wave < sources.wave), sector_clk),
+            };
+            if missing && self.cold && !self.written.contains(sector) {
+                fresh = true;
+                dram_clk += clk;
+            }
         }
-        let latency = if fresh {
-            rates.dram_latency_clk
-        } else {
-            rates.l2_latency_clk()
-        };
         let clk = transfer_clk(sectors.len(), rates);
-        self.port.serve(start, clk) + clk + latency
+        let through_port = self.port.serve(start, clk) + clk;
+        if !fresh {
+            return through_port + rates.l2_latency_clk();
+        }
+        let from_dram = self.dram.serve(start, dram_clk) + dram_clk;
+        through_port.max(from_dram) + rates.dram_latency_clk
+    }
+
+    /// What the SM has moved so far.
+    pub(super) fn moved(&self) -> Moved<'_> {
+        Moved {
+            read: self.read.bytes(),
+            written: self.written.bytes().iter().sum(),
+        }
     }
 
     /// Takes sectors from the SM; nobody waits for that.
-    fn send(&mut self, sectors: &[u64], start: f64, rates: &Rates) {
+    fn send(&mut self, sectors: &[u64], start: f64, memory: &GlobalMemory, wave: u32, rates: &Rates) {
         for &sector in sectors {
-            self.written.touch(sector);
+            if let Some((allocation, _)) = memory.allocation_of(sector * SECTOR_BYTES) {
+                self.written.touch(sector, allocation, wave);
+            }
         }
         self.port.serve(start, transfer_clk(sectors.len(), rates));
     }

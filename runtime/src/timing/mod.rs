@@ -25,11 +25,14 @@
 //! - *Tensor core* of a sub-core: interval and latency of `mma.m16n8k16`, scaled for other shapes.
 //! - *Memory instructions* wait in a queue of the sub-core, whose load/store units take 32 lanes in some clocks. Shared
 //!   memory serves one wavefront a clock, all sub-cores in order of arrival. Global accesses take the port to L2, by
-//!   distinct sectors of 32 bytes; what no simulated block has touched before has the latency of DRAM.
+//!   distinct sectors of 32 bytes.
+//! - *L2* keeps what earlier waves of blocks read as long as it fits (`panels`). What it does not have comes from DRAM when
+//!   a wave asks for it first, once for all SMs, which share the bandwidth; that is what the order of blocks decides.
 //! - *`cp.async`* arrives after the port's transfer and the latency, then is written to shared memory; waits look at
 //!   the groups of the warp. Data land functionally at issue, which correct kernels cannot tell.
 //! - *Barriers* let their warps go on `barrier_clk` after the last arrival.
-//! - *DRAM* bounds the launch from below: the bytes that all blocks touch, over its bandwidth.
+//! - *DRAM* bounds the launch from below, too: the bytes that it brings, and those that it writes beyond what L2 holds,
+//!   over its bandwidth.
 //!
 //! Where atomics tell blocks of each other (whoever comes last adds up a tile's parts), the blocks of all other SMs have
 //! run when the simulated ones do: theirs is the SM that is done last.
@@ -37,11 +40,11 @@
 //! L2 is cold at launch, unless [`SimDevice::with_warm_l2`] says otherwise.
 //!
 //! # What it leaves out
-//! The first-level cache (every global load goes to L2); sectors that another SM has brought into L2 before (this SM
-//! waits for DRAM at its own first touch: SMs in lockstep ask for the same data at the same time, later waves may not);
-//! evictions from L2, and so what the order of blocks saves there; the higher L2 bandwidth of an SM while others idle; register banks and instruction caches; what
-//! the assembler moves between basic blocks; the lanes of a warp in commit groups; double precision (timed as f32);
-//! waits of one block for another.
+//! The first-level cache (every global load goes to L2); blocks of a wave that drift apart (those that share data ask for
+//! it at the same time), and so evictions within a wave; panels that overlap in part; stores' share of DRAM's bandwidth
+//! while others read; the higher L2 bandwidth of an SM while others idle; register banks and instruction caches; what the
+//! assembler moves between basic blocks; the lanes of a warp in commit groups; double precision (timed as f32); waits of
+//! one block for another.
 
 mod assembled;
 mod elsewhere;
@@ -49,6 +52,7 @@ mod liveness;
 mod lowering;
 mod memory;
 mod needed;
+mod panels;
 mod registers;
 mod report;
 mod schedule;
@@ -78,6 +82,9 @@ pub(crate) const FEWEST_WAVES: u64 = 5;
 
 /// Warp instructions beyond which the rest of the blocks is extrapolated: some seconds of simulation.
 const DEFAULT_BUDGET: u64 = 10_000_000;
+
+/// Share of the time for which DRAM must be busy to be what bounds a launch.
+const DRAM_BOUND: f64 = 0.9;
 
 /// A GPU that is simulated.
 #[derive(Clone, Debug)]
@@ -174,14 +181,8 @@ impl SimDevice {
         let outcome = sm::simulate(work)?;
         let simulated = outcome.block_ends.len() as u64;
         let sm_clocks = extrapolate(&outcome, blocks, resident);
-        let scale = launch.blocks() as f64 / simulated as f64;
-        let written = outcome.written.bytes_of_launch(scale, &memory) - f64::from(self.rates.l2_bytes);
-        let read = if cold_l2 {
-            outcome.read.bytes_of_launch(scale, &memory)
-        } else {
-            0.0
-        };
-        let dram_bytes = read + written.max(0.0);
+        let written_back = (outcome.written_bytes - f64::from(self.rates.l2_bytes)).max(0.0);
+        let dram_bytes = outcome.fetched_bytes + written_back;
         let dram_clocks = dram_bytes / self.rates.dram_bytes_per_clk();
         let clocks = sm_clocks.max(dram_clocks);
         let sub_cores = f64::from(work.sub_cores);
@@ -190,7 +191,7 @@ impl SimDevice {
             time_us: 1e6 * (self.rates.launch_overhead_s + clocks / self.rates.clock_hz),
             device: format!("sim:{}", self.target.name),
             clocks,
-            bound: if dram_clocks > sm_clocks {
+            bound: if dram_clocks >= DRAM_BOUND * clocks {
                 Bound::Dram
             } else {
                 Bound::Sm
@@ -206,6 +207,7 @@ impl SimDevice {
                 shared_pipe: busy(outcome.shared_busy, 1.0),
                 memory_port: busy(outcome.port_busy, 1.0),
                 issue_slots: busy(outcome.issued, sub_cores),
+                dram: dram_clocks / clocks,
             },
             dram_bytes,
         })

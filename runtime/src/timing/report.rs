@@ -83,6 +83,8 @@ pub struct Utilization {
     pub memory_port: f64,
     /// Issue slots, of all sub-cores.
     pub issue_slots: f64,
+    /// DRAM, of the whole launch.
+    pub dram: f64,
 }
 
 /// What bounds the launch as a whole.
@@ -91,7 +93,7 @@ pub struct Utilization {
 pub enum Bound {
     /// The busiest SM: the stalls say why.
     Sm,
-    /// DRAM: all SMs together need its bandwidth for longer than one SM runs.
+    /// DRAM: it is busy for nine tenths of the time or more.
     Dram,
 }
 
@@ -141,7 +143,7 @@ impl fmt::Display for TimingReport {
             self.clocks,
             match self.bound {
                 Bound::Sm => "",
-                Bound::Dram => ", as long as DRAM takes",
+                Bound::Dram => ", about as long as DRAM takes",
             }
         )?;
         let limiter = self.occupancy.limiter.name().replace('_', " ");
@@ -170,6 +172,7 @@ impl fmt::Display for TimingReport {
             ("shared memory", self.utilization.shared_pipe),
             ("port to L2", self.utilization.memory_port),
             ("issue slots", self.utilization.issue_slots),
+            ("DRAM", self.utilization.dram),
         ];
         for (name, share) in units {
             writeln!(f, "  {name:<32}{:>6.1} %", 100.0 * share)?;

@@ -7,9 +7,10 @@ use alcop_spec::Rates;
 
 use super::lowering::{Timed, Unit};
 use super::memory::L2;
+use super::panels::{Sources, Waves};
 use super::registers::RegisterIndex;
 use super::report::Stall;
-use super::traffic::{Sectors, WavefrontCache};
+use super::traffic::WavefrontCache;
 use super::units::{Groups, Pipe, SubCore};
 use crate::emulator::{Effect, EmulatorError, GlobalMemory, Launch, Machine, Program, Release, WarpState};
 
@@ -51,8 +52,9 @@ pub(super) struct Outcome {
     pub tensor_busy: f64,
     pub shared_busy: f64,
     pub port_busy: f64,
-    pub read: Sectors,
-    pub written: Sectors,
+    /// Bytes that the launch brings from DRAM, and that it writes.
+    pub fetched_bytes: f64,
+    pub written_bytes: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -107,6 +109,10 @@ pub(super) struct Sm<'p> {
     pub sub_cores: Vec<SubCore>,
     pub shared: Pipe,
     pub l2: L2,
+    /// Where blocks find what they read, unless all of it is in L2 from the start.
+    pub waves: Option<Waves<'p>>,
+    /// Of each resident block.
+    pub sources: Vec<Sources>,
     pub arrivals: BinaryHeap<Reverse<Arrival>>,
     pub serial: u64,
     pub wavefronts: Vec<WavefrontCache>,
@@ -133,6 +139,8 @@ pub(super) fn simulate(work: Work<'_>) -> Result<Outcome, EmulatorError> {
             cold: work.cold_l2,
             ..L2::default()
         },
+        waves: work.cold_l2.then(|| Waves::new(work)),
+        sources: Vec::new(),
         arrivals: BinaryHeap::new(),
         serial: 0,
         wavefronts: vec![WavefrontCache::new(); work.program.code.len()],
@@ -149,8 +157,8 @@ pub(super) fn simulate(work: Work<'_>) -> Result<Outcome, EmulatorError> {
             tensor_busy: 0.0,
             shared_busy: 0.0,
             port_busy: 0.0,
-            read: Sectors::default(),
-            written: Sectors::default(),
+            fetched_bytes: 0.0,
+            written_bytes: 0.0,
         },
     };
     for slot in 0..work.resident.min(work.blocks) as usize {
@@ -192,9 +200,23 @@ impl<'p> Sm<'p> {
         self.outcome.tensor_busy = self.sub_cores.iter().map(|sub_core| sub_core.tensor_busy).sum();
         self.outcome.shared_busy = self.shared.busy;
         self.outcome.port_busy = self.l2.port.busy;
-        self.outcome.read = self.l2.read;
-        self.outcome.written = self.l2.written;
+        self.count_bytes();
         self.outcome
+    }
+
+    /// What the launch moves, by what the simulated blocks have moved.
+    fn count_bytes(&mut self) {
+        let Work { launch, memory, .. } = self.work;
+        let scale = launch.blocks() as f64 / self.outcome.block_ends.len() as f64;
+        let moved = self.l2.moved();
+        for allocation in 0..memory.allocations() {
+            if let Some(waves) = &self.waves {
+                let fetched = waves.fetched_bytes(allocation, memory.bytes_of(allocation) as f64, moved);
+                let touched = || self.l2.read.bytes_of_launch(allocation, scale, memory);
+                self.outcome.fetched_bytes += fetched.unwrap_or_else(touched);
+            }
+            self.outcome.written_bytes += self.l2.written.bytes_of_launch(allocation, scale, memory);
+        }
     }
 
     /// The warp that can issue first, and when. At the same time a sub-core prefers the warp that issued last, then
@@ -228,14 +250,20 @@ impl<'p> Sm<'p> {
     fn start_block(&mut self, slot: usize, time: f64) -> Result<(), EmulatorError> {
         let work = self.work;
         let block = work.launch.block_at(self.started * work.stride);
+        let sources = match &mut self.waves {
+            Some(waves) => waves.sources(self.started, self.l2.moved()),
+            None => Sources::default(),
+        };
         self.started += 1;
         let machine = Machine::new(work.program, work.launch, work.memory, block, false);
         let warps = machine.warps();
         if slot == self.machines.len() {
             self.machines.push(machine);
+            self.sources.push(sources);
         } else {
             self.outcome.warp_instructions += self.machines[slot].steps();
             self.machines[slot] = machine;
+            self.sources[slot] = sources;
         }
         for warp in 0..warps {
             let fewest = (0..self.sub_cores.len()).min_by_key(|&at| (self.sub_cores[at].warps, at));

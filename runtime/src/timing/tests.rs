@@ -297,10 +297,11 @@ fn sectors_are_distinct_and_remembered() {
     sectors(&[4080; 32], 1, 32, &mut found);
     assert_eq!(found, [127, 128], "across a border");
     let mut touched = Sectors::default();
-    assert_eq!(
-        [128, 129, 128, 5000].map(|sector| touched.touch(sector)),
-        [true, true, false, true]
-    );
+    let touches = [(128, 0), (129, 1), (128, 1), (128, 0), (128, 2), (5000, 2)];
+    let before = touches.map(|(sector, wave)| touched.touch(sector, 1, wave));
+    assert_eq!(before, [None, None, Some(0), Some(1), Some(1), None]);
+    assert_eq!(touched.bytes(), [0, 3 * 32]);
+    assert_eq!([128, 130].map(|sector| touched.contains(sector)), [true, false]);
 }
 
 #[test]

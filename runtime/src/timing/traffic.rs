@@ -7,56 +7,53 @@ use crate::emulator::{GlobalMemory, wavefronts};
 /// Device memory moves in sectors of 32 bytes (NVIDIA Nsight Compute, "Memory Tables").
 pub(super) const SECTOR_BYTES: u64 = 32;
 
-/// Sectors of a page of the set of touched ones: 64 KiB of memory.
+/// Sectors of a page of touched ones: 64 KiB of memory.
 const PAGE_SECTORS: u64 = 2048;
 
-/// A set of sectors.
+/// Sectors that were read (or written), with the wave of blocks that did so last.
 #[derive(Debug, Default)]
 pub(super) struct Sectors {
-    pages: HashMap<u64, Box<[u64; 32]>>,
+    /// Of each sector the wave's number plus one; 0: never.
+    pages: HashMap<u64, Box<[u16; PAGE_SECTORS as usize]>>,
+    /// Bytes of the sectors, by allocation.
+    bytes: Vec<u64>,
 }
 
 impl Sectors {
-    /// Adds a sector; whether it is new.
-    pub(super) fn touch(&mut self, sector: u64) -> bool {
+    /// A wave touches a sector of an allocation; the wave that did so last.
+    pub(super) fn touch(&mut self, sector: u64, allocation: usize, wave: u32) -> Option<u32> {
         let page = self
             .pages
             .entry(sector / PAGE_SECTORS)
-            .or_insert_with(|| Box::new([0; 32]));
-        let at = sector % PAGE_SECTORS;
-        let (word, bit) = (&mut page[(at / 64) as usize], 1u64 << (at % 64));
-        let new = *word & bit == 0;
-        *word |= bit;
-        new
+            .or_insert_with(|| Box::new([0; PAGE_SECTORS as usize]));
+        let last = &mut page[(sector % PAGE_SECTORS) as usize];
+        let before = u32::from(*last).checked_sub(1);
+        *last = (*last).max(u16::try_from(wave + 1).unwrap_or(u16::MAX));
+        if before.is_none() {
+            if self.bytes.len() <= allocation {
+                self.bytes.resize(allocation + 1, 0);
+            }
+            self.bytes[allocation] += SECTOR_BYTES;
+        }
+        before
     }
 
     /// Whether a sector was touched.
     pub(super) fn contains(&self, sector: u64) -> bool {
-        let at = sector % PAGE_SECTORS;
         let page = self.pages.get(&(sector / PAGE_SECTORS));
-        page.is_some_and(|page| (page[(at / 64) as usize] >> (at % 64)) & 1 == 1)
+        page.is_some_and(|page| page[(sector % PAGE_SECTORS) as usize] > 0)
     }
 
-    /// Bytes that a launch moves, when `scale` blocks behave like each one that was seen: what the blocks touch may be
-    /// their own or the same for all, hence at most the whole of each allocation.
-    pub(super) fn bytes_of_launch(&self, scale: f64, memory: &GlobalMemory) -> f64 {
-        let mut touched: Vec<(usize, u64)> = Vec::new(); // by allocation: its size, sectors
-        for (page, words) in &self.pages {
-            let Some((index, bytes)) =
-                memory.allocation_of(page * PAGE_SECTORS * SECTOR_BYTES + SECTOR_BYTES * PAGE_SECTORS / 2)
-            else {
-                continue;
-            };
-            if touched.len() <= index {
-                touched.resize(index + 1, (0, 0));
-            }
-            touched[index].0 = bytes;
-            touched[index].1 += words.iter().map(|word| u64::from(word.count_ones())).sum::<u64>();
-        }
-        touched
-            .iter()
-            .map(|&(bytes, sectors)| ((sectors * SECTOR_BYTES) as f64 * scale).min(bytes as f64))
-            .sum()
+    /// Bytes of the sectors, each once, by allocation.
+    pub(super) fn bytes(&self) -> &[u64] {
+        &self.bytes
+    }
+
+    /// Bytes of an allocation that a launch moves, when `scale` blocks behave like each one that was seen: what the
+    /// blocks touch may be their own or the same for all, hence at most the whole of it.
+    pub(super) fn bytes_of_launch(&self, allocation: usize, scale: f64, memory: &GlobalMemory) -> f64 {
+        let touched = self.bytes.get(allocation).copied().unwrap_or(0) as f64;
+        (touched * scale).min(memory.bytes_of(allocation) as f64)
     }
 }
 
