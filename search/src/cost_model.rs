@@ -64,6 +64,8 @@ struct Derived {
     load_latency_clk: f64,
     /// From a block's start to its first chunk's arrival, in clk.
     prologue_clk: f64,
+    /// Time of an empty kernel, in microseconds.
+    launch_us: f64,
 }
 
 impl Model {
@@ -87,6 +89,7 @@ impl Model {
                 sm_count: 1.0 / f64::from(rates.sm_count),
                 load_latency_clk,
                 prologue_clk: load_latency_clk + rates.dram_latency_clk + overheads.prologue_clk,
+                launch_us: rates.launch_overhead_s * 1e6,
             },
             rates,
         })
@@ -214,15 +217,43 @@ impl PipelinedMatmul {
             mma: MmaKind::Sync,
         }
     }
+}
 
-    /// What schedules of the same tile differ in.
-    fn set_depths(&mut self, schedule: &TileSchedule, resources: &Resources) {
-        self.shared_slots = schedule.shared_stages;
-        self.prefetch_distance = schedule.shared_stages - 1;
-        self.register_stages = schedule.register_stages;
-        self.registers = resources.registers_estimate;
-        self.raster_rows = (schedule.raster_rows > 1).then_some(schedule.raster_rows);
-        self.split_k = schedule.split_k;
+/// What schedules of the same tile differ in.
+#[derive(Clone, Copy)]
+struct Depths {
+    prefetch_distance: u32,
+    register_stages: u32,
+    registers: u32,
+    /// Tile rows that are launched as a group; infinite for whole columns.
+    raster_rows: f64,
+    split_k: u32,
+}
+
+impl Depths {
+    #[inline(always)]
+    fn of_schedule(schedule: &TileSchedule, resources: &Resources) -> Depths {
+        Depths {
+            prefetch_distance: schedule.shared_stages - 1,
+            register_stages: schedule.register_stages,
+            registers: resources.registers_estimate,
+            raster_rows: if schedule.raster_rows > 1 {
+                f64::from(schedule.raster_rows)
+            } else {
+                f64::INFINITY
+            },
+            split_k: schedule.split_k,
+        }
+    }
+
+    fn of_kernel(kernel: &PipelinedMatmul) -> Depths {
+        Depths {
+            prefetch_distance: kernel.prefetch_distance,
+            register_stages: kernel.register_stages,
+            registers: kernel.registers,
+            raster_rows: kernel.raster_rows.map_or(f64::INFINITY, f64::from),
+            split_k: kernel.split_k,
+        }
     }
 }
 
@@ -352,11 +383,14 @@ impl<'m> Predictor<'m> {
             Some((known, tile)) if *known == key => tile,
             other => {
                 let kernel = PipelinedMatmul::from_schedule(&self.op, schedule, resources);
-                &mut other.insert((key, Tile::new(self.model, kernel))).1
+                &mut other.insert((key, Tile::new(self.model, &kernel))).1
             }
         };
-        tile.kernel.set_depths(schedule, resources);
-        tile.predict(self.model, resources.occupancy)
+        tile.predict(
+            self.model,
+            Depths::of_schedule(schedule, resources),
+            resources.occupancy,
+        )
     }
 }
 
@@ -372,70 +406,93 @@ pub fn predict_kernel(model: &Model, kernel: &PipelinedMatmul) -> Prediction {
         kernel.registers.clamp(32, limits.registers_per_thread),
         kernel.shared_slots.saturating_mul(chunk_bytes),
     );
-    Tile::new(model, *kernel).predict(model, resident)
+    Tile::new(model, kernel).predict(model, Depths::of_kernel(kernel), resident)
 }
 
-/// A kernel, with what does not change with its depths and with the number and order of its blocks.
+/// What does not change with a kernel's depths and with the number and order of its blocks.
 #[derive(Clone, Debug)]
 struct Tile {
-    kernel: PipelinedMatmul,
     grid: Grid,
     costs: BlockCosts,
 }
 
 impl Tile {
-    fn new(model: &Model, kernel: PipelinedMatmul) -> Tile {
+    fn new(model: &Model, kernel: &PipelinedMatmul) -> Tile {
         Tile {
-            grid: Grid::new(&kernel, model.rates.sm_count),
-            costs: BlockCosts::new(model, &kernel),
-            kernel,
+            grid: Grid::new(model, kernel),
+            costs: BlockCosts::new(model, kernel),
         }
     }
 
     #[inline(always)]
-    fn predict(&self, model: &Model, resident: Occupancy) -> Prediction {
-        let Tile { kernel, grid, costs } = self;
+    fn predict(&self, model: &Model, depths: Depths, resident: Occupancy) -> Prediction {
+        let Tile { grid, costs } = self;
         let Model {
             limits, rates, derived, ..
         } = model;
         let blocks_per_sm = resident.blocks_per_sm.max(1);
-        let (blocks, blocks_of_an_sm, iterations) = if kernel.split_k == 1 {
-            (grid.tiles_of_all as f64, grid.tiles_of_an_sm, grid.chunks as f64)
+        let (blocks, blocks_of_an_sm, iterations) = if depths.split_k == 1 {
+            (grid.tiles_of_all_f64, grid.tiles_of_an_sm, grid.chunks_f64)
         } else {
-            let split_k = u64::from(kernel.split_k);
+            let split_k = u64::from(depths.split_k);
             let blocks = grid.tiles_of_all.saturating_mul(split_k);
-            let of_an_sm = blocks.div_ceil(u64::from(rates.sm_count));
-            (blocks as f64, of_an_sm, grid.chunks.div_ceil(split_k) as f64)
+            let of_an_sm = div_ceil(blocks, rates.sm_count);
+            (blocks as f64, of_an_sm, div_ceil(grid.chunks, depths.split_k) as f64)
         };
         let (full_waves, rest) = divide(blocks_of_an_sm, blocks_per_sm);
+        let use_clk = costs.use_clk(depths.register_stages);
         let run = Run {
             blocks,
             iterations,
-            use_clk: costs.use_clk(kernel.register_stages),
+            use_clk,
+            load_clk: (derived.load_latency_clk + use_clk) / f64::from(depths.prefetch_distance.max(1)),
         };
 
-        let first = wave(model, self, &run, if full_waves > 0 { blocks_per_sm } else { rest });
+        let first = wave(
+            model,
+            self,
+            &depths,
+            &run,
+            if full_waves > 0 { blocks_per_sm } else { rest },
+        );
         let mut clk = first.clk * full_waves.max(1) as f64;
         if full_waves > 0 && rest > 0 {
-            clk += wave(model, self, &run, rest).clk;
+            clk += wave(model, self, &depths, &run, rest).clk;
         }
-        let spilled_registers = kernel.registers.saturating_sub(limits.registers_per_thread);
+        let spilled_registers = depths.registers.saturating_sub(limits.registers_per_thread);
         clk *= 1.0 + SPILL_SLOWDOWN * f64::from(spilled_registers);
 
-        let launch_us = rates.launch_overhead_s * 1e6;
-        let dram_floor_us = grid.operand_bytes * derived.dram_byte_us;
-        let time_us = (clk * derived.clk_us + launch_us).max(dram_floor_us);
+        let time_us = max(clk * derived.clk_us + derived.launch_us, grid.dram_floor_us);
         let terms = Terms {
             blocks_per_sm,
             limiter: resident.limiter,
             waves: run.blocks * derived.sm_count / f64::from(blocks_per_sm),
             iterations: run.iterations,
-            launch_us,
-            dram_floor_us,
+            launch_us: derived.launch_us,
+            dram_floor_us: grid.dram_floor_us,
             ..first.terms
         };
         Prediction { time_us, terms }
     }
+}
+
+/// The larger of two numbers, neither of them NaN; `f64::max` spends five more instructions on NaN.
+#[inline(always)]
+fn max(a: f64, b: f64) -> f64 {
+    if a > b { a } else { b }
+}
+
+/// The smaller of two numbers, see [`max`].
+#[inline(always)]
+fn min(a: f64, b: f64) -> f64 {
+    if a < b { a } else { b }
+}
+
+/// Of numbers of 32 bits in less time.
+#[inline]
+fn div_ceil(a: u64, b: u32) -> u64 {
+    let (quotient, rest) = divide(a, b);
+    quotient + u64::from(rest > 0)
 }
 
 /// Quotient and remainder; of numbers of 32 bits in less time.
@@ -460,24 +517,30 @@ struct Grid {
     tiles_of_an_sm: u64,
     /// Chunks of k.
     chunks: u64,
+    tiles_of_all_f64: f64,
+    chunks_f64: f64,
     /// A and B read once, C written once.
-    operand_bytes: f64,
+    dram_floor_us: f64,
 }
 
 impl Grid {
-    fn new(kernel: &PipelinedMatmul, sm_count: u32) -> Grid {
+    fn new(model: &Model, kernel: &PipelinedMatmul) -> Grid {
         let tiles_m = kernel.m.div_ceil(u64::from(kernel.block_m));
         let tiles_n = kernel.n.div_ceil(u64::from(kernel.block_n));
         let (m, n, k) = (kernel.m as f64, kernel.n as f64, kernel.k as f64);
         let tiles_of_all = tiles_m.saturating_mul(tiles_n).saturating_mul(kernel.batch);
+        let chunks = kernel.k.div_ceil(u64::from(kernel.block_k));
+        let operand_bytes = kernel.batch as f64 * (2.0 * (m * k + k * n) + f64::from(kernel.out_bytes) * m * n);
         Grid {
             tiles: tiles_m as f64 * tiles_n as f64,
             tiles_m: tiles_m as f64,
             tiles_n: tiles_n as f64,
             tiles_of_all,
-            tiles_of_an_sm: tiles_of_all.div_ceil(u64::from(sm_count)),
-            chunks: kernel.k.div_ceil(u64::from(kernel.block_k)),
-            operand_bytes: kernel.batch as f64 * (2.0 * (m * k + k * n) + f64::from(kernel.out_bytes) * m * n),
+            tiles_of_an_sm: tiles_of_all.div_ceil(u64::from(model.rates.sm_count)),
+            chunks,
+            tiles_of_all_f64: tiles_of_all as f64,
+            chunks_f64: chunks as f64,
+            dram_floor_us: operand_bytes * model.derived.dram_byte_us,
         }
     }
 }
@@ -487,6 +550,7 @@ struct Run {
     blocks: f64,
     iterations: f64,
     use_clk: f64,
+    load_clk: f64,
 }
 
 /// What one iteration of one block costs each unit of an SM, in clk.
@@ -506,6 +570,10 @@ struct BlockCosts {
     column_bytes: f64,
     /// Bytes of a chunk of A and one of B.
     chunk_bytes: f64,
+    /// Elements of C.
+    elements: f64,
+    /// Bytes of an element of C.
+    out_bytes: f64,
 }
 
 impl BlockCosts {
@@ -574,6 +642,8 @@ impl BlockCosts {
             row_bytes: block_m.min(kernel.m as f64) * a_traffic * 2.0 * block_k,
             column_bytes: block_n.min(kernel.n as f64) * b_traffic * 2.0 * block_k,
             chunk_bytes,
+            elements: block_m * block_n,
+            out_bytes: f64::from(kernel.out_bytes),
         }
     }
 }
@@ -610,7 +680,7 @@ impl FragmentPipe {
 
     #[inline]
     fn step_clk(&self, register_stages: u32) -> f64 {
-        self.floor_clk.max(self.serial_clk / f64::from(register_stages))
+        max(self.floor_clk, self.serial_clk / f64::from(register_stages))
     }
 }
 
@@ -621,62 +691,60 @@ struct Wave {
 
 /// The time of a wave with `resident` blocks on each SM. Inlined into callers that may want the time alone.
 #[inline(always)]
-fn wave(model: &Model, tile: &Tile, run: &Run, resident: u32) -> Wave {
+fn wave(model: &Model, tile: &Tile, depths: &Depths, run: &Run, resident: u32) -> Wave {
     let Model { rates, derived, .. } = model;
-    let Tile { kernel, grid, costs } = tile;
+    let Tile { grid, costs } = tile;
     let resident = f64::from(resident);
     let sm_count = f64::from(rates.sm_count);
 
     // The rows of A and columns of B that the wave's blocks touch; together they are read once from DRAM.
-    let concurrent = run.blocks.min(resident * sm_count);
-    let in_a_product = concurrent.min(grid.tiles);
+    let concurrent = min(run.blocks, resident * sm_count);
+    let in_a_product = min(concurrent, grid.tiles);
     let products = if concurrent > in_a_product {
         concurrent / in_a_product
     } else {
         1.0
     };
-    let mut rows = kernel
-        .raster_rows
-        .map_or(grid.tiles_m, |rows| grid.tiles_m.min(f64::from(rows)))
-        .min(in_a_product);
-    let columns = ceil(in_a_product / rows).min(grid.tiles_n).max(1.0);
-    rows = rows.max(ceil(in_a_product / columns));
+    let mut rows = min(min(grid.tiles_m, depths.raster_rows), in_a_product);
+    let columns = max(min(ceil(in_a_product / rows), grid.tiles_n), 1.0);
+    rows = max(rows, ceil(in_a_product / columns));
     let dram_bytes = (rows * costs.row_bytes + columns * costs.column_bytes) * products;
-    let evicted = evicted_share(derived.l2_bytes, tile, concurrent, dram_bytes * run.iterations);
-    let memory_clk = (costs.l2_clk * resident * (1.0 + evicted)).max(dram_bytes * derived.dram_bytes_per_clk);
+    let evicted = evicted_share(
+        derived.l2_bytes,
+        concurrent * f64::from(depths.prefetch_distance + 1) * costs.chunk_bytes,
+        dram_bytes * run.iterations,
+    );
+    let memory_clk = max(
+        costs.l2_clk * resident * (1.0 + evicted),
+        dram_bytes * derived.dram_bytes_per_clk,
+    );
 
-    let load_latency_clk = derived.load_latency_clk;
     let compute_clk = resident * costs.compute_clk;
     let shared_clk = resident * costs.shared_clk;
     let issue_clk = resident * costs.issue_clk;
-    let floor_clk = compute_clk.max(shared_clk).max(memory_clk).max(issue_clk);
-    let use_clk = run.use_clk;
+    let floor_clk = max(max(compute_clk, shared_clk), max(memory_clk, issue_clk));
+    let Run { use_clk, load_clk, .. } = *run;
     // The outer pipe. Without a prefetch the load and the use follow one another.
-    let (load_clk, iteration_clk) = if kernel.prefetch_distance == 0 {
-        let load_clk = load_latency_clk + use_clk;
-        (load_clk, floor_clk.max(load_clk))
+    let iteration_clk = if depths.prefetch_distance == 0 {
+        max(floor_clk, load_clk)
     } else {
-        let load_clk = (load_latency_clk + use_clk) / f64::from(kernel.prefetch_distance);
-        (load_clk, soft_max(floor_clk, use_clk, load_clk))
+        soft_max(floor_clk, use_clk, load_clk)
     };
     let prologue_clk = derived.prologue_clk;
-    let tile = f64::from(kernel.block_m) * f64::from(kernel.block_n);
-    let shared_tile = kernel.split_k > 1;
-    let out_bytes = tile
-        * if shared_tile {
-            SUM_BYTES
-        } else {
-            f64::from(kernel.out_bytes)
-        };
+    let shared_tile = depths.split_k > 1;
+    let out_bytes = costs.elements * if shared_tile { SUM_BYTES } else { costs.out_bytes };
     // The wave's stores share DRAM; few blocks are bound by what one SM can send.
-    let active_sms = concurrent.min(sm_count);
+    let active_sms = min(concurrent, sm_count);
     let store_bytes = resident * out_bytes * EPILOGUE_TRAFFIC;
-    let epilogue_clk =
-        (store_bytes * active_sms * derived.dram_bytes_per_clk).max(store_bytes * derived.l2_bytes_per_clk);
+    let epilogue_clk = max(
+        store_bytes * active_sms * derived.dram_bytes_per_clk,
+        store_bytes * derived.l2_bytes_per_clk,
+    );
     let reduction_clk = if shared_tile {
         // Of an SM's blocks one in so many is the last of its tile; the SM that is done last has at least one.
-        let last_ones = (resident / f64::from(kernel.split_k)).max(1.0);
-        let bytes = tile * (f64::from(kernel.split_k) * SUM_BYTES + f64::from(kernel.out_bytes) * EPILOGUE_TRAFFIC);
+        let split_k = f64::from(depths.split_k);
+        let last_ones = max(resident / split_k, 1.0);
+        let bytes = costs.elements * (split_k * SUM_BYTES + costs.out_bytes * EPILOGUE_TRAFFIC);
         // The counter's answer, then the parts: two ways to L2.
         2.0 * rates.l2_latency_clk() + last_ones * bytes * derived.l2_bytes_per_clk
     } else {
@@ -712,9 +780,8 @@ fn wave(model: &Model, tile: &Tile, run: &Run, resident: u32) -> Wave {
 /// the wave lasts, its `panel_bytes`: the rows and columns of A and B over the whole of k. This is what more stages cost,
 /// and more blocks an SM: with long sums and many waves, fewer of both are faster.
 #[inline]
-fn evicted_share(per_l2: f64, Tile { kernel, costs, .. }: &Tile, concurrent: f64, panel_bytes: f64) -> f64 {
-    let open_bytes = concurrent * f64::from(kernel.prefetch_distance + 1) * costs.chunk_bytes;
-    EVICTION * (open_bytes * per_l2) * (panel_bytes * per_l2).min(EVICTION_SATURATION)
+fn evicted_share(per_l2: f64, open_bytes: f64, panel_bytes: f64) -> f64 {
+    EVICTION * (open_bytes * per_l2) * min(panel_bytes * per_l2, EVICTION_SATURATION)
 }
 
 /// Of a number from 0 to 2⁶²; without SSE 4.1, which x86-64 need not have, `f64::ceil` is a call.
