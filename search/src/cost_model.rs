@@ -700,11 +700,7 @@ fn wave(model: &Model, tile: &Tile, depths: &Depths, run: &Run, resident: u32) -
     // The rows of A and columns of B that the wave's blocks touch; together they are read once from DRAM.
     let concurrent = min(run.blocks, resident * sm_count);
     let in_a_product = min(concurrent, grid.tiles);
-    let products = if concurrent > in_a_product {
-        concurrent / in_a_product
-    } else {
-        1.0
-    };
+    let products = concurrent / in_a_product;
     let mut rows = min(min(grid.tiles_m, depths.raster_rows), in_a_product);
     let columns = max(min(ceil(in_a_product / rows), grid.tiles_n), 1.0);
     rows = max(rows, ceil(in_a_product / columns));
@@ -784,11 +780,13 @@ fn evicted_share(per_l2: f64, open_bytes: f64, panel_bytes: f64) -> f64 {
     EVICTION * (open_bytes * per_l2) * min(panel_bytes * per_l2, EVICTION_SATURATION)
 }
 
-/// Of a number from 0 to 2⁶²; without SSE 4.1, which x86-64 need not have, `f64::ceil` is a call.
-#[inline]
+/// Of a number from 0 to 2⁵¹, without a branch; without SSE 4.1, which x86-64 need not have, `f64::ceil` is a call.
+#[inline(always)]
 fn ceil(number: f64) -> f64 {
-    let whole = number as i64 as f64;
-    if whole < number { whole + 1.0 } else { whole }
+    // From here on doubles are whole numbers.
+    const WHOLE: f64 = (1_u64 << 52) as f64;
+    let nearest = (number + WHOLE) - WHOLE;
+    nearest + if nearest < number { 1.0 } else { 0.0 }
 }
 
 /// The 4-norm: the largest of three, and a little more where they are close. A bound that is nearly reached delays some
