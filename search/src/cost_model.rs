@@ -225,36 +225,17 @@ struct Depths {
     prefetch_distance: u32,
     register_stages: u32,
     registers: u32,
-    /// Tile rows that are launched as a group; infinite for whole columns.
-    raster_rows: f64,
-    split_k: u32,
+    resident: Occupancy,
 }
 
-impl Depths {
-    #[inline(always)]
-    fn of_schedule(schedule: &TileSchedule, resources: &Resources) -> Depths {
-        Depths {
-            prefetch_distance: schedule.shared_stages - 1,
-            register_stages: schedule.register_stages,
-            registers: resources.registers_estimate,
-            raster_rows: if schedule.raster_rows > 1 {
-                f64::from(schedule.raster_rows)
-            } else {
-                f64::INFINITY
-            },
-            split_k: schedule.split_k,
-        }
-    }
-
-    fn of_kernel(kernel: &PipelinedMatmul) -> Depths {
-        Depths {
-            prefetch_distance: kernel.prefetch_distance,
-            register_stages: kernel.register_stages,
-            registers: kernel.registers,
-            raster_rows: kernel.raster_rows.map_or(f64::INFINITY, f64::from),
-            split_k: kernel.split_k,
-        }
-    }
+/// How many blocks run, in which order, and how many an SM holds at a time.
+#[derive(Clone, Copy)]
+struct Order {
+    /// At least 1.
+    blocks_per_sm: u32,
+    /// Tile rows that are launched as a group; `u32::MAX` for whole columns.
+    raster_rows: u32,
+    split_k: u32,
 }
 
 /// What a prediction is made of. Clocks are those of the SM; per-iteration terms are of a full wave, for all blocks that
@@ -352,7 +333,8 @@ pub struct Prediction {
 /// The predicted time of our kernel for a legal schedule. For many schedules of one operator, a [`Predictor`] is faster.
 #[inline]
 pub fn predict(model: &Model, op: &OpSpec, schedule: &TileSchedule, resources: &Resources) -> Prediction {
-    Predictor::new(model, op).predict(schedule, resources)
+    let kernel = PipelinedMatmul::from_schedule(op, schedule, resources);
+    predict_resident(model, &kernel, resources.occupancy)
 }
 
 /// Predicts many schedules of one operator: what schedules of the same tile have in common is computed once, if they come
@@ -386,11 +368,22 @@ impl<'m> Predictor<'m> {
                 &mut other.insert((key, Tile::new(self.model, &kernel))).1
             }
         };
-        tile.predict(
-            self.model,
-            Depths::of_schedule(schedule, resources),
-            resources.occupancy,
-        )
+        let depths = Depths {
+            prefetch_distance: schedule.shared_stages - 1,
+            register_stages: schedule.register_stages,
+            registers: resources.registers_estimate,
+            resident: resources.occupancy,
+        };
+        let order = Order {
+            blocks_per_sm: resources.occupancy.blocks_per_sm.max(1),
+            raster_rows: if schedule.raster_rows > 1 {
+                schedule.raster_rows
+            } else {
+                u32::MAX
+            },
+            split_k: schedule.split_k,
+        };
+        tile.predict(self.model, depths, &Launch::new(self.model, tile, order))
     }
 }
 
@@ -406,7 +399,24 @@ pub fn predict_kernel(model: &Model, kernel: &PipelinedMatmul) -> Prediction {
         kernel.registers.clamp(32, limits.registers_per_thread),
         kernel.shared_slots.saturating_mul(chunk_bytes),
     );
-    Tile::new(model, kernel).predict(model, Depths::of_kernel(kernel), resident)
+    predict_resident(model, kernel, resident)
+}
+
+#[inline]
+fn predict_resident(model: &Model, kernel: &PipelinedMatmul, resident: Occupancy) -> Prediction {
+    let tile = Tile::new(model, kernel);
+    let depths = Depths {
+        prefetch_distance: kernel.prefetch_distance,
+        register_stages: kernel.register_stages,
+        registers: kernel.registers,
+        resident,
+    };
+    let order = Order {
+        blocks_per_sm: resident.blocks_per_sm.max(1),
+        raster_rows: kernel.raster_rows.unwrap_or(u32::MAX),
+        split_k: kernel.split_k,
+    };
+    tile.predict(model, depths, &Launch::new(model, &tile, order))
 }
 
 /// What does not change with a kernel's depths and with the number and order of its blocks.
@@ -424,53 +434,51 @@ impl Tile {
         }
     }
 
+    /// Inlined into callers that may want the time alone.
     #[inline(always)]
-    fn predict(&self, model: &Model, depths: Depths, resident: Occupancy) -> Prediction {
+    fn predict(&self, model: &Model, depths: Depths, launch: &Launch) -> Prediction {
         let Tile { grid, costs } = self;
-        let Model {
-            limits, rates, derived, ..
-        } = model;
-        let blocks_per_sm = resident.blocks_per_sm.max(1);
-        let (blocks, blocks_of_an_sm, iterations) = if depths.split_k == 1 {
-            (grid.tiles_of_all_f64, grid.tiles_of_an_sm, grid.chunks_f64)
-        } else {
-            let split_k = u64::from(depths.split_k);
-            let blocks = grid.tiles_of_all.saturating_mul(split_k);
-            let of_an_sm = div_ceil(blocks, rates.sm_count);
-            (blocks as f64, of_an_sm, div_ceil(grid.chunks, depths.split_k) as f64)
-        };
-        let (full_waves, rest) = divide(blocks_of_an_sm, blocks_per_sm);
+        let Model { limits, derived, .. } = model;
         let use_clk = costs.use_clk(depths.register_stages);
-        let run = Run {
-            blocks,
-            iterations,
-            use_clk,
-            load_clk: (derived.load_latency_clk + use_clk) / f64::from(depths.prefetch_distance.max(1)),
+        let load_clk = (derived.load_latency_clk + use_clk) / f64::from(depths.prefetch_distance.max(1));
+
+        let open_bytes = launch.chunk_bytes * f64::from(depths.prefetch_distance + 1);
+        let evicted = evicted_share(derived.l2_bytes, open_bytes, launch.panels);
+        let memory_clk = (launch.l2_clk * (evicted + 1.0)).max_of(launch.dram_clk);
+        let floor_clk = launch.inner_floor_clk.max_of(memory_clk);
+        // The outer pipe. Without a prefetch the load and the use follow one another.
+        let iteration_clk = if depths.prefetch_distance == 0 {
+            floor_clk.max(load_clk)
+        } else {
+            soft_max(floor_clk, use_clk, load_clk)
         };
+        let wave_clk =
+            iteration_clk * launch.iterations + derived.prologue_clk + launch.epilogue_clk + launch.reduction_clk;
 
-        let first = wave(
-            model,
-            self,
-            &depths,
-            &run,
-            if full_waves > 0 { blocks_per_sm } else { rest },
-        );
-        let mut clk = first.clk * full_waves.max(1) as f64;
-        if full_waves > 0 && rest > 0 {
-            clk += wave(model, self, &depths, &run, rest).clk;
-        }
+        let [first_clk, second_clk] = (wave_clk * launch.count).0;
         let spilled_registers = depths.registers.saturating_sub(limits.registers_per_thread);
-        clk *= 1.0 + SPILL_SLOWDOWN * f64::from(spilled_registers);
-
+        let clk = (first_clk + second_clk) * (1.0 + SPILL_SLOWDOWN * f64::from(spilled_registers));
         let time_us = max(clk * derived.clk_us + derived.launch_us, grid.dram_floor_us);
+
+        let blocks_per_sm = depths.resident.blocks_per_sm.max(1);
+        let resident = launch.resident.first();
         let terms = Terms {
             blocks_per_sm,
-            limiter: resident.limiter,
-            waves: run.blocks * derived.sm_count / f64::from(blocks_per_sm),
-            iterations: run.iterations,
+            limiter: depths.resident.limiter,
+            waves: launch.blocks * derived.sm_count / f64::from(blocks_per_sm),
+            iterations: launch.iterations,
+            compute_clk: resident * costs.compute_clk,
+            shared_clk: resident * costs.shared_clk,
+            memory_clk: memory_clk.first(),
+            issue_clk: resident * costs.issue_clk,
+            use_clk,
+            load_clk,
+            iteration_clk: iteration_clk.first(),
+            prologue_clk: derived.prologue_clk,
+            epilogue_clk: launch.epilogue_clk.first(),
+            reduction_clk: launch.reduction_clk.first(),
             launch_us: derived.launch_us,
             dram_floor_us: grid.dram_floor_us,
-            ..first.terms
         };
         Prediction { time_us, terms }
     }
@@ -513,11 +521,11 @@ struct Grid {
     tiles_n: f64,
     /// Of all products.
     tiles_of_all: u64,
+    tiles_of_all_f64: f64,
     /// Of the SM with the most of them.
     tiles_of_an_sm: u64,
     /// Chunks of k.
     chunks: u64,
-    tiles_of_all_f64: f64,
     chunks_f64: f64,
     /// A and B read once, C written once.
     dram_floor_us: f64,
@@ -536,21 +544,13 @@ impl Grid {
             tiles_m: tiles_m as f64,
             tiles_n: tiles_n as f64,
             tiles_of_all,
-            tiles_of_an_sm: tiles_of_all.div_ceil(u64::from(model.rates.sm_count)),
             chunks,
             tiles_of_all_f64: tiles_of_all as f64,
+            tiles_of_an_sm: tiles_of_all.div_ceil(u64::from(model.rates.sm_count)),
             chunks_f64: chunks as f64,
             dram_floor_us: operand_bytes * model.derived.dram_byte_us,
         }
     }
-}
-
-/// What changes with the depths and with the number of a tile's blocks.
-struct Run {
-    blocks: f64,
-    iterations: f64,
-    use_clk: f64,
-    load_clk: f64,
 }
 
 /// What one iteration of one block costs each unit of an SM, in clk.
@@ -567,9 +567,9 @@ struct BlockCosts {
     sync_clk: f64,
     /// Bytes of a chunk of A and of B in the lines that they lie in, as far as the operands reach.
     row_bytes: f64,
-    column_bytes: f64,
     /// Bytes of a chunk of A and one of B.
     chunk_bytes: f64,
+    column_bytes: f64,
     /// Elements of C.
     elements: f64,
     /// Bytes of an element of C.
@@ -684,88 +684,91 @@ impl FragmentPipe {
     }
 }
 
-struct Wave {
-    clk: f64,
-    terms: Terms,
+/// What does not change with a tile's depths, for all blocks that an SM holds together: of a full wave and of the rest, or
+/// of the only wave there is.
+struct Launch {
+    blocks: f64,
+    iterations: f64,
+    /// Blocks that an SM holds.
+    resident: Pair,
+    /// How many waves there are of each.
+    count: Pair,
+    /// Bytes of a chunk of A and one of B for each block.
+    chunk_bytes: Pair,
+    /// What streams through L2 while the wave lasts, as a share of L2: see [`evicted_share`].
+    panels: Pair,
+    /// Floors of an iteration.
+    l2_clk: Pair,
+    dram_clk: Pair,
+    /// The highest of the units inside an SM.
+    inner_floor_clk: Pair,
+    epilogue_clk: Pair,
+    reduction_clk: Pair,
 }
 
-/// The time of a wave with `resident` blocks on each SM. Inlined into callers that may want the time alone.
-#[inline(always)]
-fn wave(model: &Model, tile: &Tile, depths: &Depths, run: &Run, resident: u32) -> Wave {
-    let Model { rates, derived, .. } = model;
-    let Tile { grid, costs } = tile;
-    let resident = f64::from(resident);
-    let sm_count = f64::from(rates.sm_count);
+impl Launch {
+    #[inline(always)]
+    fn new(model: &Model, tile: &Tile, order: Order) -> Launch {
+        let Model { rates, derived, .. } = model;
+        let Tile { grid, costs } = tile;
+        let sm_count = f64::from(rates.sm_count);
+        let (blocks, blocks_of_an_sm, iterations) = if order.split_k == 1 {
+            (grid.tiles_of_all_f64, grid.tiles_of_an_sm, grid.chunks_f64)
+        } else {
+            let blocks = grid.tiles_of_all.saturating_mul(u64::from(order.split_k));
+            let of_an_sm = div_ceil(blocks, rates.sm_count);
+            (blocks as f64, of_an_sm, div_ceil(grid.chunks, order.split_k) as f64)
+        };
+        let (full_waves, rest) = divide(blocks_of_an_sm, order.blocks_per_sm);
+        let (resident, count) = if full_waves > 0 {
+            // Where nothing is left, the second wave counts nothing.
+            (
+                [order.blocks_per_sm, rest.max(1)],
+                [full_waves as f64, f64::from(u8::from(rest > 0))],
+            )
+        } else {
+            ([rest; 2], [1.0, 0.0])
+        };
+        let resident = Pair(resident.map(f64::from));
 
-    // The rows of A and columns of B that the wave's blocks touch; together they are read once from DRAM.
-    let concurrent = min(run.blocks, resident * sm_count);
-    let in_a_product = min(concurrent, grid.tiles);
-    let products = concurrent / in_a_product;
-    let mut rows = min(min(grid.tiles_m, depths.raster_rows), in_a_product);
-    let columns = max(min(ceil(in_a_product / rows), grid.tiles_n), 1.0);
-    rows = max(rows, ceil(in_a_product / columns));
-    let dram_bytes = (rows * costs.row_bytes + columns * costs.column_bytes) * products;
-    let evicted = evicted_share(
-        derived.l2_bytes,
-        concurrent * f64::from(depths.prefetch_distance + 1) * costs.chunk_bytes,
-        dram_bytes * run.iterations,
-    );
-    let memory_clk = max(
-        costs.l2_clk * resident * (1.0 + evicted),
-        dram_bytes * derived.dram_bytes_per_clk,
-    );
+        // The rows of A and columns of B that the wave's blocks touch; together they are read once from DRAM.
+        let concurrent = (resident * sm_count).min(blocks);
+        let in_a_product = concurrent.min(grid.tiles);
+        let products = concurrent / in_a_product;
+        let rows = in_a_product.min(min(grid.tiles_m, f64::from(order.raster_rows)));
+        let columns = (in_a_product / rows).ceil().min(grid.tiles_n).max(1.0);
+        let rows = rows.max_of((in_a_product / columns).ceil());
+        let dram_bytes = (rows * costs.row_bytes + columns * costs.column_bytes) * products;
 
-    let compute_clk = resident * costs.compute_clk;
-    let shared_clk = resident * costs.shared_clk;
-    let issue_clk = resident * costs.issue_clk;
-    let floor_clk = max(max(compute_clk, shared_clk), max(memory_clk, issue_clk));
-    let Run { use_clk, load_clk, .. } = *run;
-    // The outer pipe. Without a prefetch the load and the use follow one another.
-    let iteration_clk = if depths.prefetch_distance == 0 {
-        max(floor_clk, load_clk)
-    } else {
-        soft_max(floor_clk, use_clk, load_clk)
-    };
-    let prologue_clk = derived.prologue_clk;
-    let shared_tile = depths.split_k > 1;
-    let out_bytes = costs.elements * if shared_tile { SUM_BYTES } else { costs.out_bytes };
-    // The wave's stores share DRAM; few blocks are bound by what one SM can send.
-    let active_sms = min(concurrent, sm_count);
-    let store_bytes = resident * out_bytes * EPILOGUE_TRAFFIC;
-    let epilogue_clk = max(
-        store_bytes * active_sms * derived.dram_bytes_per_clk,
-        store_bytes * derived.l2_bytes_per_clk,
-    );
-    let reduction_clk = if shared_tile {
-        // Of an SM's blocks one in so many is the last of its tile; the SM that is done last has at least one.
-        let split_k = f64::from(depths.split_k);
-        let last_ones = max(resident / split_k, 1.0);
-        let bytes = costs.elements * (split_k * SUM_BYTES + costs.out_bytes * EPILOGUE_TRAFFIC);
-        // The counter's answer, then the parts: two ways to L2.
-        2.0 * rates.l2_latency_clk() + last_ones * bytes * derived.l2_bytes_per_clk
-    } else {
-        0.0
-    };
-    Wave {
-        clk: prologue_clk + run.iterations * iteration_clk + epilogue_clk + reduction_clk,
-        terms: Terms {
-            blocks_per_sm: 0,
-            limiter: Limiter::Blocks,
-            waves: 0.0,
-            iterations: run.iterations,
-            compute_clk,
-            shared_clk,
-            memory_clk,
-            issue_clk,
-            use_clk,
-            load_clk,
-            iteration_clk,
-            prologue_clk,
-            epilogue_clk,
+        let shared_tile = order.split_k > 1;
+        let out_bytes = costs.elements * if shared_tile { SUM_BYTES } else { costs.out_bytes };
+        // The wave's stores share DRAM; few blocks are bound by what one SM can send.
+        let active_sms = concurrent.min(sm_count);
+        let store_bytes = resident * out_bytes * EPILOGUE_TRAFFIC;
+        let reduction_clk = if shared_tile {
+            // Of an SM's blocks one in so many is the last of its tile; the SM that is done last has at least one.
+            let split_k = f64::from(order.split_k);
+            let last_ones = (resident / split_k).max(1.0);
+            let bytes = costs.elements * (split_k * SUM_BYTES + costs.out_bytes * EPILOGUE_TRAFFIC);
+            // The counter's answer, then the parts: two ways to L2.
+            last_ones * bytes * derived.l2_bytes_per_clk + 2.0 * rates.l2_latency_clk()
+        } else {
+            Pair([0.0; 2])
+        };
+        Launch {
+            blocks,
+            iterations,
+            resident,
+            count: Pair(count),
+            chunk_bytes: concurrent * costs.chunk_bytes,
+            panels: (dram_bytes * iterations * derived.l2_bytes).min(EVICTION_SATURATION),
+            l2_clk: resident * costs.l2_clk,
+            dram_clk: dram_bytes * derived.dram_bytes_per_clk,
+            inner_floor_clk: resident * max(max(costs.compute_clk, costs.shared_clk), costs.issue_clk),
+            epilogue_clk: (store_bytes * active_sms * derived.dram_bytes_per_clk)
+                .max_of(store_bytes * derived.l2_bytes_per_clk),
             reduction_clk,
-            launch_us: 0.0,
-            dram_floor_us: 0.0,
-        },
+        }
     }
 }
 
@@ -775,27 +778,85 @@ fn wave(model: &Model, tile: &Tile, depths: &Depths, run: &Run, resident: u32) -
 /// one in use), so L2 must hold all open chunks; what it loses of them grows with the bytes that stream through it while
 /// the wave lasts, its `panel_bytes`: the rows and columns of A and B over the whole of k. This is what more stages cost,
 /// and more blocks an SM: with long sums and many waves, fewer of both are faster.
-#[inline]
-fn evicted_share(per_l2: f64, open_bytes: f64, panel_bytes: f64) -> f64 {
-    EVICTION * (open_bytes * per_l2) * min(panel_bytes * per_l2, EVICTION_SATURATION)
-}
-
-/// Of a number from 0 to 2⁵¹, without a branch; without SSE 4.1, which x86-64 need not have, `f64::ceil` is a call.
 #[inline(always)]
-fn ceil(number: f64) -> f64 {
-    // From here on doubles are whole numbers.
-    const WHOLE: f64 = (1_u64 << 52) as f64;
-    let nearest = (number + WHOLE) - WHOLE;
-    nearest + if nearest < number { 1.0 } else { 0.0 }
+fn evicted_share(per_l2: f64, open_bytes: Pair, panels: Pair) -> Pair {
+    open_bytes * per_l2 * EVICTION * panels
 }
 
 /// The 4-norm: the largest of three, and a little more where they are close. A bound that is nearly reached delays some
 /// of the iterations; a sharp maximum would call depths equal that measured sweeps tell apart.
-#[inline]
-fn soft_max(a: f64, b: f64, c: f64) -> f64 {
+#[inline(always)]
+fn soft_max(a: Pair, b: f64, c: f64) -> Pair {
     let (a, b, c) = (a * a, b * b, c * c);
     (a * a + b * b + c * c).sqrt().sqrt()
 }
+
+/// Two numbers that go the same way, in one instruction each step.
+#[derive(Clone, Copy, Debug)]
+struct Pair([f64; 2]);
+
+impl Pair {
+    fn first(self) -> f64 {
+        self.0[0]
+    }
+
+    #[inline(always)]
+    fn zip(self, other: Pair, of: impl Fn(f64, f64) -> f64) -> Pair {
+        Pair([of(self.0[0], other.0[0]), of(self.0[1], other.0[1])])
+    }
+
+    #[inline(always)]
+    fn max_of(self, other: Pair) -> Pair {
+        self.zip(other, max)
+    }
+
+    #[inline(always)]
+    fn max(self, other: f64) -> Pair {
+        self.max_of(Pair([other; 2]))
+    }
+
+    #[inline(always)]
+    fn min(self, other: f64) -> Pair {
+        self.zip(Pair([other; 2]), min)
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Pair {
+        Pair(self.0.map(f64::sqrt))
+    }
+
+    /// Of numbers from 0 to 2⁵¹, without a branch; without SSE 4.1, which x86-64 need not have, `f64::ceil` is a call.
+    #[inline(always)]
+    fn ceil(self) -> Pair {
+        // From here on doubles are whole numbers.
+        const WHOLE: f64 = (1_u64 << 52) as f64;
+        let nearest = self + WHOLE + -WHOLE;
+        nearest + nearest.zip(self, |nearest, number| if nearest < number { 1.0 } else { 0.0 })
+    }
+}
+
+macro_rules! pairwise {
+    ($($operation:ident $function:ident),*) => {$(
+        impl std::ops::$operation for Pair {
+            type Output = Pair;
+
+            #[inline(always)]
+            fn $function(self, other: Pair) -> Pair {
+                self.zip(other, std::ops::$operation::$function)
+            }
+        }
+
+        impl std::ops::$operation<f64> for Pair {
+            type Output = Pair;
+
+            #[inline(always)]
+            fn $function(self, other: f64) -> Pair {
+                std::ops::$operation::$function(self, Pair([other; 2]))
+            }
+        }
+    )*};
+}
+pairwise!(Add add, Mul mul, Div div);
 
 #[cfg(test)]
 mod tests;
