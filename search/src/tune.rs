@@ -318,6 +318,33 @@ fn fastest<'a>(records: impl Iterator<Item = &'a TrialRecord>) -> Option<&'a Tri
     tied.map(|one| one.record).min_by(|a, b| a.ranking_of_equally_fast(b))
 }
 
+/// Of schedules that differ in nothing but `raster_rows` the one that is predicted fastest, of equally fast ones that of the
+/// fewest rows; in the order in which the first of each came.
+fn one_order_each(schedules: Vec<Scored>) -> Vec<Scored> {
+    let mut places: HashMap<TileSchedule, usize> = HashMap::new();
+    let mut kept: Vec<Scored> = Vec::new();
+    for one in schedules {
+        let of_any_order = TileSchedule {
+            raster_rows: 1,
+            ..one.schedule
+        };
+        let place = *places.entry(of_any_order).or_insert(kept.len());
+        match kept.get_mut(place) {
+            None => kept.push(one),
+            Some(known) => {
+                let rows = one.schedule.raster_rows.cmp(&known.schedule.raster_rows);
+                if (one.prediction.time_us.total_cmp(&known.prediction.time_us))
+                    .then(rows)
+                    .is_lt()
+                {
+                    *known = one;
+                }
+            }
+        }
+    }
+    kept
+}
+
 struct Search<'a, E> {
     identity: Identity,
     model: Model,
@@ -422,7 +449,8 @@ where
         Ok(record.filter(|record| record.status == Status::Ok))
     }
 
-    /// Tries the tiles of the space without a pipeline, predicted fastest first, until `count` of them are tried.
+    /// Tries the tiles of the space without a pipeline, predicted fastest first, until `count` of them are tried, each in
+    /// one order of its blocks.
     fn unpipelined(&mut self, candidates: &[Scored], count: usize) -> Result<(), TuneError> {
         let mut seen = HashSet::new();
         let flat: Vec<Scored> = candidates
@@ -431,6 +459,7 @@ where
             .filter(|schedule| seen.insert(*schedule))
             .filter_map(|schedule| self.predicted(&schedule))
             .collect();
+        let flat = one_order_each(flat);
         let first = next_batch(Strategy::Analytic, &flat, &[], count);
         let jobs: Vec<Scored> = first
             .into_iter()

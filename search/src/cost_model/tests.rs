@@ -1,5 +1,4 @@
-use alcop_spec::schedule::AxisTiles;
-use alcop_spec::{DType, Layout, occupancy};
+use alcop_spec::{DType, GpuTarget, Layout, Limiter, Matmul, occupancy};
 use proptest::prelude::*;
 
 use super::*;

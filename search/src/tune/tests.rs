@@ -480,3 +480,49 @@ fn close_measurements_are_repeated_in_turn_and_ties_go_to_the_smaller() {
         0
     );
 }
+
+/// The order of the blocks is no other tiling: it takes no trial of those that are compared with.
+#[test]
+fn schedules_without_a_pipeline_differ_in_more_than_the_order_of_their_blocks() {
+    let report = Run::new(TuneOptions::default()).tune(None, &go(), ok);
+    let tried = report.trials.iter().filter(|record| record.role == Role::Unpipelined);
+    let tiles: Vec<_> = tried
+        .map(|record| (record.schedule.block, record.schedule.warp, record.schedule.split_k))
+        .collect();
+    let different: HashSet<_> = tiles.iter().collect();
+    assert_eq!(tiles.len(), TuneOptions::default().unpipelined_trials);
+    assert_eq!(different.len(), tiles.len(), "{tiles:?}");
+}
+
+#[test]
+fn of_the_orders_of_a_tile_the_fastest_stands_for_all_and_the_simplest_where_they_tie() {
+    let model = Model::new(&a100()).unwrap();
+    let scored = |split_k: u32, raster_rows: u32, time_us: f64| {
+        let schedule = TileSchedule {
+            split_k,
+            raster_rows,
+            ..crate::fixtures::schedule(1, 1)
+        };
+        let resources = occupancy::check(&bert(), &schedule, model.limits()).unwrap();
+        let mut prediction = predict(&model, &bert(), &schedule, &resources);
+        prediction.time_us = time_us;
+        Scored {
+            schedule,
+            resources,
+            prediction,
+        }
+    };
+    let of_one = [scored(1, 8, 5.0), scored(1, 1, 7.0), scored(1, 4, 5.0)];
+    let of_two = [scored(2, 4, 6.0), scored(2, 1, 6.0), scored(2, 8, 9.0)];
+    for orders in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        let schedules = orders
+            .iter()
+            .flat_map(|&index| [of_one[index], of_two[index]])
+            .collect();
+        let kept: Vec<_> = one_order_each(schedules)
+            .iter()
+            .map(|one| (one.schedule.split_k, one.schedule.raster_rows))
+            .collect();
+        assert_eq!(kept, [(1, 4), (2, 1)]);
+    }
+}
