@@ -264,25 +264,33 @@ fn imported(text: &str, name: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The analytic model is judged by the simulator, so that neither may know the other, and both together only what a device
-/// is: its constants and how many blocks fit.
-#[test]
-fn the_model_and_the_simulator_share_only_the_device() {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).expect("a source file");
-    let model = read(root.join("search/src/cost_model.rs"));
-    let mut simulator = String::new();
-    let mut folders = vec![root.join("runtime/src/timing")];
+/// The text of a folder's files, those of tests left out.
+fn sources(folder: std::path::PathBuf) -> String {
+    let mut text = String::new();
+    let mut folders = vec![folder];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
             match path.is_dir() {
                 true => folders.push(path),
                 false if path.ends_with("tests.rs") => {}
-                false => simulator += &read(path),
+                false => text += &std::fs::read_to_string(path).expect("a source file"),
             }
         }
     }
+    text
+}
+
+/// The analytic model is judged by the simulator, so that neither may know the other, and both together only what a device
+/// is: its constants and how many blocks fit.
+#[test]
+fn the_model_and_the_simulator_share_only_the_device() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (model, simulator) = (
+        sources(root.join("search/src/cost_model")),
+        sources(root.join("runtime/src/timing")),
+    );
+    assert!(model.contains("struct Model") && simulator.contains("struct SimDevice"));
     for foreign in ["alcop_runtime", "alcop_compiler", "alcop_passes", "crate::"] {
         assert!(!model.contains(&format!("use {foreign}")), "the model uses {foreign}");
     }
