@@ -80,7 +80,8 @@ pub struct TuneOptions {
     pub batch: usize,
     /// No batch is started after so many seconds.
     pub seconds: Option<f64>,
-    /// Schedules without a pipeline that are tried beside the winner's own tiles, predicted fastest first.
+    /// Schedules without a pipeline that are tried beside the winner's own tiles, predicted fastest first: each of other
+    /// tiles, or with another number of blocks a tile.
     pub unpipelined_trials: usize,
     /// Rounds in which the fastest schedules are measured again, in turn; simulated times are always the same.
     pub repeats: usize,
