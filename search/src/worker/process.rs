@@ -211,7 +211,12 @@ impl Words {
 
     fn collect(&self, stderr: impl Read, listener: Option<&Listener>) {
         let mut stderr = BufReader::new(stderr);
+        let mut inside = false;
         while let Ok(Some(line)) = read_line(&mut stderr, WORDS_BYTES) {
+            // Of a long line the beginning.
+            if std::mem::replace(&mut inside, line.cut) {
+                continue;
+            }
             if let Some(listener) = listener {
                 listener(&line.text(WORDS_BYTES));
             }

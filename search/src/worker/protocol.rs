@@ -92,12 +92,12 @@ pub enum FromWorker {
     Outcome(TrialOutcome),
 }
 
-/// A line that was read, of which `most` bytes are kept.
+/// A line that was read, or the next piece of one that is too long.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line {
     /// Without its end.
     pub(super) bytes: Vec<u8>,
-    /// The rest of it is lost.
+    /// What comes next is the rest of it.
     pub(super) cut: bool,
 }
 
@@ -114,7 +114,7 @@ impl Line {
     }
 }
 
-/// The next line; `None` at the end. However long it is, it takes `most` bytes.
+/// The next line, or the first `most` bytes of it; `None` at the end.
 pub(super) fn read_line(reader: &mut impl BufRead, most: usize) -> io::Result<Option<Line>> {
     let mut line = Line {
         bytes: Vec::new(),
@@ -135,10 +135,10 @@ pub(super) fn read_line(reader: &mut impl BufRead, most: usize) -> io::Result<Op
         let text = &chunk[..end.unwrap_or(chunk.len())];
         let kept = text.len().min(most - line.bytes.len());
         line.bytes.extend_from_slice(&text[..kept]);
-        line.cut |= kept < text.len();
-        let used = end.map_or(chunk.len(), |end| end + 1);
-        reader.consume(used);
-        if end.is_some() {
+        line.cut = kept < text.len();
+        let whole = end.is_some() && !line.cut;
+        reader.consume(kept + usize::from(whole));
+        if whole || line.cut {
             return Ok(Some(line));
         }
     }
