@@ -64,9 +64,13 @@ fn children(parent: u32) -> Vec<u32> {
     numbers.map(|number| number.parse().expect("a number")).collect()
 }
 
-fn kill(signal: &str, process: &str) {
-    let status = Command::new("kill").args([signal, "--", process]).status();
-    assert!(status.expect("kill is there").success());
+/// Whether a signal could be sent to a process, or with a minus to a group.
+fn kill(signal: &str, process: &str) -> bool {
+    let sent = Command::new("kill")
+        .args([signal, "--", process])
+        .stderr(Stdio::null())
+        .status();
+    sent.expect("kill is there").success()
 }
 
 #[test]
@@ -202,6 +206,12 @@ fn at_work(search: &mut Child, out: &Path) -> Vec<u32> {
     workers
 }
 
+/// What a journal holds that is being written.
+fn records_so_far(out: &Path) -> Vec<TrialRecord> {
+    let text = alcop::search::journal::read(&out.join("journal.jsonl"));
+    text.map_or_else(|_| Vec::new(), |text| text.records)
+}
+
 fn records(out: &Path) -> Vec<TrialRecord> {
     let text = alcop::search::journal::read(&out.join("journal.jsonl")).expect("a journal");
     assert_eq!(text.truncated_bytes, 0);
@@ -214,13 +224,52 @@ fn ctrl_c_lets_running_trials_finish_and_leaves_no_process() {
     let directory = tempfile::tempdir().expect("a directory");
     let mut search = search(directory.path());
     let workers = at_work(&mut search, directory.path());
-    kill("-INT", &format!("-{}", search.id()));
+    assert!(kill("-INT", &format!("-{}", search.id())));
     assert_eq!(search.wait().expect("it ends").code(), Some(130));
     for worker in workers {
         assert!(!exists(worker), "{worker}");
     }
     let records = records(directory.path());
     assert!(records.iter().all(|record| record.status == Status::Ok), "{records:?}");
+}
+
+/// Whether some record failed, after all workers were made to fault, and one after it succeeded.
+fn a_fault_is_behind_it(search: &Child, out: &Path) -> bool {
+    let records = records_so_far(out);
+    match records.iter().position(|record| record.status != Status::Ok) {
+        Some(failed) => records[failed..].iter().any(|record| record.status == Status::Ok),
+        None => {
+            for worker in children(search.id()) {
+                // Between trials it dies unseen, and it may be gone already.
+                kill("-SEGV", &worker.to_string());
+            }
+            sleep(Duration::from_millis(100));
+            false
+        }
+    }
+}
+
+#[test]
+fn a_search_goes_on_without_workers_that_fault() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path();
+    let mut search = search(out);
+    at_work(&mut search, out);
+    until("a trial after a fault", LONG, || a_fault_is_behind_it(&search, out));
+    assert!(kill("-INT", &search.id().to_string()));
+    assert_eq!(search.wait().expect("it ends").code(), Some(130));
+    let failed: Vec<TrialRecord> = records(out)
+        .into_iter()
+        .filter(|record| record.status != Status::Ok)
+        .collect();
+    for record in failed {
+        assert!(
+            matches!(record.status, Status::CompileFailed | Status::RunFailed),
+            "{record:?}"
+        );
+        let reason = record.reason.expect("a reason");
+        assert!(reason.contains("ended the worker: signal: 11 (SIGSEGV)"), "{reason}");
+    }
 }
 
 #[test]

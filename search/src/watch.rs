@@ -26,6 +26,7 @@
 //! assert_eq!(evaluate(&schedule, Effort::Sample).unwrap_err().status, Status::TimedOut);
 //! ```
 
+use std::fmt;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -99,6 +100,14 @@ impl Timeouts {
 pub struct Watch {
     clock: Arc<Mutex<Clock>>,
     listener: Option<Arc<dyn Fn(Phase) + Send + Sync>>,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Trials in processes of their own: `alcop worker`, which `alcop tune` and `alcop journal replay` start from their own
 //! binary.
 
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -76,7 +77,7 @@ pub fn workers(
     let program = own_program()?;
     let command = move || {
         let mut command = Command::new(&program);
-        command.arg("worker");
+        command.arg0("alcop").arg("worker");
         command
     };
     let workers = Workers::new(command, job, limits).on_stderr(listener);

@@ -69,13 +69,12 @@ where
     // A thread of its own notices the search's end while the others hang.
     let reader = thread::Builder::new().name("requests".to_owned()).spawn(move || {
         for line in io::stdin().lock().lines() {
-            let Ok(message) = line
-                .map_err(|_| ())
-                .and_then(|line| serde_json::from_str(&line).map_err(|_| ()))
-            else {
-                break;
-            };
-            if sender.send(message).is_err() {
+            let message = line.and_then(|line| Ok(serde_json::from_str(&line)?));
+            if let Err(error) = &message {
+                eprintln!("worker: the search's message is none: {error}");
+            }
+            // Who takes no more messages is about to end as well.
+            if message.map(|message| sender.send(message)).is_err() {
                 break;
             }
         }
