@@ -122,7 +122,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let store = Store::open(arguments, input)?;
     // Whoever goes on with a search wants to search.
     let cached = match &store {
-        Some(store) if !arguments.resume => store.look_up(input, options.trials, &interrupt, &evaluate, &progress)?,
+        Some(store) if !arguments.resume => store.look_up(input, options.trials, &interrupt, evaluate, &progress)?,
         _ => None,
     };
     let report = match cached {
@@ -138,7 +138,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             history,
             Some(&mut journal),
             &interrupt,
-            &evaluate,
+            evaluate,
             &mut |event| progress.show(event),
         ),
     };

@@ -29,7 +29,7 @@ use std::fmt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alcop_spec::TileSchedule;
 
@@ -167,6 +167,7 @@ impl Workers {
 
     /// A new worker that is ready.
     fn fresh(&self, watch: &Watch) -> Result<Process, TrialFailure> {
+        let started = Instant::now();
         let failed = |reason: String| TrialFailure {
             status: Status::RunFailed,
             reason: format!("no worker for the trial: {reason}"),
@@ -181,6 +182,7 @@ impl Workers {
         let answer = self.attend(&worker, watch, &mut None, "starting");
         let reason = match answer {
             Ok(FromWorker::Ready { protocol, code }) if (protocol, &*code) == (PROTOCOL, CODE_VERSION) => {
+                tracing::debug!(seconds = started.elapsed().as_secs_f64(), "a worker is ready");
                 return Ok(worker);
             }
             Ok(FromWorker::Ready { protocol, code }) => format!(

@@ -270,9 +270,11 @@ mod tests {
         );
     }
 
+    type Evaluate = fn(&TileSchedule, Effort, &Watch) -> TrialOutcome;
+
     #[test]
     fn what_cannot_be_evaluated_is_refused_with_the_reason() {
-        let never = |_: Job| -> Result<fn(&TileSchedule, Effort, &Watch) -> TrialOutcome, String> { unreachable!() };
+        let never = |_: Job| -> Result<Evaluate, String> { unreachable!() };
         let refused = |said: Vec<FromWorker>, reason: &str| match &said[..] {
             [FromWorker::Refused { reason: why }] => assert!(why.contains(reason), "{why}"),
             other => panic!("{other:?}"),
@@ -282,9 +284,7 @@ mod tests {
             "the search speaks protocol 2",
         );
         refused(conversation(&[evaluate(Effort::Full)], never), "expected the start");
-        let absent = |_: Job| -> Result<fn(&TileSchedule, Effort, &Watch) -> TrialOutcome, String> {
-            Err("no cuda:0".to_owned())
-        };
+        let absent = |_: Job| -> Result<Evaluate, String> { Err("no cuda:0".to_owned()) };
         refused(conversation(&[start(PROTOCOL)], absent), "no cuda:0");
     }
 }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
 
 use super::*;
 use crate::fixtures::{a100, bert, evaluated, schedule};
