@@ -169,7 +169,7 @@ fn a_worker_ends_in_the_midst_of_a_trial_when_nobody_speaks_to_it_any_more() {
 }
 
 /// A search whose trials take a while, as the leader of a process group of its own.
-fn search(out: &Path) -> Child {
+fn search(out: &Path, k: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_alcop"))
         .args([
             "tune",
@@ -179,12 +179,11 @@ fn search(out: &Path) -> Child {
             "1024",
             "--n",
             "1024",
-            "--k",
-            "1024",
             "--trials",
             "2000",
             "--no-cache",
         ])
+        .args(["--k", k])
         .arg("--out")
         .arg(out)
         .stdout(Stdio::null())
@@ -222,7 +221,7 @@ fn records(out: &Path) -> Vec<TrialRecord> {
 #[test]
 fn ctrl_c_lets_running_trials_finish_and_leaves_no_process() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut search = search(directory.path());
+    let mut search = search(directory.path(), "1024");
     let workers = at_work(&mut search, directory.path());
     assert!(kill("-INT", &format!("-{}", search.id())));
     assert_eq!(search.wait().expect("it ends").code(), Some(130));
@@ -253,7 +252,7 @@ fn a_fault_is_behind_it(search: &Child, out: &Path) -> bool {
 fn a_search_goes_on_without_workers_that_fault() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path();
-    let mut search = search(out);
+    let mut search = search(out, "1024");
     at_work(&mut search, out);
     until("a trial after a fault", LONG, || a_fault_is_behind_it(&search, out));
     assert!(kill("-INT", &search.id().to_string()));
@@ -272,11 +271,23 @@ fn a_search_goes_on_without_workers_that_fault() {
     }
 }
 
+/// The time that a process has computed for itself, in hundredths of a second: the 14th field of proc_pid_stat(5).
+fn cpu_ticks(process: u32) -> u64 {
+    let line = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let after_name = line.rsplit(')').next().unwrap_or_default();
+    let ticks = after_name.split_whitespace().nth(11);
+    ticks.map_or(0, |ticks| ticks.parse().expect("a number"))
+}
+
 #[test]
 fn workers_end_with_a_search_that_is_killed() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut search = search(directory.path());
-    let workers = at_work(&mut search, directory.path());
+    // Its first trial takes far longer than ending may.
+    let mut search = search(directory.path(), "131072");
+    until("a trial that runs", LONG, || {
+        children(search.id()).into_iter().any(|worker| cpu_ticks(worker) > 200)
+    });
+    let workers = children(search.id());
     search.kill().expect("it lives");
     search.wait().expect("it ends");
     // Whoever adopts them need not reap them.
