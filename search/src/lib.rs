@@ -1,6 +1,7 @@
 //! The schedule search: which schedules are legal ([`space`]), how long they should take ([`cost_model`]), which to try
-//! next ([`strategy`], [`learned`]), what was tried ([`journal`]), the loop over all of it ([`mod@tune`]) and how long a
-//! trial may take ([`watch`]), and what is kept for the next time ([`cache`]).
+//! next ([`strategy`], [`learned`]), what was tried ([`journal`]), the loop over all of it ([`mod@tune`]), how long a
+//! trial may take ([`watch`]) and the processes that evaluate it ([`worker`]), and what is kept for the next time
+//! ([`cache`]).
 //!
 //! With the feature `compile`: from an operator to a kernel (`compile`), and one trial on the whole road (`evaluate`).
 //!
@@ -23,6 +24,8 @@ pub mod strategy;
 pub mod table;
 pub mod tune;
 pub mod watch;
+#[cfg(unix)]
+pub mod worker;
 
 /// Version of all code between an operator and its time: the package's, and a hash of the sources.
 pub const CODE_VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "+", env!("ALCOP_CODE_HASH"));

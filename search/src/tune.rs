@@ -11,6 +11,7 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use alcop_spec::{GpuTarget, OpSpec, TargetError, TileSchedule, occupancy};
+use serde::{Deserialize, Serialize};
 
 use crate::cost_model::{Model, Predictor, predict};
 use crate::journal::{Identity, Journal, JournalError, Role, SCHEMA, Status, TimeKind, TrialRecord, Verified};
@@ -18,7 +19,8 @@ use crate::space::{Space, SpaceError, enumerate};
 use crate::strategy::{Observation, Scored, Strategy, next_batch};
 
 /// How thoroughly a schedule is verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Effort {
     /// A sample of blocks: for each trial.
     Sample,
@@ -27,7 +29,8 @@ pub enum Effort {
 }
 
 /// A trial that was compiled, verified and timed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Evaluated {
     /// Its time in microseconds: finite and positive.
     pub time_us: f64,
@@ -44,7 +47,8 @@ pub struct Evaluated {
 }
 
 /// A trial that failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TrialFailure {
     /// Where; not [`Status::Ok`].
     pub status: Status,

@@ -1,10 +1,13 @@
 //! Time-outs of trials: queueing, compiling and running are watched apart.
 //!
-//! An evaluation runs on threads of its own and says what it does ([`Watch::enter`]); who waits for it gives up once a
-//! phase has taken longer than it may. A thread cannot be stopped from outside: what hangs is left behind, recorded as
-//! [`Status::TimedOut`], and replaced: the next trial gets new threads. What is left behind has the lowest priority from
-//! then on (on Linux), so that any number of compiles that spin for ever leaves the search its cores; trials that take
-//! much memory for ever are not stopped.
+//! An evaluation says what it does ([`Watch::enter`]), and who waits for it gives up once a phase has taken longer than it
+//! may ([`Status::TimedOut`]). [`worker`](crate::worker) evaluates in processes, which are ended then; [`with_timeouts`]
+//! evaluates on threads of the search's own process, for which a closure is enough.
+//!
+//! A thread cannot be stopped from outside: what hangs is left behind and replaced: the next trial gets new threads. What
+//! is left behind has the lowest priority from then on (on Linux), so that any number of compiles that spin for ever
+//! leaves the search its cores. Threads keep the search from nothing else: a trial that takes memory without end takes the
+//! machine's, and one that aborts, or faults in native code, ends the search.
 //!
 //! ```
 //! use std::time::Duration;
@@ -23,23 +26,26 @@
 //! assert_eq!(evaluate(&schedule, Effort::Sample).unwrap_err().status, Status::TimedOut);
 //! ```
 
+use std::fmt;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alcop_spec::TileSchedule;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+use serde::{Deserialize, Serialize};
 
 use crate::journal::Status;
 use crate::tune::{Effort, TrialFailure, TrialOutcome, guarded};
 
 /// How long the waiter sleeps at most before it looks at the phase again: another one may have begun.
-const TICK: Duration = Duration::from_millis(20);
+pub(crate) const TICK: Duration = Duration::from_millis(20);
 
 /// What an evaluation does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// It waits for a thread, or for the device that another trial uses. Each evaluation begins so.
+    /// It waits for a thread or a worker, or for the device that another trial uses. Each evaluation begins so.
     Queueing,
     /// From the schedule to PTX.
     Compiling,
@@ -52,7 +58,7 @@ impl Phase {
     pub const ALL: [Phase; 3] = [Phase::Queueing, Phase::Compiling, Phase::Running];
 
     /// The name in a reason, and the option that sets its limit.
-    const fn names(self) -> (&'static str, &'static str) {
+    pub(crate) const fn names(self) -> (&'static str, &'static str) {
         match self {
             Phase::Queueing => ("queueing", "--queue-timeout"),
             Phase::Compiling => ("compiling", "--compile-timeout"),
@@ -80,7 +86,7 @@ impl Timeouts {
         run: None,
     };
 
-    const fn of(&self, phase: Phase) -> Option<Duration> {
+    pub(crate) const fn of(&self, phase: Phase) -> Option<Duration> {
         match phase {
             Phase::Queueing => self.queue,
             Phase::Compiling => self.compile,
@@ -90,8 +96,19 @@ impl Timeouts {
 }
 
 /// The clock of one evaluation.
-#[derive(Clone, Debug)]
-pub struct Watch(Arc<Mutex<Clock>>);
+#[derive(Clone)]
+pub struct Watch {
+    clock: Arc<Mutex<Clock>>,
+    listener: Option<Arc<dyn Fn(Phase) + Send + Sync>>,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch")
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
 
 #[derive(Debug)]
 struct Clock {
@@ -101,24 +118,41 @@ struct Clock {
     spent: [Duration; Phase::ALL.len()],
 }
 
+impl Clock {
+    fn enter(&mut self, phase: Phase) {
+        let now = Instant::now();
+        self.spent[self.phase as usize] += now - self.since;
+        (self.phase, self.since) = (phase, now);
+    }
+}
+
 impl Watch {
     /// A clock that starts now, in [`Phase::Queueing`].
     pub fn start() -> Watch {
-        Watch(Arc::new(Mutex::new(Clock {
-            phase: Phase::Queueing,
-            since: Instant::now(),
-            spent: [Duration::ZERO; Phase::ALL.len()],
-        })))
+        Watch {
+            clock: Arc::new(Mutex::new(Clock {
+                phase: Phase::Queueing,
+                since: Instant::now(),
+                spent: [Duration::ZERO; Phase::ALL.len()],
+            })),
+            listener: None,
+        }
+    }
+
+    /// The same, and `listener` is told of each phase that is entered; the evaluation goes on when it returns.
+    pub fn with_listener(listener: impl Fn(Phase) + Send + Sync + 'static) -> Watch {
+        Watch {
+            listener: Some(Arc::new(listener)),
+            ..Watch::start()
+        }
     }
 
     /// The evaluation goes over to a phase; it may come back to an earlier one.
     pub fn enter(&self, phase: Phase) {
-        let mut clock = self.clock();
-        let now = Instant::now();
-        let stay = now - clock.since;
-        let left = clock.phase as usize;
-        clock.spent[left] += stay;
-        (clock.phase, clock.since) = (phase, now);
+        self.clock().enter(phase);
+        if let Some(listener) = &self.listener {
+            listener(phase);
+        }
     }
 
     /// The phase, and the time in it so far.
@@ -128,7 +162,7 @@ impl Watch {
     }
 
     /// The first phase that has taken longer than it may, and its limit.
-    fn exceeded(&self, timeouts: &Timeouts) -> Option<(Phase, Duration)> {
+    pub(crate) fn exceeded(&self, timeouts: &Timeouts) -> Option<(Phase, Duration)> {
         let clock = self.clock();
         let mut spent = clock.spent;
         spent[clock.phase as usize] += clock.since.elapsed();
@@ -142,12 +176,13 @@ impl Watch {
 
     fn clock(&self) -> MutexGuard<'_, Clock> {
         // Plain numbers: valid whoever panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// An evaluation with time-outs, for [`tune`](crate::tune::tune()): `evaluate` runs on threads of its own, as many as rayon
-/// has, and its answer counts if it comes in time. A panic is an answer ([`Status::Panicked`]).
+/// has, and its answer counts if it comes in time. A panic is an answer ([`Status::Panicked`]); against endless memory,
+/// aborts and faults use [`Workers`](crate::worker::Workers).
 pub fn with_timeouts<E>(timeouts: Timeouts, evaluate: E) -> impl Fn(&TileSchedule, Effort) -> TrialOutcome + Sync
 where
     E: Fn(&TileSchedule, Effort, &Watch) -> TrialOutcome + Send + Sync + 'static,
@@ -272,7 +307,7 @@ mod priority {
     pub(super) fn make_lowest((): ThreadId) {}
 }
 
-fn timed_out(phase: Phase, limit: Duration) -> TrialFailure {
+pub(crate) fn timed_out(phase: Phase, limit: Duration) -> TrialFailure {
     let (name, option) = phase.names();
     TrialFailure {
         status: Status::TimedOut,

@@ -123,7 +123,8 @@ macro_rules! sourced_table {
         optional { $( $(#[$optional_doc:meta])* $optional:ident: $optional_type:ty, )* }
     ) => {
         $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
         pub struct $plain {
             $( $(#[$doc])* pub $field: $type, )*
             $( $(#[$optional_doc])* pub $optional: Option<$optional_type>, )*
@@ -288,8 +289,10 @@ impl Rates {
     }
 }
 
-/// A device, or (without rates) a bare architecture.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+/// A device, or (without rates) a bare architecture. Reading one back from JSON checks no number: that is for what
+/// [`GpuTarget`] itself wrote, and a file of the user's is [`GpuTarget::from_file`]'s.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GpuTarget {
     /// Canonical name: `a100-80gb`, or of a bare architecture `sm_80`.
     pub name: String,

@@ -3,6 +3,7 @@
 use alcop_runtime::cuda::CudaDevice;
 use alcop_runtime::device::{Device, DeviceError};
 use alcop_runtime::timing::SimDevice;
+use alcop_search::worker::DeviceSpec;
 use alcop_spec::GpuTarget;
 
 use super::Failure;
@@ -35,15 +36,22 @@ impl std::str::FromStr for DeviceName {
 
 /// A device that tells times; `target` is what `sim` alone stands for.
 pub fn timing_device(name: &DeviceName, target: &str) -> Result<Box<dyn Device + Sync>, Failure> {
+    Ok(match device_spec(name, target)? {
+        DeviceSpec::Simulator(target) => Box::new(SimDevice::new(&target).map_err(Failure::usage)?),
+        DeviceSpec::Cuda(ordinal) => Box::new(CudaDevice::open(ordinal).map_err(failure)?),
+    })
+}
+
+/// The same device, not yet opened.
+pub fn device_spec(name: &DeviceName, target: &str) -> Result<DeviceSpec, Failure> {
     match name {
         DeviceName::Emulator => Err(Failure::usage(
             "the emulator tells no times; use --device sim:a100 (or another device), or cuda:0",
         )),
-        DeviceName::Simulator(named) => {
-            let target = GpuTarget::resolve(named.as_deref().unwrap_or(target)).map_err(Failure::usage)?;
-            Ok(Box::new(SimDevice::new(&target).map_err(Failure::usage)?))
-        }
-        DeviceName::Cuda(ordinal) => Ok(Box::new(CudaDevice::open(*ordinal).map_err(failure)?)),
+        DeviceName::Simulator(named) => GpuTarget::resolve(named.as_deref().unwrap_or(target))
+            .map(|target| DeviceSpec::Simulator(Box::new(target)))
+            .map_err(Failure::usage),
+        DeviceName::Cuda(ordinal) => Ok(DeviceSpec::Cuda(*ordinal)),
     }
 }
 

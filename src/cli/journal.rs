@@ -5,15 +5,15 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use alcop_search::CODE_VERSION;
-use alcop_search::evaluate::Evaluator;
 use alcop_search::journal::{self, Identity, Journal, Status, TrialRecord};
 use alcop_search::tune::Effort;
 use alcop_spec::{GpuTarget, TileSchedule};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::device::{DeviceName, timing_device};
+use super::device::DeviceName;
 use super::report::trial_line;
+use super::worker::{LimitArguments, job, workers};
 use super::{Failure, output};
 
 #[derive(Args)]
@@ -44,6 +44,8 @@ enum Command {
         /// Where they are timed; sim is the journal's own target
         #[arg(long, default_value = "sim")]
         device: DeviceName,
+        #[command(flatten)]
+        limits: LimitArguments,
     },
     /// Compare two journals, schedule by schedule.
     Diff {
@@ -77,7 +79,12 @@ enum Command {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Best { journal, json } => best(journal, *json),
-        Command::Replay { journal, top, device } => replay(journal, *top, device),
+        Command::Replay {
+            journal,
+            top,
+            device,
+            limits,
+        } => replay(journal, *top, device, limits),
         Command::Diff { a, b, json } => diff(a, b, *json),
         Command::Merge { journals, output } => merge(journals, output),
         Command::Validate { journal } => validate(journal),
@@ -143,7 +150,7 @@ fn best(path: &Path, json: bool) -> Result<(), Failure> {
     ))
 }
 
-fn replay(path: &Path, top: usize, device: &DeviceName) -> Result<(), Failure> {
+fn replay(path: &Path, top: usize, device: &DeviceName, limits: &LimitArguments) -> Result<(), Failure> {
     let records = records(path)?;
     let ranked = ranking(&records);
     let Some(first) = ranked.first() else {
@@ -155,11 +162,11 @@ fn replay(path: &Path, top: usize, device: &DeviceName) -> Result<(), Failure> {
     if let Err(difference) = &same_code {
         eprintln!("alcop: {difference}; times may differ");
     }
-    let device = timing_device(device, &first.target)?;
-    let evaluator = Evaluator::new(&first.op, &target, device.as_ref());
+    let job = job(&first.op, &target, device, &first.target)?;
+    let workers = workers(job, limits, 1, |line| eprintln!("{line}"))?;
     let mut differing = 0;
     for record in ranked.iter().take(top) {
-        let evaluated = evaluator
+        let evaluated = workers
             .evaluate(&record.schedule, Effort::Sample)
             .map_err(|failure| Failure::refused(format!("{}: {}", record.schedule, failure.reason)))?;
         let recorded = record.time_us.unwrap_or(f64::NAN);

@@ -15,6 +15,7 @@ mod report;
 mod run;
 mod time;
 mod tune;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -48,6 +49,9 @@ enum Command {
     Journal(journal::Arguments),
     /// Benchmarks: tables and plots.
     Bench(bench::Arguments),
+    /// Evaluate trials for the search that started this process.
+    #[command(hide = true)]
+    Worker,
 }
 
 /// Why a command ends without success.
@@ -119,6 +123,7 @@ pub fn main() -> ExitCode {
         Command::Tune(arguments) => tune::run(&arguments),
         Command::Journal(arguments) => journal::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Worker => worker::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,26 +5,25 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use alcop_search::CODE_VERSION;
 use alcop_search::cache::{Cache, CacheEntry, CacheError, CacheKey, revalidate, space_name};
 use alcop_search::compile::compile_operator;
-use alcop_search::evaluate::{Evaluator, ptx_hash};
+use alcop_search::evaluate::ptx_hash;
 use alcop_search::journal::{Identity, Journal, JournalError, TrialRecord};
 use alcop_search::space::Space;
 use alcop_search::strategy::Strategy;
 use alcop_search::tune::{
     Effort, StopReason, TrialOutcome, TuneError, TuneEvent, TuneInput, TuneOptions, TuneReport, tune,
 };
-use alcop_search::watch::{Timeouts, with_timeouts};
 use alcop_spec::{GpuTarget, OpSpec, TileSchedule};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::device::{DeviceName, timing_device};
+use super::device::DeviceName;
 use super::operator::OperatorArguments;
 use super::report::{Files, json, text, trial_line};
+use super::worker::{LimitArguments, job, workers};
 use super::{Failure, output};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,15 +62,8 @@ pub struct Arguments {
     /// The schedules that are searched
     #[arg(long, value_enum, default_value = "wide")]
     space: SpaceName,
-    /// Give a trial up that waits so many seconds for a thread or for the device
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
-    queue_timeout: Duration,
-    /// Give a trial up that compiles for so many seconds
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
-    compile_timeout: Duration,
-    /// Give a trial up whose kernel is verified and timed for so many seconds
-    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
-    run_timeout: Duration,
+    #[command(flatten)]
+    limits: LimitArguments,
     /// Folder of tuned schedules: one that is there is verified, timed and handed out without a search; by default the
     /// environment's ALCOP_CACHE
     #[arg(long, value_name = "DIR", conflicts_with = "no_cache")]
@@ -100,7 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         .ok_or_else(|| Failure::usage("name an operator (--op matmul --m … --n … --k …)"))?;
     let target = GpuTarget::resolve(&arguments.target).map_err(Failure::usage)?;
     target.rates().map_err(Failure::usage)?;
-    let device = timing_device(&arguments.device, &arguments.target)?;
+    let job = job(&op, &target, &arguments.device, &arguments.target)?;
     writable_folder(&arguments.out)?;
     let (mut journal, history) = open_journal(arguments, &op, &target)?;
     let space = match arguments.space {
@@ -121,21 +113,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         seconds: arguments.seconds,
         ..TuneOptions::default()
     };
-    let timeouts = Timeouts {
-        queue: Some(arguments.queue_timeout),
-        compile: Some(arguments.compile_timeout),
-        run: Some(arguments.run_timeout),
-    };
-    // A trial that hangs is left behind with what it uses: until the process ends.
-    let evaluator = Evaluator::new(&op, Box::leak(Box::new(target.clone())), Box::leak(device));
-    let evaluate = with_timeouts(timeouts, move |schedule, effort, watch| {
-        evaluator.evaluate_watched(schedule, effort, watch)
-    });
     let progress = Progress::new(&op, &target, arguments.trials);
+    let said = progress.clone();
+    let workers = workers(job, &arguments.limits, arguments.trials_at_once, move |line| {
+        said.line(line)
+    })?;
+    let evaluate = |schedule: &TileSchedule, effort: Effort| workers.evaluate(schedule, effort);
     let store = Store::open(arguments, input)?;
     // Whoever goes on with a search wants to search.
     let cached = match &store {
-        Some(store) if !arguments.resume => store.look_up(input, options.trials, &interrupt, &evaluate, &progress)?,
+        Some(store) if !arguments.resume => store.look_up(input, options.trials, &interrupt, evaluate, &progress)?,
         _ => None,
     };
     let report = match cached {
@@ -151,7 +138,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             history,
             Some(&mut journal),
             &interrupt,
-            &evaluate,
+            evaluate,
             &mut |event| progress.show(event),
         ),
     };
@@ -180,14 +167,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         )));
     }
     Ok(())
-}
-
-/// A positive number of seconds.
-fn seconds(text: &str) -> Result<Duration, String> {
-    let number: Option<f64> = text.parse().ok().filter(|number| *number > 0.0);
-    number
-        .and_then(|number| Duration::try_from_secs_f64(number).ok())
-        .ok_or_else(|| "not a positive number of seconds".to_owned())
 }
 
 /// The cache as one search uses it.
@@ -379,6 +358,7 @@ fn write_files(
 }
 
 /// A bar on a terminal, a line for each trial elsewhere; on standard error.
+#[derive(Clone)]
 struct Progress {
     bar: ProgressBar,
     header: String,
