@@ -11,6 +11,7 @@
 //! | takes more memory than it may | `compile-failed` or `run-failed` by its phase: "… took more than 4096 MiB" |
 //! | aborts, faults, exits, answers nonsense | likewise, with the signal or exit code and the last lines of its standard error |
 //! | panics | `panicked`, by the worker, which stays |
+//! | leaves more than half of what a worker may take | the worker goes after it |
 //!
 //! Workers end with the search, however that ends: their standard input is closed then ([`serve_with`]). They do not see
 //! Ctrl-C, so that running trials finish.
@@ -145,7 +146,9 @@ impl Workers {
         let late = watch.exceeded(&self.limits.timeouts);
         let failure = match answer {
             Ok(FromWorker::Outcome(outcome)) => {
-                self.idle().push(worker);
+                if self.has_room(&worker) {
+                    self.idle().push(worker);
+                }
                 return late.map_or(outcome, |(phase, limit)| Err(timed_out(phase, limit)));
             }
             Ok(other) => Ending::Nonsense(format!("{other:?}")).failure(worker, watch.now().0),
@@ -155,14 +158,21 @@ impl Workers {
         Err(failure)
     }
 
-    /// A worker that waits for a trial, and has not ended meanwhile.
+    /// A worker that waits for a trial: it has not ended meanwhile, and has said nothing that the next trial's answer could
+    /// be confused with.
     fn take_idle(&self) -> Option<Process> {
         loop {
             let mut worker = self.idle().pop()?;
-            if worker.lives() {
+            if worker.lives() && worker.next(Duration::ZERO).is_none() {
                 return Some(worker);
             }
         }
+    }
+
+    /// Whether the next trial has most of the limit for itself: what a worker keeps of earlier ones counts, too.
+    fn has_room(&self, worker: &Process) -> bool {
+        let keeps = |limit_mib: u64| worker.taken_bytes().is_some_and(|taken| taken >> 20 > limit_mib / 2);
+        !self.limits.memory_mib.is_some_and(keeps)
     }
 
     /// A new worker that is ready.

@@ -54,12 +54,22 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // SAFETY: signal(2) may be called between fork and exec (signal-safety(7)).
+        // SAFETY: signal(2) and setrlimit(2) are system calls, which may be made between fork and exec (signal-safety(7)).
         unsafe {
-            // Ctrl-C goes to the whole process group; the search lets running trials finish.
-            command.pre_exec(|| match libc::signal(libc::SIGINT, libc::SIG_IGN) {
-                libc::SIG_ERR => Err(io::Error::last_os_error()),
-                _ => Ok(()),
+            command.pre_exec(|| {
+                // Ctrl-C goes to the whole process group; the search lets running trials finish.
+                if libc::signal(libc::SIGINT, libc::SIG_IGN) == libc::SIG_ERR {
+                    return Err(io::Error::last_os_error());
+                }
+                // A worker's death is recorded; an image of its memory in the user's folder helps nobody.
+                let none = libc::rlimit {
+                    rlim_cur: 0,
+                    rlim_max: 0,
+                };
+                match libc::setrlimit(libc::RLIMIT_CORE, &none) {
+                    0 => Ok(()),
+                    _ => Err(io::Error::last_os_error()),
+                }
             });
         }
         let mut child = command.spawn()?;

@@ -27,6 +27,7 @@ echo '{"ready":{"protocol":1,"code":"'$CODE'"}}'
 const TRIALS: &str = r#"
 phase() { echo '{"phase":"'$1'"}'; }
 outcome() { echo "$OUTCOME"; }
+megabytes() { head -c 20000000 /dev/zero | tr '\0' x; }
 while read -r request; do
     phase compiling
     case "$request" in
@@ -41,6 +42,8 @@ while read -r request; do
         *'"shared_stages":9,'*) phase running; sleep 0.3; phase compiling; exec sleep 1000 ;;
         *'"shared_stages":10,'*) exec >&-; exec sleep 1000 ;;
         *'"shared_stages":11,'*) echo '"measure"' ;;
+        *'"shared_stages":13,'*) x=$(megabytes); y=$(megabytes); phase running; outcome ;;
+        *'"shared_stages":14,'*) phase running; outcome; outcome; echo $$ > "$FOLDER/twice" ;;
         *'"shared_stages":12,'*) echo '{"ready":{"protocol":1,"code":"'$CODE'"}}' ;;
         *) phase running; outcome ;;
     esac
@@ -120,12 +123,17 @@ fn ms(milliseconds: u64) -> Option<Duration> {
     Some(Duration::from_millis(milliseconds))
 }
 
-/// Limits that only what never ends exceeds.
+/// Limits that only what never ends exceeds, also on a busy machine.
 fn limits() -> Limits {
+    patient(60_000)
+}
+
+/// The same, with another limit for compiling, in milliseconds.
+fn patient(compile: u64) -> Limits {
     Limits {
         timeouts: Timeouts {
             queue: ms(60_000),
-            compile: ms(500),
+            compile: ms(compile),
             run: ms(60_000),
         },
         memory_mib: Some(64),
@@ -155,12 +163,9 @@ fn a_worker_stays_for_the_next_trial_and_goes_with_the_search() {
 
 #[test]
 fn what_hangs_is_timed_out_by_its_phase_and_gone() {
-    let stand_ins = StandIns::of_trials(limits());
-    for (stages, reason) in [
-        (1, "compiling took longer than 0.5 s (--compile-timeout)"),
-        (2, "compiling took longer than 0.5 s (--compile-timeout)"),
-        (9, "compiling took longer than 0.5 s (--compile-timeout)"),
-    ] {
+    let stand_ins = StandIns::of_trials(patient(1500));
+    let reason = "compiling took longer than 1.5 s (--compile-timeout)";
+    for stages in [1, 2, 9] {
         let started = Instant::now();
         let failure = stand_ins.evaluate(stages).unwrap_err();
         assert_eq!((failure.status, &*failure.reason), (Status::TimedOut, reason));
@@ -223,12 +228,7 @@ fn largest_child_mib() -> i64 {
 #[test]
 #[cfg(target_os = "linux")]
 fn endless_memory_is_taken_back() {
-    let compile = ms(60_000);
-    let timeouts = Timeouts {
-        compile,
-        ..limits().timeouts
-    };
-    let stand_ins = StandIns::of_trials(Limits { timeouts, ..limits() });
+    let stand_ins = StandIns::of_trials(limits());
     let reason = "compiling took more than 64 MiB (--memory-limit)";
     stand_ins.fails(6, Status::CompileFailed, &[reason]);
     assert_eq!(stand_ins.alive(), [0; 0]);
@@ -236,6 +236,37 @@ fn endless_memory_is_taken_back() {
     let most = largest_child_mib();
     assert!((64..2048).contains(&most), "{most} MiB");
     assert_eq!(stand_ins.evaluate(GOOD), Ok(good()));
+}
+
+/// What one trial leaves behind shall not be held against the next one.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_worker_that_keeps_more_than_half_of_what_it_may_take_goes() {
+    let limits = Limits {
+        memory_mib: Some(72),
+        ..limits()
+    };
+    let stand_ins = StandIns::of_trials(limits);
+    assert_eq!(stand_ins.evaluate(GOOD), Ok(good()));
+    assert_eq!(stand_ins.evaluate(GOOD), Ok(good()));
+    assert_eq!((stand_ins.processes().len(), stand_ins.alive().len()), (1, 1));
+    // It keeps 40 MB, after having taken 60.
+    assert_eq!(stand_ins.evaluate(13), Ok(good()));
+    assert_eq!(stand_ins.alive(), [0; 0]);
+}
+
+#[test]
+fn who_speaks_unasked_gets_no_trial() {
+    let stand_ins = StandIns::of_trials(limits());
+    assert_eq!(stand_ins.evaluate(14), Ok(good()));
+    let said = stand_ins.folder.path().join("twice");
+    while !said.exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The line is in the pipe; whoever listens to it needs a moment.
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(stand_ins.evaluate(GOOD), Ok(good()));
+    assert_eq!((stand_ins.processes().len(), stand_ins.alive().len()), (2, 1));
 }
 
 #[test]
@@ -405,7 +436,8 @@ fn standard_error_is_heard_line_by_line_and_little_of_it_is_kept() {
 /// Everything that a trial must not do, in one search.
 #[test]
 fn whatever_a_trial_does_the_search_goes_on() {
-    let stand_ins = StandIns::of_trials(limits());
+    // Taking 64 MiB must not take as long as this.
+    let stand_ins = StandIns::of_trials(patient(3000));
     let (op, target) = (bert(), a100());
     let input = TuneInput {
         op: &op,
