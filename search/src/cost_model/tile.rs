@@ -141,6 +141,7 @@ impl BlockCosts {
                 let chain = FragmentPipe {
                     floor_clk: computed * clk_per_fma / k_steps,
                     serial_clk: 0.0,
+                    load_clk: 0.0,
                 };
                 (clk_per_fma, bytes, k_steps * warps, chain)
             }
@@ -166,10 +167,12 @@ impl BlockCosts {
 }
 
 impl BlockCosts {
-    /// One block's chain from a chunk's arrival to its last product, with so many fragment sets.
+    /// One block's chain from a chunk's arrival to its last product, with so many fragment sets. With one set, all warps
+    /// wait for their first fragments behind the chunk's barrier; with more, those are loaded before the chunk before ends.
     #[inline]
     pub(super) fn use_clk(&self, register_stages: u32) -> f64 {
-        self.chain.step_clk(register_stages) * self.k_steps + self.sync_clk
+        let exposed_clk = if register_stages == 1 { self.chain.load_clk } else { 0.0 };
+        self.chain.step_clk(register_stages) * self.k_steps + self.sync_clk + exposed_clk
     }
 }
 
@@ -181,6 +184,8 @@ pub(super) struct FragmentPipe {
     pub(super) floor_clk: f64,
     /// One after the other: load and products, in clk.
     pub(super) serial_clk: f64,
+    /// The load alone, in clk.
+    pub(super) load_clk: f64,
 }
 
 impl FragmentPipe {
@@ -197,6 +202,7 @@ impl FragmentPipe {
         FragmentPipe {
             floor_clk: (products_clk * warps_of_a_sub_core).max(rates.mma_latency_clk),
             serial_clk: load_clk + products_clk,
+            load_clk,
         }
     }
 
