@@ -4,9 +4,10 @@
 //! ln(measured / predicted) of the trials so far --fit--> Ensemble --correction of a candidate--> mean and spread
 //! ```
 //!
-//! The analytic model is what the trees are boosted from (their first guess), which takes the place of the paper's
-//! pre-training on its predictions (ALCOP, section 6): without observations the correction is 0 everywhere. The spread
-//! over boosters that were fitted on resampled observations tells where little is known.
+//! A booster is a linear trend and trees on what that leaves. The analytic model is what they are boosted from (their first
+//! guess), which takes the place of the paper's pre-training on its predictions (ALCOP, section 6): without observations
+//! the correction is 0 everywhere. The spread over boosters that were fitted on resampled observations tells where little
+//! is known.
 //!
 //! The trees are our own: the crates looked at (perpetual, forust, gbdt) are made for thousands of rows, choose their
 //! size by themselves or bring an order of magnitude more code, and a search has 4 to 50 observations.
@@ -14,6 +15,10 @@
 use alcop_spec::{Resources, TileSchedule};
 
 use crate::cost_model::Prediction;
+
+mod trend;
+
+use trend::Trend;
 
 /// Numbers that describe a candidate. None describes the operator, which is the same for all candidates of a search.
 pub const FEATURES: usize = 22;
@@ -100,10 +105,10 @@ impl Ensemble {
     }
 }
 
-/// Trees that each correct what the ones before leave (Friedman, "Greedy function approximation", 2001).
+/// A trend, and trees that each correct what it and the ones before leave (Friedman, "Greedy function approximation", 2001).
 #[derive(Clone, Debug)]
 struct Booster {
-    base: f64,
+    trend: Trend,
     trees: Vec<Tree>,
 }
 
@@ -117,14 +122,9 @@ const RIDGE: f64 = 1.0;
 
 impl Booster {
     fn fit(rows: &[[f64; FEATURES]], columns: &[Column], targets: &[f64], weights: &[f64]) -> Booster {
-        let total: f64 = weights.iter().sum();
-        let weighted: f64 = weights
-            .iter()
-            .zip(targets)
-            .map(|(weight, target)| weight * target)
-            .sum();
-        let base = weighted / (total + RIDGE);
-        let mut left: Vec<f64> = targets.iter().map(|target| target - base).collect();
+        let trend = Trend::fit(rows, columns, targets, weights);
+        let of_trend = |(row, target): (&_, &f64)| target - trend.value(row);
+        let mut left: Vec<f64> = rows.iter().zip(targets).map(of_trend).collect();
         let mut trees = Vec::new();
         let all: Vec<usize> = (0..rows.len()).filter(|&row| weights[row] > 0.0).collect();
         for _ in 0..TREES {
@@ -138,11 +138,11 @@ impl Booster {
             }
             trees.push(tree);
         }
-        Booster { base, trees }
+        Booster { trend, trees }
     }
 
     fn value(&self, row: &[f64; FEATURES]) -> f64 {
-        self.base + SHRINKAGE * self.trees.iter().map(|tree| tree.value(row)).sum::<f64>()
+        self.trend.value(row) + SHRINKAGE * self.trees.iter().map(|tree| tree.value(row)).sum::<f64>()
     }
 }
 
