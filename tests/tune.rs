@@ -360,3 +360,51 @@ fn ragged_shapes_of_every_type_are_tuned() {
         }
     }
 }
+
+#[test]
+fn other_operators_searches_teach_before_the_first_trial() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let folder = |name: &str| directory.path().join(name);
+    let learning = ["--strategy", "analytic+learned", "--trials", "1", "--json"];
+    let first = |out: &Path| journal(&out.join("journal.jsonl"))[0]["schedule"].clone();
+    expect(&tune(&folder("alone"), "256", &learning), 0, "");
+    let favourite = first(&folder("alone"));
+
+    // On another operator, what has the favourite's chunks took five times as long as predicted.
+    expect(
+        &tune(&folder("other"), "128", &["--strategy", "random", "--trials", "24"]),
+        0,
+        "",
+    );
+    let mut records = journal(&folder("other").join("journal.jsonl"));
+    for record in &mut records {
+        let factor = if record["schedule"]["block"]["k"] == favourite["block"]["k"] {
+            5.0
+        } else {
+            1.0
+        };
+        record["time_us"] = (factor * record["prediction"]["time_us"].as_f64().expect("a time")).into();
+    }
+    let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+    let other = directory.path().join("other.jsonl");
+    std::fs::write(&other, lines).expect("written");
+
+    let taught = |rest: &[&str], out: &str| {
+        let mut arguments = vec!["--learn-from", other.to_str().expect("UTF-8")];
+        arguments.extend(rest);
+        tune(&folder(out), "256", &arguments)
+    };
+    expect(&taught(&learning, "taught"), 0, "");
+    assert_ne!(first(&folder("taught"))["block"]["k"], favourite["block"]["k"]);
+
+    expect(
+        &taught(&["--strategy", "analytic"], "a"),
+        2,
+        "analytic does not learn from other operators",
+    );
+    expect(
+        &taught(&["--strategy", "analytic+learned", "--target", "h100"], "b"),
+        2,
+        "it is of a100-80gb, and this search of h100",
+    );
+}

@@ -1,5 +1,6 @@
 //! The schedule search: which schedules are legal ([`space`]), how long they should take ([`cost_model`]), which to try
-//! next ([`strategy`], [`learned`]), what was tried ([`journal`]), the loop over all of it ([`mod@tune`]), how long a
+//! next ([`strategy`], [`learned`]) and what other searches taught
+//! ([`lessons`]), what was tried ([`journal`]), the loop over all of it ([`mod@tune`]), how long a
 //! trial may take ([`watch`]) and the processes that evaluate it ([`worker`]), and what is kept for the next time
 //! ([`cache`]).
 //!
@@ -17,6 +18,7 @@ pub mod evaluate;
 mod fixtures;
 pub mod journal;
 pub mod learned;
+pub mod lessons;
 pub mod merit;
 pub mod replay;
 pub mod space;

@@ -9,9 +9,11 @@ use std::collections::HashMap;
 
 use alcop_spec::schedule::AxisTiles;
 use alcop_spec::{GpuTarget, Limiter, Occupancy, Resources, Swizzle, TileSchedule, occupancy};
+use rayon::prelude::*;
 
 use crate::cost_model::{Model, predict, predict_kernel};
 use crate::journal::{Role, Status, TrialRecord};
+use crate::lessons::{self, Lessons};
 use crate::merit::spearman;
 use crate::strategy::{Observation, Scored, Strategy, next_batch};
 use crate::table::TableRow;
@@ -59,11 +61,8 @@ impl Truth {
             }
             let schedule = record.schedule;
             let resources = occupancy::check(&record.op, &schedule, model.limits()).unwrap_or(record.resources);
-            candidates.push(Scored {
-                schedule,
-                resources,
-                prediction: predict(model, &record.op, &schedule, &resources),
-            });
+            let prediction = predict(model, &record.op, &schedule, &resources);
+            candidates.push(Scored::new(schedule, resources, prediction));
             times_us.push(record.time_us.filter(|_| record.status == Status::Ok));
         }
         if candidates.len() < legal {
@@ -114,10 +113,30 @@ impl Truth {
                     },
                 },
                 prediction,
+                taught: 0.0,
             });
             truth.times_us.push(Some(1000.0 * measured_ms));
         }
         problems.into_values().collect()
+    }
+
+    /// The space as a search: schedules with their times.
+    fn search(&self) -> lessons::Search {
+        let known = self.candidates.iter().zip(&self.times_us);
+        known.filter_map(|(one, time_us)| Some((*one, (*time_us)?))).collect()
+    }
+
+    /// Each of the spaces with what all others teach of it: none knows its own times.
+    pub fn taught_by_the_others(truths: &[Truth]) -> Vec<Truth> {
+        let searches: Vec<lessons::Search> = truths.iter().map(Truth::search).collect();
+        let taught = |(at, truth): (usize, &Truth)| {
+            let others = (0..searches.len()).filter(|other| *other != at);
+            let lessons = Lessons::of_searches(others.map(|other| &searches[other][..]));
+            let mut truth = truth.clone();
+            lessons.teach(&mut truth.candidates);
+            truth
+        };
+        truths.par_iter().enumerate().map(taught).collect()
     }
 
     /// The best time of all; `None` where every trial failed.
@@ -194,10 +213,9 @@ mod tests {
             .legal;
         let candidates: Vec<Scored> = legal
             .iter()
-            .map(|one| Scored {
-                schedule: one.schedule,
-                resources: one.resources,
-                prediction: predict(&model, &op, &one.schedule, &one.resources),
+            .map(|one| {
+                let prediction = predict(&model, &op, &one.schedule, &one.resources);
+                Scored::new(one.schedule, one.resources, prediction)
             })
             .collect();
         Truth {

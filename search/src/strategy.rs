@@ -22,6 +22,20 @@ pub struct Scored {
     pub resources: Resources,
     /// How long it should take.
     pub prediction: Prediction,
+    /// What earlier searches taught: the natural logarithm of a factor of the prediction ([`crate::lessons`]); 0 without.
+    pub taught: f64,
+}
+
+impl Scored {
+    /// A schedule of which no earlier search taught anything.
+    pub const fn new(schedule: TileSchedule, resources: Resources, prediction: Prediction) -> Scored {
+        Scored {
+            schedule,
+            resources,
+            prediction,
+            taught: 0.0,
+        }
+    }
 }
 
 /// A schedule that was tried.
@@ -57,7 +71,8 @@ pub enum Strategy {
         /// The same seed gives the same choice on the same times.
         seed: u64,
     },
-    /// The analytic model, corrected by boosted trees as trials come in (ALCOP, section 6).
+    /// The analytic model, corrected by what earlier searches taught, and by boosted trees as trials come in (ALCOP,
+    /// section 6).
     #[serde(rename = "analytic+learned")]
     AnalyticLearned {
         /// The same seed gives the same choice on the same times.
@@ -154,7 +169,7 @@ const FIRST_TRIALS: usize = 4;
 /// The analytic model's order, corrected by what was measured.
 fn corrected(candidates: &[Scored], history: &[Observation], seed: u64) -> Vec<usize> {
     let row = |candidate: &Scored| features(&candidate.schedule, &candidate.resources, &candidate.prediction);
-    let base = |candidate: &Scored| candidate.prediction.time_us.ln();
+    let base = |candidate: &Scored| candidate.prediction.time_us.ln() + candidate.taught;
     fitted_order(candidates, history, seed, row, base)
 }
 
@@ -242,11 +257,8 @@ mod tests {
         let legal = enumerate(&Space::artifact_matmul(), &op, &target.limits, None)
             .unwrap()
             .legal;
-        let scored = |schedule, resources| Scored {
-            schedule,
-            resources,
-            prediction: predict(&model, &op, &schedule, &resources),
-        };
+        let scored =
+            |schedule, resources| Scored::new(schedule, resources, predict(&model, &op, &schedule, &resources));
         legal
             .iter()
             .map(|candidate| scored(candidate.schedule, candidate.resources))
@@ -307,6 +319,18 @@ mod tests {
         let candidates = candidates();
         let order = next_batch(Strategy::Analytic, &candidates, &[], usize::MAX);
         assert!(order.is_sorted_by(|&a, &b| candidates[a].prediction.time_us <= candidates[b].prediction.time_us));
+    }
+
+    #[test]
+    fn what_was_taught_corrects_the_model_where_that_learns() {
+        let mut candidates = candidates();
+        let last = next_batch(Strategy::Analytic, &candidates, &[], usize::MAX)
+            .pop()
+            .unwrap();
+        candidates[last].taught = -10.0;
+        let first = |strategy| next_batch(strategy, &candidates, &[], 1)[0];
+        assert_eq!(first(Strategy::AnalyticLearned { seed: 0 }), last);
+        assert_ne!(first(Strategy::Analytic), last, "the model alone");
     }
 
     #[test]

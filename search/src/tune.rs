@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost_model::{Model, Predictor, predict};
 use crate::journal::{Identity, Journal, JournalError, Role, SCHEMA, Status, TimeKind, TrialRecord, Verified};
+use crate::lessons::Lessons;
 use crate::space::{Space, SpaceError, enumerate};
 use crate::strategy::{Observation, Scored, Strategy, next_batch};
 
@@ -70,6 +71,8 @@ pub struct TuneInput<'a> {
     pub space: &'a Space,
     /// Version of the compiler, for the journal.
     pub compiler: &'a str,
+    /// What earlier searches on the device taught, for [`Strategy::AnalyticLearned`].
+    pub lessons: Option<&'a Lessons>,
 }
 
 /// How a search goes.
@@ -222,15 +225,17 @@ where
     let model = Model::new(input.target)?;
     let enumeration = enumerate(input.space, input.op, model.limits(), Some(model.sm_count()))?;
     let mut predictor = Predictor::new(&model, input.op);
-    let candidates: Vec<Scored> = enumeration
+    let mut candidates: Vec<Scored> = enumeration
         .legal
         .iter()
-        .map(|candidate| Scored {
-            schedule: candidate.schedule,
-            resources: candidate.resources,
-            prediction: predictor.predict(&candidate.schedule, &candidate.resources),
+        .map(|one| {
+            let prediction = predictor.predict(&one.schedule, &one.resources);
+            Scored::new(one.schedule, one.resources, prediction)
         })
         .collect();
+    if let Some(lessons) = input.lessons {
+        lessons.teach(&mut candidates);
+    }
     on_event(TuneEvent::Started {
         points: input.space.size(),
         legal: candidates.len(),
@@ -508,19 +513,12 @@ where
     /// A schedule with its resources and prediction; `None` where it is over a budget.
     fn predicted(&self, schedule: &TileSchedule) -> Option<Scored> {
         let resources = occupancy::check(&self.identity.op, schedule, self.model.limits()).ok()?;
-        Some(Scored {
-            schedule: *schedule,
-            resources,
-            prediction: predict(&self.model, &self.identity.op, schedule, &resources),
-        })
+        let prediction = predict(&self.model, &self.identity.op, schedule, &resources);
+        Some(Scored::new(*schedule, resources, prediction))
     }
 
     fn scored(&self, record: &TrialRecord) -> Scored {
-        Scored {
-            schedule: record.schedule,
-            resources: record.resources,
-            prediction: record.prediction,
-        }
+        Scored::new(record.schedule, record.resources, record.prediction)
     }
 
     fn interrupted(&self) -> bool {

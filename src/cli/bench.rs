@@ -71,9 +71,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
+/// The strategy that has learned from the other spaces before its first trial.
+const TAUGHT: &str = "analytic+learned+others";
+
 /// One strategy.
 struct Row {
     strategy: Strategy,
+    name: &'static str,
     /// For each space and number of trials, the geometric mean over seeds.
     of_spaces: Vec<Vec<f64>>,
     /// Geometric means over spaces and seeds, for each of the numbers of trials.
@@ -102,6 +106,10 @@ fn search(arguments: &SearchArguments) -> Result<(), Failure> {
             .iter()
             .filter_map(|name| name.parse::<Strategy>().ok())
             .map(|strategy| row(truths, strategy, picks, arguments))
+            .chain(taught(truths).map(|truths| Row {
+                name: TAUGHT,
+                ..row(&truths, Strategy::AnalyticLearned { seed: 0 }, picks, arguments)
+            }))
             .collect()
     };
     let report = Report {
@@ -117,7 +125,7 @@ fn search(arguments: &SearchArguments) -> Result<(), Failure> {
         let curve: Vec<usize> = (1..=PICKS[PICKS.len() - 1]).collect();
         let curves: Vec<(String, Vec<f64>)> = rows(&report.truths, &curve)
             .into_iter()
-            .map(|row| (row.strategy.to_string(), row.shares))
+            .map(|row| (row.name.to_owned(), row.shares))
             .collect();
         let chart = line_chart("trials", "share of the best", &curves).map_err(Failure::bug)?;
         output::write(path, &chart)?;
@@ -128,6 +136,13 @@ fn search(arguments: &SearchArguments) -> Result<(), Failure> {
         report.text().map_err(Failure::bug)?
     };
     output::write(Path::new("-"), &text)
+}
+
+/// Each space with what the others teach; of the many problems of a table that would take too long.
+fn taught(truths: &[Truth]) -> Option<Vec<Truth>> {
+    (2..=SPACES_IN_TEXT)
+        .contains(&truths.len())
+        .then(|| Truth::taught_by_the_others(truths))
 }
 
 fn row(truths: &[Truth], strategy: Strategy, picks: &[usize], arguments: &SearchArguments) -> Row {
@@ -149,6 +164,7 @@ fn row(truths: &[Truth], strategy: Strategy, picks: &[usize], arguments: &Search
     };
     Row {
         strategy,
+        name: strategy.name(),
         of_spaces: shares.chunks(seeds as usize).map(means).collect(),
         shares: means(&shares),
     }
@@ -177,7 +193,7 @@ impl Report {
         }
         text += ",space,schedules,model_correlation\n";
         let mut line = |row: &Row, shares: &[f64], space: &str, schedules: usize, correlation: f64| {
-            text += row.strategy.name();
+            text += row.name;
             for share in shares {
                 text += &format!(",{share}");
             }
@@ -200,7 +216,7 @@ impl Report {
         let strategies: Vec<_> = self
             .rows
             .iter()
-            .map(|row| json!({"strategy": row.strategy.name(), "trials": PICKS, "shares": row.shares}))
+            .map(|row| json!({"strategy": row.name, "trials": PICKS, "shares": row.shares}))
             .collect();
         let operators: Vec<_> = (0..self.truths.len())
             .map(|space| {
@@ -208,7 +224,7 @@ impl Report {
                 let shares: serde_json::Map<String, serde_json::Value> = self
                     .rows
                     .iter()
-                    .map(|row| (row.strategy.name().to_owned(), json!(row.of_spaces[space])))
+                    .map(|row| (row.name.to_owned(), json!(row.of_spaces[space])))
                     .collect();
                 json!({"name": truth.name, "schedules": truth.candidates.len(), "best_us": truth.best_us(),
                     "model_correlation": self.correlations[space], "shares": shares})
@@ -231,19 +247,19 @@ impl Report {
             self.spaces(&mut text)?;
         }
         writeln!(text, "best of all / best of the first trials, geometric mean")?;
-        write!(text, "{:<18}", "trials")?;
+        write!(text, "{:<24}", "trials")?;
         for picks in PICKS {
             write!(text, "{picks:>8}")?;
         }
         writeln!(text)?;
         for row in &self.rows {
-            write!(text, "{:<18}", row.strategy.name())?;
+            write!(text, "{:<24}", row.name)?;
             for share in &row.shares {
                 write!(text, "{share:>8.4}")?;
             }
             writeln!(text)?;
         }
-        write!(text, "{:<18}", "paper (A100)")?;
+        write!(text, "{:<24}", "paper (A100)")?;
         for picks in PICKS {
             match PAPER.iter().find(|(trials, _)| *trials == picks) {
                 Some((_, share)) => write!(text, "{share:>8.4}")?,
@@ -256,8 +272,11 @@ impl Report {
 
     /// A line for each space: how good the model is there, and the share of the strategy that uses all there is.
     fn spaces(&self, text: &mut String) -> std::fmt::Result {
-        let Some(last) = self.rows.last() else { return Ok(()) };
-        let name = last.strategy.name();
+        let uses_all = |row: &&Row| matches!(row.strategy, Strategy::AnalyticLearned { .. });
+        let Some(last) = self.rows.iter().find(uses_all) else {
+            return Ok(());
+        };
+        let name = last.name;
         let width = self
             .truths
             .iter()

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use alcop_search::CODE_VERSION;
 use alcop_search::cache::{Cache, CacheEntry, CacheError, CacheKey, revalidate, space_name};
 use alcop_search::compile::compile_operator;
+use alcop_search::cost_model::Model;
 use alcop_search::evaluate::ptx_hash;
-use alcop_search::journal::{Identity, Journal, JournalError, TrialRecord};
+use alcop_search::journal::{self, Identity, Journal, JournalError, TimeKind, TrialRecord};
+use alcop_search::lessons::{Lessons, search_of_journal};
 use alcop_search::space::Space;
 use alcop_search::strategy::Strategy;
 use alcop_search::tune::{
@@ -59,6 +61,10 @@ pub struct Arguments {
     /// Trials between two decisions of the strategy; evaluated in parallel
     #[arg(long, default_value_t = 4)]
     trials_at_once: usize,
+    /// Journals of other operators' searches on the device, from which analytic+learned knows where the model errs before
+    /// the first trial
+    #[arg(long, value_name = "JOURNAL", num_args = 1..)]
+    learn_from: Vec<PathBuf>,
     /// The schedules that are searched
     #[arg(long, value_enum, default_value = "wide")]
     space: SpaceName,
@@ -99,12 +105,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         SpaceName::Wide => Space::wide_matmul(),
         SpaceName::Artifact => Space::artifact_matmul(),
     };
+    let lessons = lessons(arguments, &target)?;
     let interrupt = interrupt_flag()?;
     let input = TuneInput {
         op: &op,
         target: &target,
         space: &space,
         compiler: CODE_VERSION,
+        lessons: lessons.as_ref(),
     };
     let options = TuneOptions {
         strategy: arguments.strategy.with_seed(arguments.seed),
@@ -167,6 +175,42 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// What other searches on the same device taught.
+fn lessons(arguments: &Arguments, target: &GpuTarget) -> Result<Option<Lessons>, Failure> {
+    if arguments.learn_from.is_empty() {
+        return Ok(None);
+    }
+    if !matches!(arguments.strategy, Strategy::AnalyticLearned { .. }) {
+        return Err(Failure::usage(format!(
+            "--learn-from is for --strategy analytic+learned; {} does not learn from other operators",
+            arguments.strategy
+        )));
+    }
+    let kind = match arguments.device {
+        DeviceName::Cuda(_) => TimeKind::Measured,
+        _ => TimeKind::Simulated,
+    };
+    let model = Model::new(target).map_err(Failure::usage)?;
+    let mut searches = Vec::new();
+    for path in &arguments.learn_from {
+        let records = journal::read(path).map_err(Failure::usage)?.records;
+        let foreign = |what: String| Err(Failure::usage(format!("cannot learn from {}: {what}", path.display())));
+        if let Some(other) = records.iter().find(|record| record.target != target.name) {
+            return foreign(format!("it is of {}, and this search of {}", other.target, target.name));
+        }
+        let of_kind = |record: &&TrialRecord| record.time_kind.is_some_and(|other| other != kind);
+        if records.iter().any(|record| of_kind(&record)) {
+            return foreign(format!("its times are not {}", kind.name()));
+        }
+        let search = search_of_journal(&records, &model);
+        if search.is_empty() {
+            return foreign("it has no successful trial".to_owned());
+        }
+        searches.push(search);
+    }
+    Ok(Some(Lessons::of_searches(searches.iter().map(Vec::as_slice))))
 }
 
 /// The cache as one search uses it.

@@ -47,6 +47,7 @@ fn with_input<T>(body: impl FnOnce(TuneInput<'_>) -> T) -> T {
         target: &a100(),
         space: &Space::artifact_matmul(),
         compiler: "0.1.0",
+        lessons: None,
     })
 }
 

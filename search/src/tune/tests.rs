@@ -40,6 +40,7 @@ impl Run {
             target: &target,
             space: &space,
             compiler: "0.1.0",
+            lessons: None,
         };
         tune(
             input,
@@ -285,6 +286,7 @@ fn events_tell_the_progress() {
         target: &target,
         space: &space,
         compiler: "0.1.0",
+        lessons: None,
     };
     let options = TuneOptions {
         trials: 5,
@@ -327,6 +329,7 @@ fn searches_that_cannot_start_are_refused() {
             target,
             space: &space,
             compiler: "0.1.0",
+            lessons: None,
         };
         tune(input, options, Vec::new(), None, &go(), ok, &mut |_| {}).unwrap_err()
     };
@@ -453,6 +456,7 @@ fn close_measurements_are_repeated_in_turn_and_ties_go_to_the_smaller() {
         target: &target,
         space: &space,
         compiler: "0.1.0",
+        lessons: None,
     };
     let options = TuneOptions {
         strategy: Strategy::Exhaustive,
@@ -506,11 +510,7 @@ fn of_the_orders_of_a_tile_the_fastest_stands_for_all_and_the_simplest_where_the
         let resources = occupancy::check(&bert(), &schedule, model.limits()).unwrap();
         let mut prediction = predict(&model, &bert(), &schedule, &resources);
         prediction.time_us = time_us;
-        Scored {
-            schedule,
-            resources,
-            prediction,
-        }
+        Scored::new(schedule, resources, prediction)
     };
     let of_one = [scored(1, 8, 5.0), scored(1, 1, 7.0), scored(1, 4, 5.0)];
     let of_two = [scored(2, 4, 6.0), scored(2, 1, 6.0), scored(2, 8, 9.0)];

@@ -106,6 +106,7 @@ fn whatever_a_trial_does_the_search_goes_on() {
         target: &target,
         space: &Space::artifact_matmul(),
         compiler: "0.1.0",
+        lessons: None,
     };
     let options = TuneOptions {
         strategy: Strategy::Random { seed: 3 },
