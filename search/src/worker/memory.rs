@@ -1,5 +1,7 @@
 //! Memory of processes and of the machine, as Linux tells it; elsewhere nothing is known.
 
+use std::path::Path;
+
 /// What a process takes in RAM and in swap, in bytes; `None` where the system does not say.
 pub(super) fn taken_bytes(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
@@ -7,10 +9,32 @@ pub(super) fn taken_bytes(process: u32) -> Option<u64> {
     Some(1024 * (kibibytes(&status, "VmRSS:")? + swapped))
 }
 
-/// What processes can still take on this machine without swapping, in MiB.
+/// What processes can still take on this machine without swapping, and in the control groups of this process (a container's
+/// limit is one), in MiB.
 pub fn available_mib() -> Option<u64> {
     let machine = std::fs::read_to_string("/proc/meminfo").ok()?;
-    kibibytes(&machine, "MemAvailable:").map(|kib| kib / 1024)
+    let mib = kibibytes(&machine, "MemAvailable:")? / 1024;
+    Some(group_bytes().map_or(mib, |bytes| mib.min(bytes >> 20)))
+}
+
+/// What the process's control group and those around it still allow (cgroup v2: Linux's admin guide, "Memory"); `None`
+/// without a limit.
+fn group_bytes() -> Option<u64> {
+    let root = Path::new("/sys/fs/cgroup");
+    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let folder = root.join(group);
+    let around = folder.ancestors().take_while(|folder| folder.starts_with(root));
+    around.filter_map(left_in).min()
+}
+
+/// What the limit of a control group leaves.
+fn left_in(folder: &Path) -> Option<u64> {
+    let number = |file: &str| -> Option<u64> {
+        let text = std::fs::read_to_string(folder.join(file)).ok()?;
+        text.trim().parse().ok() // "max" is no limit
+    };
+    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
 }
 
 /// The number of a line like `VmRSS:     1708 kB` (proc_pid_status(5), proc_meminfo(5)).
@@ -36,6 +60,20 @@ mod tests {
         let written = taken_bytes(std::process::id()).expect("Linux says");
         assert!(written >= before + SIZE as u64 / 2, "{before} {written}");
         assert_eq!(reserved[SIZE - 1], 1);
+    }
+
+    #[test]
+    fn a_control_group_leaves_what_it_does_not_hold_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let set = |file: &str, text: &str| std::fs::write(folder.path().join(file), text).unwrap();
+        assert_eq!(left_in(folder.path()), None, "not there");
+        set("memory.current", "1000\n");
+        set("memory.max", "max\n");
+        assert_eq!(left_in(folder.path()), None);
+        set("memory.max", "4096\n");
+        assert_eq!(left_in(folder.path()), Some(3096));
+        set("memory.current", "5000\n");
+        assert_eq!(left_in(folder.path()), Some(0));
     }
 
     #[test]
