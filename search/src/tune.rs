@@ -75,6 +75,19 @@ pub struct TuneInput<'a> {
     pub lessons: Option<&'a Lessons>,
 }
 
+impl<'a> TuneInput<'a> {
+    /// A search that nothing was taught.
+    pub const fn new(op: &'a OpSpec, target: &'a GpuTarget, space: &'a Space, compiler: &'a str) -> TuneInput<'a> {
+        TuneInput {
+            op,
+            target,
+            space,
+            compiler,
+            lessons: None,
+        }
+    }
+}
+
 /// How a search goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TuneOptions {

@@ -108,11 +108,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let lessons = lessons(arguments, &target)?;
     let interrupt = interrupt_flag()?;
     let input = TuneInput {
-        op: &op,
-        target: &target,
-        space: &space,
-        compiler: CODE_VERSION,
         lessons: lessons.as_ref(),
+        ..TuneInput::new(&op, &target, &space, CODE_VERSION)
     };
     let options = TuneOptions {
         strategy: arguments.strategy.with_seed(arguments.seed),

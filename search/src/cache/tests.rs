@@ -42,13 +42,7 @@ fn searched(trials: usize) -> TuneReport {
 }
 
 fn with_input<T>(body: impl FnOnce(TuneInput<'_>) -> T) -> T {
-    body(TuneInput {
-        op: &op(512),
-        target: &a100(),
-        space: &Space::artifact_matmul(),
-        compiler: "0.1.0",
-        lessons: None,
-    })
+    body(TuneInput::new(&op(512), &a100(), &Space::artifact_matmul(), "0.1.0"))
 }
 
 struct Stored {

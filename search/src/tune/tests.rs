@@ -35,13 +35,7 @@ impl Run {
         evaluate: impl Fn(&TileSchedule, Effort) -> TrialOutcome + Sync,
     ) -> TuneReport {
         let (op, target, space) = (bert(), a100(), Space::wide_matmul());
-        let input = TuneInput {
-            op: &op,
-            target: &target,
-            space: &space,
-            compiler: "0.1.0",
-            lessons: None,
-        };
+        let input = TuneInput::new(&op, &target, &space, "0.1.0");
         tune(
             input,
             self.options,
@@ -281,13 +275,7 @@ fn no_batch_starts_after_the_time_is_up() {
 #[test]
 fn events_tell_the_progress() {
     let (op, target, space) = (bert(), a100(), Space::artifact_matmul());
-    let input = TuneInput {
-        op: &op,
-        target: &target,
-        space: &space,
-        compiler: "0.1.0",
-        lessons: None,
-    };
+    let input = TuneInput::new(&op, &target, &space, "0.1.0");
     let options = TuneOptions {
         trials: 5,
         ..Default::default()
@@ -324,13 +312,7 @@ fn events_tell_the_progress() {
 fn searches_that_cannot_start_are_refused() {
     let (op, space) = (bert(), Space::artifact_matmul());
     let start = |target: &GpuTarget, options: TuneOptions| {
-        let input = TuneInput {
-            op: &op,
-            target,
-            space: &space,
-            compiler: "0.1.0",
-            lessons: None,
-        };
+        let input = TuneInput::new(&op, target, &space, "0.1.0");
         tune(input, options, Vec::new(), None, &go(), ok, &mut |_| {}).unwrap_err()
     };
     let bare = GpuTarget::resolve("sm_80").unwrap();
@@ -451,13 +433,7 @@ fn close_measurements_are_repeated_in_turn_and_ties_go_to_the_smaller() {
         ..Space::artifact_matmul()
     };
     let (op, target) = (bert(), a100());
-    let input = TuneInput {
-        op: &op,
-        target: &target,
-        space: &space,
-        compiler: "0.1.0",
-        lessons: None,
-    };
+    let input = TuneInput::new(&op, &target, &space, "0.1.0");
     let options = TuneOptions {
         strategy: Strategy::Exhaustive,
         trials: usize::MAX,

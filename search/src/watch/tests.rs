@@ -101,13 +101,8 @@ fn without_limits_it_takes_as_long_as_it_takes() {
 fn whatever_a_trial_does_the_search_goes_on() {
     let op = matmul([512; 3]);
     let target = a100();
-    let input = TuneInput {
-        op: &op,
-        target: &target,
-        space: &Space::artifact_matmul(),
-        compiler: "0.1.0",
-        lessons: None,
-    };
+    let space = Space::artifact_matmul();
+    let input = TuneInput::new(&op, &target, &space, "0.1.0");
     let options = TuneOptions {
         strategy: Strategy::Random { seed: 3 },
         trials: 32,

@@ -439,13 +439,8 @@ fn whatever_a_trial_does_the_search_goes_on() {
     // Taking 64 MiB must not take as long as this.
     let stand_ins = StandIns::of_trials(patient(3000));
     let (op, target) = (bert(), a100());
-    let input = TuneInput {
-        op: &op,
-        target: &target,
-        space: &Space::artifact_matmul(),
-        compiler: "0.1.0",
-        lessons: None,
-    };
+    let space = Space::artifact_matmul();
+    let input = TuneInput::new(&op, &target, &space, "0.1.0");
     let options = TuneOptions {
         strategy: Strategy::Random { seed: 3 },
         trials: 24,
