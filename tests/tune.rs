@@ -385,9 +385,12 @@ fn other_operators_searches_teach_before_the_first_trial() {
         };
         record["time_us"] = (factor * record["prediction"]["time_us"].as_f64().expect("a time")).into();
     }
-    let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
     let other = directory.path().join("other.jsonl");
-    std::fs::write(&other, lines).expect("written");
+    let write = |records: &[Value]| {
+        let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+        std::fs::write(&other, lines).expect("written");
+    };
+    write(&records);
 
     let taught = |rest: &[&str], out: &str| {
         let mut arguments = vec!["--learn-from", other.to_str().expect("UTF-8")];
@@ -407,4 +410,13 @@ fn other_operators_searches_teach_before_the_first_trial() {
         2,
         "it is of a100-80gb, and this search of h100",
     );
+    let edited = |field: &str, value: &str| {
+        let mut records = records.clone();
+        records.iter_mut().for_each(|record| record[field] = value.into());
+        write(&records);
+    };
+    edited("time_kind", "measured");
+    expect(&taught(&learning, "c"), 2, "its times are not simulated");
+    edited("status", "wrong-result");
+    expect(&taught(&learning, "d"), 2, "it has no successful trial");
 }

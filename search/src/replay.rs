@@ -248,6 +248,26 @@ mod tests {
     }
 
     #[test]
+    fn a_space_is_taught_by_the_others_and_not_by_itself() {
+        let chunk = |candidate: &Scored| candidate.schedule.block_k();
+        let short_takes_less = |candidate: &Scored| {
+            let factor = if chunk(candidate) == 32 { 0.5 } else { 1.0 };
+            Some(factor * candidate.prediction.time_us)
+        };
+        let as_predicted = |candidate: &Scored| Some(candidate.prediction.time_us);
+        let taught = Truth::taught_by_the_others(&[truth(short_takes_less), truth(as_predicted)]);
+        let largest = |truth: &Truth| truth.candidates.iter().map(|one| one.taught.abs()).fold(0.0, f64::max);
+        assert!(largest(&taught[0]) < 1e-9, "the other one has nothing to teach");
+        let mean = |block_k: u32| {
+            let of_chunk = taught[1].candidates.iter().filter(|one| chunk(one) == block_k);
+            let lessons: Vec<f64> = of_chunk.map(|one| one.taught).collect();
+            lessons.iter().sum::<f64>() / lessons.len() as f64
+        };
+        let found = mean(32) - mean(64);
+        assert!((found - 0.5_f64.ln()).abs() < 0.1, "{found}");
+    }
+
+    #[test]
     fn geometric_means() {
         assert!((geometric_mean(&[1.0, 4.0]) - 2.0).abs() < 1e-12);
         assert_eq!(geometric_mean(&[1.0, 0.0]), 0.0);

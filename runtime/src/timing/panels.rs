@@ -249,10 +249,10 @@ impl<'p> Waves<'p> {
     /// The panels that a block of the grid reads, at most one of each allocation.
     fn panels_of(&mut self, block: u64) -> Vec<Panel> {
         let block = self.work.launch.block_at(block);
-        if self.scouts.is_none() {
-            self.scouts = Some(self.choose_scouts(block));
-        }
-        let scouts = self.scouts.take().unwrap_or_default();
+        let scouts = match self.scouts.take() {
+            Some(scouts) => scouts,
+            None => self.choose_scouts(block),
+        };
         self.machine.restart(block);
         let mut panels = Vec::new();
         for scout in &scouts {

@@ -36,6 +36,20 @@ fn deeper_pipelines_are_faster_where_latency_is_exposed() {
     assert!(times[0] / times[3] > 1.2, "{times:?}");
 }
 
+/// Eight warps hide each other's loads within a chunk; behind the barrier all of them wait for the first: six
+/// `ldmatrix.x4`, 30 clk and 4 for each further one.
+#[test]
+fn one_fragment_set_waits_once_a_chunk() {
+    let use_clk = |register_stages: u32| {
+        let schedule = TileSchedule {
+            warp: AxisTiles::mn(64, 32),
+            ..reference(3, register_stages)
+        };
+        predicted(&schedule).terms.use_clk
+    };
+    assert_eq!(use_clk(1) - use_clk(2), 30.0 + 5.0 * 4.0);
+}
+
 #[test]
 fn terms_explain_the_time() {
     let Prediction { time_us, terms } = predicted(&reference(3, 2));

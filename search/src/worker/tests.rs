@@ -44,6 +44,7 @@ while read -r request; do
         *'"shared_stages":11,'*) echo '"measure"' ;;
         *'"shared_stages":13,'*) x=$(megabytes); y=$(megabytes); phase running; outcome ;;
         *'"shared_stages":14,'*) phase running; outcome; outcome; echo $$ > "$FOLDER/twice" ;;
+        *'"shared_stages":15,'*) [ "$(ulimit -H -c)" = 0 ] || exit 4; phase running; outcome ;;
         *'"shared_stages":12,'*) echo '{"ready":{"protocol":1,"code":"'$CODE'"}}' ;;
         *) phase running; outcome ;;
     esac
@@ -253,6 +254,12 @@ fn a_worker_that_keeps_more_than_half_of_what_it_may_take_goes() {
     // It keeps 40 MB, after having taken 60.
     assert_eq!(stand_ins.evaluate(13), Ok(good()));
     assert_eq!(stand_ins.alive(), [0; 0]);
+}
+
+#[test]
+fn an_abort_leaves_no_core_file() {
+    let stand_ins = StandIns::of_trials(limits());
+    assert_eq!(stand_ins.evaluate(15), Ok(good()));
 }
 
 #[test]
