@@ -28,10 +28,15 @@ pub const ARCHITECTURES: [&str; 5] = ["sm_80", "sm_86", "sm_87", "sm_89", "sm_90
 /// before `reassociate` and `gvn` have brought addresses to a common base, it leaves 5 more instructions in the main loop
 /// of the reference kernel, and 4 more registers (`make bench-sass`, layout nn: 149 to 144, 242 to 238).
 ///
+/// `infer-alignment` widens accesses whose own alignment is that of an element: what an argument, a buffer's place and an
+/// index say together is known only once `sroa` and `gvn` have taken descriptors apart. It runs before `instcombine` too,
+/// which makes one load of a slot's first and its later ones, at an address behind a phi that nothing is known of.
+///
 /// Named in a pipeline text, `instcombine` ends the process where one round leaves something to combine, as it does in some
 /// masked kernels; what is left does no harm.
 const OPTIMIZATIONS: &str = "cgscc(inline),function(sroa,early-cse,simplifycfg,reassociate,\
-     loop-mssa(loop-rotate,licm),loop(indvars,loop-unroll-full),sroa,gvn,instcombine<no-verify-fixpoint>,early-cse,loop-unroll<O3>,simplifycfg)";
+     loop-mssa(loop-rotate,licm),loop(indvars,loop-unroll-full),sroa,gvn,infer-alignment,instcombine<no-verify-fixpoint>,early-cse,loop-unroll<O3>,\
+     simplifycfg,infer-alignment)";
 
 /// Translates the one `gpu.module` of a lowered module. `architecture` is one of [`ARCHITECTURES`]; anything else is
 /// refused here, because LLVM ends the process on an instruction that the chip lacks.
