@@ -1,0 +1,157 @@
+//! Workgroup memory gets its place: every allocation its own, in static shared memory.
+//!
+//! ```mlir
+//! %a = memref.alloc() : memref<8x8xf32, #gpu.address_space<workgroup>>
+//! // becomes
+//! memref.global "private" @placed_0 : memref<64xf32, #gpu.address_space<workgroup>> = uninitialized {alignment = 128}
+//! %flat = memref.get_global @placed_0
+//! %a = memref.reinterpret_cast %flat to offset: [0], sizes: [8, 8], strides: [8, 1]
+//! ```
+//!
+//! Attributions and globals stay as they are: upstream places them. Windows of dynamic shared memory stay, too; the launch
+//! gives as many bytes as they reach, or [`UNKNOWN_WINDOW_BYTES`] where that is not constant.
+
+use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, constant_index, enclosing, preorder};
+
+use crate::{Error, unsupported};
+
+/// Dynamic shared memory of a kernel whose windows have places that are not constant.
+const UNKNOWN_WINDOW_BYTES: u32 = 65_536;
+/// Every place starts at a multiple of this, more than any access asks for.
+const ALIGNMENT: i64 = 128;
+/// ptxas refuses more static shared memory (CUDA C++ Programming Guide, "Compute Capabilities").
+const STATIC_BYTES: u64 = 49_152;
+
+/// Places every allocation in workgroup memory.
+pub fn place(module: &Module<'_>) -> Result<(), Error> {
+    let context = module.context();
+    let alignment = Attr::int(Type::int(context, 64), ALIGNMENT);
+    let (mut number, mut bytes) = (0, 0);
+    for op in preorder(module.op()) {
+        match op.name() {
+            "memref.alloc" if is_workgroup(op) => {
+                bytes += place_allocation(module, op, number)?;
+                number += 1;
+                if bytes > STATIC_BYTES {
+                    return Err(unsupported(
+                        op,
+                        format!("{bytes} B of allocations; {STATIC_BYTES} B of static shared memory are possible"),
+                    ));
+                }
+            }
+            "memref.global" => {
+                let ty = op.attr("type").and_then(Attr::as_type);
+                if ty.and_then(Type::memory_space).is_some_and(Attr::is_workgroup) {
+                    // Without a value it would be a declaration, of memory that somebody else defines.
+                    op.set_attr("initial_value", Attr::unit(context));
+                    op.set_attr("alignment", alignment);
+                }
+            }
+            "gpu.func" => {
+                let count = op.attr("workgroup_attributions").and_then(Attr::as_int).unwrap_or(0);
+                let aligned = Attr::dictionary(context, &[("llvm.align", alignment)]);
+                let all = vec![aligned; usize::try_from(count).unwrap_or(0)];
+                if !all.is_empty() {
+                    op.set_attr("workgroup_attrib_attrs", Attr::array(context, &all));
+                }
+            }
+            _ => continue,
+        }
+    }
+    Ok(())
+}
+
+fn is_workgroup(op: Op<'_>) -> bool {
+    op.result(0).ty().memory_space().is_some_and(Attr::is_workgroup)
+}
+
+/// The bytes that it takes.
+fn place_allocation(module: &Module<'_>, op: Op<'_>, number: usize) -> Result<u64, Error> {
+    let context = module.context();
+    let ty = op.result(0).ty();
+    let parts = ty.as_memref().filter(|_| op.num_operands() == 0);
+    let Some((parts, bytes)) = parts.and_then(|parts| Some((parts.clone(), parts.static_bytes()?))) else {
+        return Err(unsupported(
+            op,
+            format!("an allocation of {ty}, whose size is not constant"),
+        ));
+    };
+    let element_bytes = parts.element.bytes().unwrap_or(1);
+    let elements = (bytes / element_bytes) as i64;
+    let flat = Type::memref(&[elements.max(1)], parts.element, ty.memory_space());
+    let gpu_module =
+        enclosing(op, "gpu.module").ok_or_else(|| unsupported(op, "an allocation outside of a gpu.module"))?;
+    let name = format!("plain_place_{number}");
+    let first = gpu_module.body().and_then(|body| body.first());
+    let first = first.ok_or_else(|| unsupported(op, "a gpu.module without a body"))?;
+    Builder::before(context, first)
+        .op("memref.global")
+        .attr("sym_name", Attr::string(context, &name))
+        .attr("sym_visibility", Attr::string(context, "private"))
+        .attr("type", Attr::ty(flat))
+        .attr("initial_value", Attr::unit(context))
+        .attr("alignment", Attr::int(Type::int(context, 64), ALIGNMENT))
+        .build();
+    let builder = Builder::before(context, op);
+    let global = builder
+        .op("memref.get_global")
+        .attr("name", Attr::symbol(context, &name))
+        .result(flat)
+        .value();
+    let known = |values: &[Option<i64>]| values.iter().map(|value| value.unwrap_or(0)).collect::<Vec<i64>>();
+    let view = builder
+        .op("memref.reinterpret_cast")
+        .operands(&[global])
+        .attr("operandSegmentSizes", Attr::dense_i32(context, &[1, 0, 0, 0]))
+        .attr("static_offsets", Attr::dense_i64(context, &[0]))
+        .attr("static_sizes", Attr::dense_i64(context, &known(&parts.shape)))
+        .attr("static_strides", Attr::dense_i64(context, &known(&parts.strides)))
+        .result(ty)
+        .value();
+    let result = op.result(0);
+    for used in result.uses() {
+        if used.op.is("memref.dealloc") {
+            used.op.erase();
+        }
+    }
+    result.replace_all_uses_with(view);
+    op.erase();
+    Ok(bytes.next_multiple_of(ALIGNMENT as u64))
+}
+
+/// How far the windows of dynamic shared memory reach.
+pub fn dynamic_bytes(kernel: Op<'_>) -> u32 {
+    let roots = preorder(kernel)
+        .into_iter()
+        .filter(|op| op.is("gpu.dynamic_shared_memory"));
+    let mut most = 0;
+    for used in roots.flat_map(|root| root.result(0).uses()) {
+        let end = || {
+            let window = used.op;
+            if !window.is("memref.view") {
+                return None;
+            }
+            let bytes = window.result(0).ty().as_memref()?.static_bytes()?;
+            u32::try_from(u64::try_from(constant_index(window.operand(1))?).ok()? + bytes).ok()
+        };
+        most = most.max(end().unwrap_or(UNKNOWN_WINDOW_BYTES));
+    }
+    most
+}
+
+/// MLIR lowers dynamic shared memory to an internal array of no elements; external, the launch gives its size.
+pub fn export_dynamic(module: &Module<'_>) {
+    let context = module.context();
+    for op in preorder(module.op()) {
+        let shared = op.is("llvm.mlir.global") && op.attr("addr_space").and_then(Attr::as_int) == Some(3);
+        // The C API has no accessor for the extent of an LLVM array type.
+        let empty = op
+            .attr("global_type")
+            .is_some_and(|ty| ty.to_string().starts_with("!llvm.array<0 x"));
+        if shared && empty {
+            let external = Attr::parse(context, "#llvm.linkage<external>").expect("the llvm dialect is loaded");
+            op.set_attr("linkage", external);
+            op.set_attr("alignment", Attr::int(Type::int(context, 64), ALIGNMENT));
+        }
+    }
+}
