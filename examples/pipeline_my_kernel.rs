@@ -6,6 +6,7 @@
 use alcop::compiler::detect::{detect, detection_table};
 use alcop::compiler::ir::Context;
 use alcop::passes::decide::{Depths, decide};
+use alcop::passes::obeyed;
 use alcop::passes::pipeline::compile;
 use alcop::passes::plan::SharedLayout;
 use alcop::runtime::{ArgBuffer, EmulateOptions, emulate};
@@ -58,6 +59,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         layout: SharedLayout::Plain,
     };
     let plan = decide(&module, &detection, target.arch.name(), &depths)?;
+    // All of it or an error: `decide` alone leaves out what cannot be pipelined.
+    obeyed::check(&detection, &plan, &depths)?;
     let compiled = compile(&mut module, &plan, target.arch.name())?;
     println!("\n{}", compiled.pipelined);
     println!(
