@@ -108,7 +108,7 @@ fn every_split_keeps_its_pipeline() {
         }
     }
     points.retain(|(OpSpec::Matmul(op), schedule)| alcop::spec::tiles::check_split(op, schedule).is_none());
-    assert!(points.len() > 250, "{} leave no block without chunks", points.len());
+    assert!(points.len() > 200, "{} leave no block without chunks", points.len());
     let lost: Vec<String> = points
         .par_iter()
         .filter_map(|(op, schedule)| {
