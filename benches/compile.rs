@@ -13,11 +13,10 @@ use std::time::{Duration, Instant};
 use alcop::compiler::detect::detect;
 use alcop::compiler::ir::Context;
 use alcop::compiler::tile_program::tile_program;
-use alcop::passes::decide::decide;
 use alcop::passes::pipeline::transform;
 use alcop::passes::{hazard, nvvm, ptx};
 use alcop::spec::{AxisTiles, DType, GpuTarget, Layout, Matmul, OpSpec, Swizzle, TileSchedule};
-use alcop::{compile_operator, depths, detect_options};
+use alcop::{compile_operator, detect_options, plan_operator};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const SCHEDULE: TileSchedule = TileSchedule {
@@ -98,7 +97,7 @@ fn walk(layout: Layout) -> Vec<(&'static str, Duration)> {
     ends("tile program");
     let detection = detect(&module, &detect_options(&target));
     ends("detect");
-    let plan = decide(&module, &detection, "sm_80", &depths(&SCHEDULE)).expect("legal");
+    let plan = plan_operator(&module, &detection, &SCHEDULE, &target).expect("obeyed");
     ends("decide");
     transform(&mut module, &plan).expect("legal");
     ends("expand, waits, swizzle");

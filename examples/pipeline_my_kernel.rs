@@ -6,49 +6,19 @@
 use alcop::compiler::detect::{detect, detection_table};
 use alcop::compiler::ir::Context;
 use alcop::passes::decide::{Depths, decide};
+use alcop::passes::obeyed;
 use alcop::passes::pipeline::compile;
 use alcop::passes::plan::SharedLayout;
 use alcop::runtime::{ArgBuffer, EmulateOptions, emulate};
 use alcop::spec::kernel::ArrayDType;
 use alcop::spec::{GpuTarget, Kernel};
 
-const KERNEL: &str = r#"
-gpu.module @mine {
-  gpu.func @mirror_sum(%in: memref<8192x4xf32> {llvm.noalias, llvm.align = 16 : i64},
-                       %sums: memref<128x4xf32> {llvm.noalias, llvm.align = 16 : i64},
-                       %maxima: memref<128x4xf32> {llvm.noalias, llvm.align = 16 : i64})
-      kernel attributes {known_block_size = array<i32: 128, 1, 1>} {
-    %c0 = arith.constant 0 : index
-    %c127 = arith.constant 127 : index
-    %c128 = arith.constant 128 : index
-    %c8192 = arith.constant 8192 : index
-    %zero = arith.constant dense<0.0> : vector<4xf32>
-    %t = gpu.thread_id x
-    %mirror = arith.subi %c127, %t : index
-    %tile = memref.alloc() : memref<128x4xf32, #gpu.address_space<workgroup>>
-    %sum, %max = scf.for %i = %c0 to %c8192 step %c128 iter_args(%s = %zero, %m = %zero)
-        -> (vector<4xf32>, vector<4xf32>) {
-      %row = arith.addi %i, %t : index
-      %v = vector.load %in[%row, %c0] : memref<8192x4xf32>, vector<4xf32>
-      vector.store %v, %tile[%t, %c0] : memref<128x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>
-      gpu.barrier
-      %x = vector.load %tile[%mirror, %c0] : memref<128x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>
-      %s2 = arith.addf %s, %x : vector<4xf32>
-      %m2 = arith.maximumf %m, %x : vector<4xf32>
-      gpu.barrier
-      scf.yield %s2, %m2 : vector<4xf32>, vector<4xf32>
-    }
-    vector.store %sum, %sums[%t, %c0] {alignment = 16 : i64} : memref<128x4xf32>, vector<4xf32>
-    vector.store %max, %maxima[%t, %c0] {alignment = 16 : i64} : memref<128x4xf32>, vector<4xf32>
-    gpu.return
-  }
-}
-"#;
+const KERNEL: &str = include_str!("mirror_sum.mlir");
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let target = GpuTarget::resolve("sm_80")?;
     let context = Context::new();
-    let mut module = context.parse(KERNEL, "mirror_sum.mlir")?;
+    let mut module = context.parse(KERNEL, "examples/mirror_sum.mlir")?;
     let detection = detect(&module, &alcop::detect_options(&target));
     print!("{}", detection_table(&detection));
 
@@ -58,6 +28,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         layout: SharedLayout::Plain,
     };
     let plan = decide(&module, &detection, target.arch.name(), &depths)?;
+    // All of it or an error: `decide` alone leaves out what cannot be pipelined.
+    obeyed::check(&detection, &plan, &depths)?;
     let compiled = compile(&mut module, &plan, target.arch.name())?;
     println!("\n{}", compiled.pipelined);
     println!(

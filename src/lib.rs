@@ -12,4 +12,4 @@ pub mod cli;
 pub mod launch;
 pub mod own_launch;
 
-pub use alcop_search::compile::{CompileError, check_budgets, compile_operator, depths, detect_options};
+pub use alcop_search::compile::{CompileError, check_budgets, compile_operator, depths, detect_options, plan_operator};

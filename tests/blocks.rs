@@ -3,7 +3,9 @@
 
 mod common;
 
-use alcop::compile_operator;
+use alcop::compiler::detect::detect;
+use alcop::compiler::ir::Context;
+use alcop::compiler::tile_program::tile_program;
 use alcop::runtime::emulator::Class;
 use alcop::runtime::timing::{Bound, SimDevice};
 use alcop::runtime::verify::{OutputTile, Scope, Verifier, VerifyError};
@@ -11,6 +13,7 @@ use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::search::evaluate::kernel_arguments;
 use alcop::spec::tiles::Placement;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout, OpSpec, TileSchedule};
+use alcop::{compile_operator, detect_options, plan_operator};
 use common::{TYPES, a100, alcop, expect, matmul_of, schedule, stdout};
 use rayon::prelude::*;
 
@@ -78,6 +81,52 @@ fn every_split_of_every_type_and_layout_is_right() {
     points
         .par_iter()
         .for_each(|(op, schedule)| right(op, schedule, Scope::All));
+}
+
+/// Blocks that share a tile's sum have the pipeline that was asked for, whatever is ragged, on both levels: nothing of the
+/// loop is ordered by its own barriers alone.
+#[test]
+fn every_split_keeps_its_pipeline() {
+    let mut points = Vec::new();
+    for types in TYPES {
+        for layout in Layout::ALL {
+            let k = alcop::spec::schedule::mma_k(types.0);
+            // Whole tiles and chunks; ragged in m and n; in k; in all; rows of odd length, which go through registers.
+            for [m, n, chunks, more] in [
+                [64, 64, 8, 0],
+                [33, 40, 6, 0],
+                [64, 96, 7, 8],
+                [97, 34, 5, 2],
+                [65, 63, 6, 1],
+            ] {
+                let op = matmul_of(types, layout, [m, n, chunks * 2 * u64::from(k) + more], 1 + m % 2);
+                for (split_k, [shared_stages, register_stages]) in [(2, [3, 2]), (3, [2, 1]), (5, [4, 3])] {
+                    let tiles = schedule([32, 32, 2 * k], [16, 32], shared_stages, register_stages);
+                    points.push((op, blocks(tiles, 1 + split_k % 2, split_k)));
+                }
+            }
+        }
+    }
+    points.retain(|(OpSpec::Matmul(op), schedule)| alcop::spec::tiles::check_split(op, schedule).is_none());
+    assert!(points.len() > 200, "{} leave no block without chunks", points.len());
+    let lost: Vec<String> = points
+        .par_iter()
+        .filter_map(|(op, schedule)| {
+            let context = Context::new();
+            let program =
+                tile_program(&context, op, schedule).unwrap_or_else(|error| panic!("{op}, {schedule}: {error}"));
+            let detection = detect(&program.module, &detect_options(&a100()));
+            let error = plan_operator(&program.module, &detection, schedule, &a100()).err()?;
+            Some(format!("{op}, {schedule}: {error}"))
+        })
+        .collect();
+    assert!(
+        lost.is_empty(),
+        "{} of {}:\n{}",
+        lost.len(),
+        points.len(),
+        lost.join("\n")
+    );
 }
 
 /// Sums that i32 does not hold stop at the largest and the smallest, also where parts of them are added.

@@ -21,10 +21,8 @@ use alcop::search::worker::{DeviceSpec, FromWorker, Job, Limits, PROTOCOL, ToWor
 use alcop::spec::{DType, GpuTarget, Layout};
 use common::{a100, alcop, expect, matmul, schedule};
 
-/// As long as nothing should take.
-const LONG: Duration = Duration::from_secs(60);
-/// As long as ending may take.
-const SHORT: Duration = Duration::from_secs(3);
+/// What takes as long as this hangs, also on a busy machine.
+const HANGS: Duration = Duration::from_secs(900);
 
 fn worker() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alcop"));
@@ -41,10 +39,10 @@ fn job(extents: [u64; 3], device: &GpuTarget) -> Job {
 }
 
 #[track_caller]
-fn until(what: &str, patience: Duration, mut condition: impl FnMut() -> bool) {
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < patience, "{what}: not within {patience:?}");
+        assert!(started.elapsed() < HANGS, "{what}: not within {HANGS:?}");
         sleep(Duration::from_millis(5));
     }
 }
@@ -142,8 +140,9 @@ impl Spoken {
     }
 }
 
-/// All blocks of it take the emulator far longer than [`SHORT`].
-const SLOW: [u64; 3] = [1024, 1024, 2048];
+/// All blocks of it are 9 million warp instructions four times over: minutes, against the moment between two lines of a
+/// test.
+const SLOW: [u64; 3] = [2048, 2048, 2048];
 
 #[test]
 fn a_worker_ends_in_the_midst_of_a_trial_when_nobody_speaks_to_it_any_more() {
@@ -158,18 +157,14 @@ fn a_worker_ends_in_the_midst_of_a_trial_when_nobody_speaks_to_it_any_more() {
     let stream = |number: u32| fs::read_link(format!("/proc/{}/fd/{number}", spoken.child.id())).expect("open");
     assert_eq!(stream(1), stream(2));
     drop(spoken.input.take());
-    let mut status = None;
-    until("the worker's end", SHORT, || {
-        status = spoken.child.try_wait().expect("a child");
-        status.is_some()
-    });
+    spoken.child.wait().expect("it ends");
     let mut rest = String::new();
     spoken.output.read_line(&mut rest).expect("closed");
     assert_eq!(rest, "", "it had not answered yet");
 }
 
 /// A search whose trials take a while, as the leader of a process group of its own.
-fn search(out: &Path, k: &str) -> Child {
+fn search(out: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_alcop"))
         .args([
             "tune",
@@ -179,11 +174,18 @@ fn search(out: &Path, k: &str) -> Child {
             "1024",
             "--n",
             "1024",
+            "--k",
+            "1024",
             "--trials",
             "2000",
             "--no-cache",
+            "--queue-timeout",
+            "1000000",
+            "--compile-timeout",
+            "1000000",
+            "--run-timeout",
+            "1000000",
         ])
-        .args(["--k", k])
         .arg("--out")
         .arg(out)
         .stdout(Stdio::null())
@@ -196,7 +198,7 @@ fn search(out: &Path, k: &str) -> Child {
 /// Waits until the search has recorded a trial and workers evaluate; their numbers.
 fn at_work(search: &mut Child, out: &Path) -> Vec<u32> {
     let journal = out.join("journal.jsonl");
-    until("a record", LONG, || {
+    until("a record", || {
         assert!(search.try_wait().expect("a child").is_none(), "it ended by itself");
         fs::read_to_string(&journal).is_ok_and(|text| text.contains('\n'))
     });
@@ -221,7 +223,7 @@ fn records(out: &Path) -> Vec<TrialRecord> {
 #[test]
 fn ctrl_c_lets_running_trials_finish_and_leaves_no_process() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut search = search(directory.path(), "1024");
+    let mut search = search(directory.path());
     let workers = at_work(&mut search, directory.path());
     assert!(kill("-INT", &format!("-{}", search.id())));
     assert_eq!(search.wait().expect("it ends").code(), Some(130));
@@ -252,9 +254,9 @@ fn a_fault_is_behind_it(search: &Child, out: &Path) -> bool {
 fn a_search_goes_on_without_workers_that_fault() {
     let directory = tempfile::tempdir().expect("a directory");
     let out = directory.path();
-    let mut search = search(out, "1024");
+    let mut search = search(out);
     at_work(&mut search, out);
-    until("a trial after a fault", LONG, || a_fault_is_behind_it(&search, out));
+    until("a trial after a fault", || a_fault_is_behind_it(&search, out));
     assert!(kill("-INT", &search.id().to_string()));
     assert_eq!(search.wait().expect("it ends").code(), Some(130));
     let failed: Vec<TrialRecord> = records(out)
@@ -271,32 +273,24 @@ fn a_search_goes_on_without_workers_that_fault() {
     }
 }
 
-/// The time that a process has computed for itself, in hundredths of a second: the 14th field of proc_pid_stat(5).
-fn cpu_ticks(process: u32) -> u64 {
-    let line = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    let after_name = line.rsplit(')').next().unwrap_or_default();
-    let ticks = after_name.split_whitespace().nth(11);
-    ticks.map_or(0, |ticks| ticks.parse().expect("a number"))
-}
-
+/// Whether they work or wait for a trial: a worker whose input other workers held open as well would wait for ever.
 #[test]
 fn workers_end_with_a_search_that_is_killed() {
     let directory = tempfile::tempdir().expect("a directory");
-    // Its first trial takes far longer than ending may.
-    let mut search = search(directory.path(), "131072");
-    until("a trial that runs", LONG, || {
-        children(search.id()).into_iter().any(|worker| cpu_ticks(worker) > 200)
+    let mut search = search(directory.path());
+    at_work(&mut search, directory.path());
+    let mut workers = Vec::new();
+    until("several workers", || {
+        workers = children(search.id());
+        workers.len() > 1
     });
-    let workers = children(search.id());
     search.kill().expect("it lives");
     search.wait().expect("it ends");
     // Whoever adopts them need not reap them.
     let ended = |worker: u32| {
         fs::read_to_string(format!("/proc/{worker}/status")).map_or(true, |status| status.contains("State:\tZ"))
     };
-    until("the workers' end", SHORT, || {
-        workers.iter().all(|&worker| ended(worker))
-    });
+    until("the workers' end", || workers.iter().all(|&worker| ended(worker)));
 }
 
 #[test]

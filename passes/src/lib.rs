@@ -11,6 +11,7 @@ pub mod fold;
 pub mod hazard;
 pub mod multi_buffer;
 pub mod nvvm;
+pub mod obeyed;
 mod offsets;
 pub mod opt;
 pub mod outline;

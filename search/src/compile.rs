@@ -1,11 +1,12 @@
 //! From an operator to a kernel, in one call.
 
-use alcop_compiler::detect::{DetectOptions, detect};
-use alcop_compiler::ir::Context;
-use alcop_compiler::tile_program::{TileError, tile_program};
+use alcop_compiler::detect::{DetectOptions, Detection, detect};
+use alcop_compiler::ir::{Context, Module};
+use alcop_compiler::tile_program::{TileError, TileProgram, tile_program};
 use alcop_passes::decide::{Depths, decide};
+use alcop_passes::obeyed;
 use alcop_passes::pipeline::compile_to_ptx;
-use alcop_passes::plan::SharedLayout;
+use alcop_passes::plan::{PipelinePlan, SharedLayout};
 use alcop_spec::{GpuTarget, Kernel, OpSpec, Rejection, Swizzle, TileSchedule, occupancy};
 
 /// Why an operator has no kernel under a schedule.
@@ -32,12 +33,25 @@ fn reasons(rejections: &[Rejection]) -> String {
 
 /// Compiles an operator under a schedule: tile program, verdicts, plan, pipelined loops, hazard check, PTX.
 ///
-/// Needs no GPU. Only the target's limits and architecture matter.
+/// Needs no GPU. Only the target's limits and architecture matter. The kernel has the depths of the schedule, or there is
+/// none.
+///
+/// # Errors
+/// [`CompileError`]; also where the schedule cannot be obeyed (`schedule-not-obeyed`).
 pub fn compile_operator(op: &OpSpec, schedule: &TileSchedule, target: &GpuTarget) -> Result<Kernel, CompileError> {
     let context = Context::new();
-    let mut program = tile_program(&context, op, schedule)?;
+    compile_program(tile_program(&context, op, schedule)?, op, schedule, target)
+}
+
+/// The part of [`compile_operator`] behind the tile program.
+pub(crate) fn compile_program(
+    mut program: TileProgram<'_>,
+    op: &OpSpec,
+    schedule: &TileSchedule,
+    target: &GpuTarget,
+) -> Result<Kernel, CompileError> {
     let detection = detect(&program.module, &detect_options(target));
-    let plan = decide(&program.module, &detection, target.arch.name(), &depths(schedule))?;
+    let plan = plan_operator(&program.module, &detection, schedule, target)?;
     check_budgets(op, schedule, target)?;
     let compiled = compile_to_ptx(&mut program.module, &plan, target.arch.name())?;
     Ok(Kernel {
@@ -47,6 +61,22 @@ pub fn compile_operator(op: &OpSpec, schedule: &TileSchedule, target: &GpuTarget
         block: program.block,
         dynamic_shared_bytes: compiled.dynamic_shared_bytes as u32,
     })
+}
+
+/// The plan of an operator's kernel, which gives each buffer and each load the depths of the schedule.
+///
+/// # Errors
+/// `schedule-not-obeyed` with the reason, where a buffer cannot be pipelined as deep as that; otherwise those of [`decide`].
+pub fn plan_operator(
+    module: &Module<'_>,
+    detection: &Detection,
+    schedule: &TileSchedule,
+    target: &GpuTarget,
+) -> Result<PipelinePlan, alcop_passes::Error> {
+    let depths = depths(schedule);
+    let plan = decide(module, detection, target.arch.name(), &depths)?;
+    obeyed::check(detection, &plan, &depths)?;
+    Ok(plan)
 }
 
 /// Refuses what the module does not show: registers of a thread and of an SM.

@@ -1,11 +1,11 @@
 //! One trial, the whole road: schedule → kernel → verified in the emulator → timed on a device.
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
 
 use alcop_passes::Error;
 use alcop_runtime::Arrival;
 use alcop_runtime::device::{Device, DeviceError, Measurement, TimeSource, TimingOptions};
+use alcop_runtime::emulator::Counters;
 use alcop_runtime::launch::ArgBuffer;
 use alcop_runtime::operands::{Filling, matmul_operands};
 use alcop_runtime::verify::{OutputTile, Scope, Verification, Verifier, VerifyError};
@@ -26,7 +26,8 @@ pub struct Evaluator<'a> {
     device: &'a (dyn Device + Sync),
     /// A, B and C for the device.
     operands: Vec<ArgBuffer>,
-    full_limit: Duration,
+    /// [`FULL_WARP_INSTRUCTIONS`].
+    full_limit: u64,
     /// Held while a real device measures: kernels must not disturb each other.
     measuring: Mutex<()>,
 }
@@ -40,7 +41,7 @@ impl<'a> Evaluator<'a> {
             verifier: Verifier::new(op),
             device,
             operands: arguments(op),
-            full_limit: FULL_LIMIT,
+            full_limit: FULL_WARP_INSTRUCTIONS,
             measuring: Mutex::new(()),
         }
     }
@@ -83,20 +84,22 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// A sample of blocks; in full all of them under each arrival, where that takes less than [`FULL_LIMIT`], otherwise the
-    /// sample under each arrival.
+    /// A sample of blocks; in full all of them under each arrival, where they execute at most [`FULL_WARP_INSTRUCTIONS`],
+    /// otherwise the sample under each arrival.
     fn verify(&self, kernel: &Kernel, schedule: &TileSchedule, effort: Effort) -> Result<Verification, VerifyError> {
         let run = |scope, arrivals: &[Arrival]| {
             let tile = OutputTile::of(&self.op, schedule);
             self.verifier.verify(kernel, tile, scope, arrivals)
         };
-        let started = Instant::now();
         let sample = run(Scope::Sample, &ARRIVALS[..1])?;
         if effort == Effort::Sample {
             return Ok(sample);
         }
         let all: u64 = kernel.grid.iter().map(|&extent| u64::from(extent)).product();
-        let scope = if full_time(started.elapsed(), sample.counters.blocks, all) < self.full_limit {
+        let Counters {
+            kernel: counts, blocks, ..
+        } = &sample.counters;
+        let scope = if of_all_blocks(counts.total, *blocks, all) <= self.full_limit {
             Scope::All
         } else {
             Scope::Sample
@@ -122,16 +125,19 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// What executing all blocks may take.
-pub const FULL_LIMIT: Duration = Duration::from_secs(60);
+/// A winner whose blocks all together execute more warp instructions than these is verified on a sample of its blocks.
+///
+/// A count, so that the same search verifies the same blocks on every machine, busy or not. The emulator executes some
+/// 0.4 million a second on each core of a 2-core x86-64 machine, and each block four times (three arrivals, and whole
+/// numbers): about a minute.
+pub const FULL_WARP_INSTRUCTIONS: u64 = 10_000_000;
 
 const ARRIVALS: [Arrival; 3] = [Arrival::Latest, Arrival::Earliest, Arrival::Random];
 
-/// What executing `all` blocks under each arrival takes, after a sample under one took so long: one execution of whole
-/// numbers, and one of fractions for each arrival.
-fn full_time(sample: Duration, blocks: u64, all: u64) -> Duration {
-    let executions = (1 + ARRIVALS.len()) as f64 / 2.0;
-    sample.mul_f64(executions * all as f64 / blocks.max(1) as f64)
+/// Warp instructions of `all` blocks, after a sample of `blocks` executed `executed`.
+fn of_all_blocks(executed: u64, blocks: u64, all: u64) -> u64 {
+    let estimate = u128::from(executed) * u128::from(all) / u128::from(blocks.max(1));
+    u64::try_from(estimate).unwrap_or(u64::MAX)
 }
 
 /// The time of a measurement, what kind of time it is, and the device as the journal names it.
@@ -200,13 +206,16 @@ fn verify_failure(error: VerifyError) -> TrialFailure {
 
 #[cfg(test)]
 mod tests {
+    use alcop_compiler::ir::{Context, preorder};
+    use alcop_compiler::tile_program::tile_program;
     use alcop_runtime::timing::SimDevice;
 
     use super::*;
+    use crate::compile::compile_program;
     use crate::fixtures::{a100, matmul, schedule};
 
     #[test]
-    fn all_blocks_run_where_that_is_quick_and_the_record_says_which_ran() {
+    fn all_blocks_run_where_they_are_little_work_and_the_record_says_which_ran() {
         let (op, target) = (matmul([256, 256, 128]), a100());
         let device = SimDevice::new(&target).expect("it has rates");
         let mut evaluator = Evaluator::new(&op, &target, &device);
@@ -218,16 +227,55 @@ mod tests {
             panic!("a sample")
         };
         assert_eq!(verified(&evaluator, Effort::Full), (VerifiedBlocks::All, 3));
-        evaluator.full_limit = Duration::ZERO;
+        // 16 equal blocks: what one of them executes is known from the sample, to the instruction.
+        let kernel = compile_operator(&op, &schedule(3, 2), &target).expect("legal");
+        let all = evaluator.verify(&kernel, &schedule(3, 2), Effort::Full).expect("right");
+        evaluator.full_limit = all.counters.kernel.total;
+        assert_eq!(verified(&evaluator, Effort::Full), (VerifiedBlocks::All, 3));
+        evaluator.full_limit -= 1;
         assert_eq!(verified(&evaluator, Effort::Full), (VerifiedBlocks::Sample(sample), 3));
     }
 
     #[test]
-    fn all_blocks_take_as_much_longer_as_they_are_more() {
-        // 4 of 1024 blocks in a tenth of a second, twice; all of them four times.
-        assert_eq!(
-            full_time(Duration::from_millis(100), 4, 1024),
-            Duration::from_millis(51_200)
-        );
+    fn all_blocks_execute_as_much_more_as_they_are_more() {
+        assert_eq!(of_all_blocks(1000, 4, 1024), 256_000);
+        assert_eq!(of_all_blocks(u64::MAX, 1, 1024), u64::MAX);
+        assert_eq!(of_all_blocks(0, 0, 1024), 0);
+    }
+
+    /// A kernel that would have been timed as if it had its pipeline: what only the loop's barriers order, which the
+    /// barrier behind the loop is there against.
+    #[test]
+    fn a_schedule_that_is_not_obeyed_fails_the_trial_with_the_reason() {
+        let (op, target) = (matmul([130, 100, 200]), a100());
+        let failure = |shared_stages, register_stages| {
+            let schedule = TileSchedule {
+                split_k: 2,
+                ..schedule(shared_stages, register_stages)
+            };
+            let context = Context::new();
+            let program = tile_program(&context, &op, &schedule).expect("legal tiles");
+            let barrier = preorder(program.module.op())
+                .into_iter()
+                .find(|op| op.is("gpu.barrier") && op.parent().is_some_and(|parent| parent.is("gpu.func")))
+                .expect("it stands behind the loop");
+            barrier.erase();
+            compile_program(program, &op, &schedule, &target)
+                .map(|_| ())
+                .map_err(compile_failure)
+        };
+        for (shared_stages, register_stages) in [(3, 2), (2, 1)] {
+            let TrialFailure { status, reason } = failure(shared_stages, register_stages).expect_err("not obeyed");
+            assert_eq!(status, Status::Refused);
+            for part in [
+                &format!("{shared_stages} shared stages are asked for, and workgroup attribution 0 gets 1") as &str,
+                "llvm.fence may meet vector.load",
+                "(barrier-orders-other-memory)",
+                "[schedule-not-obeyed]",
+            ] {
+                assert!(reason.contains(part), "{part}: {reason}");
+            }
+        }
+        assert_eq!(failure(1, 1), Ok(()), "nothing is asked for");
     }
 }

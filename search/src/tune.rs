@@ -25,7 +25,8 @@ use crate::strategy::{Observation, Scored, Strategy, next_batch};
 pub enum Effort {
     /// A sample of blocks: for each trial.
     Sample,
-    /// All blocks where that takes under a minute, and every arrival of copies: for the winner and what it is compared with.
+    /// All blocks, where they are little enough work, and every arrival of copies: for the winner and what it is compared
+    /// with.
     Full,
 }
 

@@ -174,6 +174,30 @@ impl Watch {
         })
     }
 
+    /// The phase has taken so much longer, without anybody waiting for it.
+    #[cfg(test)]
+    pub(crate) fn skip(&self, time: Duration) {
+        let mut clock = self.clock();
+        let phase = clock.phase;
+        clock.spent[phase as usize] += time;
+    }
+
+    /// A clock on which each stay in a phase takes so much longer.
+    #[cfg(test)]
+    pub(crate) fn slow_in(slow: Phase, time: Duration) -> Watch {
+        let watch = Watch::start();
+        let inner = watch.clone();
+        let listener = move |phase| {
+            if phase == slow {
+                inner.skip(time);
+            }
+        };
+        Watch {
+            listener: Some(Arc::new(listener)),
+            ..watch
+        }
+    }
+
     fn clock(&self) -> MutexGuard<'_, Clock> {
         // Plain numbers: valid whoever panicked.
         self.clock.lock().unwrap_or_else(PoisonError::into_inner)

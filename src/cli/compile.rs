@@ -17,7 +17,7 @@ use clap::{Args, ValueEnum};
 use super::operator::{OperatorArguments, ScheduleArguments};
 use super::{Failure, output};
 use crate::own_launch::{OwnLaunch, own_launch};
-use crate::{check_budgets, depths, detect_options};
+use crate::{check_budgets, depths, detect_options, plan_operator};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Emit {
@@ -106,7 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Emit::Launch if launch.is_none() => Some(own_launch(&module, &arguments.output).map_err(Failure::usage)?),
         _ => None,
     };
-    let plan = plan(&mut module, arguments, &schedule, &target)?;
+    let plan = plan(&mut module, arguments, &schedule, &target, launch.is_some())?;
     if arguments.emit == Emit::Plan {
         let text = serde_json::to_string_pretty(&plan).map_err(Failure::bug)?;
         return output::write(&arguments.output, &format!("{text}\n"));
@@ -143,16 +143,21 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
+/// The kernel of an operator gets the depths of the schedule or none; of somebody's own kernel what can be pipelined is.
 fn plan(
     module: &mut Module<'_>,
     arguments: &Arguments,
     schedule: &TileSchedule,
     target: &GpuTarget,
+    of_operator: bool,
 ) -> Result<PipelinePlan, Failure> {
     // A plan is made of, and for, the module whose copies are pure.
     let detection = sink_and_detect(module, &detect_options(target)).map_err(failure)?;
     if let Some(path) = &arguments.plan {
         return output::read_json(path);
+    }
+    if of_operator {
+        return plan_operator(module, &detection, schedule, target).map_err(failure);
     }
     let depths = depths(schedule);
     let plan = decide(module, &detection, target.arch.name(), &depths).map_err(failure)?;
@@ -166,12 +171,11 @@ fn plan(
 fn say_why_nothing_is_pipelined(detection: &Detection) {
     let loops = detection.kernels.iter().flat_map(|kernel| &kernel.loops);
     for reason in loops.flat_map(|verdict| verdict.reasons.first()) {
-        let code = serde_json::to_value(reason.code).map_or_else(|_| String::new(), |code| code.to_string());
         tracing::warn!(
             "{}: not pipelined: {} [{}]",
             reason.location,
             reason.message,
-            code.trim_matches('"')
+            reason.code
         );
     }
 }

@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use alcop_search::evaluate::FULL_WARP_INSTRUCTIONS;
 use alcop_search::journal::{Role, Status, TrialRecord, VerifiedBlocks};
 use alcop_search::tune::{StopReason, TuneReport};
+use alcop_spec::tiles::Placement;
 use alcop_spec::{GpuTarget, OpSpec};
 use serde_json::{Value, json};
 
@@ -45,15 +47,35 @@ pub fn trial_line(record: &TrialRecord, done: usize, budget: usize) -> String {
     )
 }
 
-/// How it was verified.
+/// How it was verified: on which blocks, and under which arrivals of copies.
 fn blocks(record: &TrialRecord) -> String {
     record.verified.as_ref().map_or_else(String::new, |verified| {
+        let all = all_blocks(record);
         let blocks = match &verified.blocks {
-            VerifiedBlocks::All => "all blocks".to_owned(),
-            VerifiedBlocks::Sample(blocks) => format!("{} blocks", blocks.len()),
+            VerifiedBlocks::All => format!("all {all} blocks"),
+            VerifiedBlocks::Sample(blocks) => format!("{} of {all} blocks", blocks.len()),
         };
         format!("verified: {blocks}, {} arrival", verified.arrival.join(", "))
     })
+}
+
+/// Why a schedule that was verified in full was so on a sample of its blocks.
+fn why_a_sample(record: &TrialRecord) -> Option<String> {
+    let sample = matches!(record.verified.as_ref()?.blocks, VerifiedBlocks::Sample(_));
+    let full = matches!(record.role, Role::Winner | Role::Baseline);
+    (sample && full).then(|| {
+        format!(
+            "a sample: all of them execute more than {} million warp instructions",
+            FULL_WARP_INSTRUCTIONS / 1_000_000
+        )
+    })
+}
+
+/// Blocks of a launch.
+fn all_blocks(record: &TrialRecord) -> u64 {
+    let OpSpec::Matmul(op) = &record.op;
+    let placement = Placement::new(op, &record.schedule);
+    placement.tiles_m * placement.tiles_n * op.batch * u64::from(record.schedule.split_k)
 }
 
 /// What kind of time a record has: `simulated: a100-80gb`.
@@ -83,6 +105,9 @@ pub fn text(op: &OpSpec, target: &GpuTarget, report: &TuneReport, files: &Files)
         time_kind(best)
     ));
     line(format!("                {}", blocks(best)));
+    if let Some(why) = why_a_sample(best) {
+        line(format!("                {why}"));
+    }
     let compare = |record: &Option<TrialRecord>, speedup: Option<f64>| match (record, speedup) {
         (Some(record), Some(speedup)) => format!(
             "{speedup:.2}× over {:.2} µs ({})",

@@ -5,8 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::verdict::{BufferVerdict, Detection, Level, Verdict};
-use crate::ir::BufferId;
+use super::verdict::{Detection, Level, Verdict};
 
 /// The JSON of `alcop explain --json`.
 pub fn detection_json(detection: &Detection) -> Value {
@@ -17,16 +16,6 @@ pub fn detection_json(detection: &Detection) -> Value {
 pub fn detections_json(detections: &[Detection]) -> Value {
     let kernels: Vec<_> = detections.iter().flat_map(|detection| &detection.kernels).collect();
     json!({ "schema": 1, "kernels": kernels })
-}
-
-fn name(buffer: &BufferVerdict) -> String {
-    match &buffer.id {
-        BufferId::WorkgroupAttribution { position } => format!("workgroup attribution {position}"),
-        BufferId::PrivateAttribution { position } => format!("private attribution {position}"),
-        BufferId::FuncArg { position } => format!("argument {position}"),
-        BufferId::OpResult { op, index } => format!("{op} {index}"),
-        BufferId::Global { symbol } => format!("@{symbol}"),
-    }
 }
 
 fn word(verdict: Verdict) -> &'static str {
@@ -56,7 +45,7 @@ pub fn detection_table(detection: &Detection) -> String {
             };
             rows.push([
                 level.to_owned(),
-                name(buffer),
+                buffer.name(),
                 match (buffer.loop_index, &buffer.loop_op) {
                     (Some(number), _) => number.to_string(),
                     (None, other) => other.clone().unwrap_or_else(dash),
@@ -135,7 +124,7 @@ pub fn remark_list(detection: &Detection) -> Vec<Remark> {
     };
     for kernel in &detection.kernels {
         for buffer in &kernel.buffers {
-            let name = name(buffer);
+            let name = buffer.name();
             for reason in &buffer.reasons {
                 let code = json!(reason.code);
                 let code = code.as_str().unwrap_or("");

@@ -1,5 +1,7 @@
 //! Verdicts as plain data.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ir::{BufferId, Location, OpId, Type};
@@ -51,6 +53,13 @@ pub enum ReasonCode {
     DoesNotFit,
     RegisterDepthExceedsChunk,
     UnknownOp,
+}
+
+/// As in JSON: `barrier-orders-other-memory`.
+impl fmt::Display for ReasonCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// One failing check.
@@ -148,6 +157,17 @@ pub struct BufferVerdict {
 }
 
 impl BufferVerdict {
+    /// The buffer's name for people: `workgroup attribution 0`; on the register level that of the load.
+    pub fn name(&self) -> String {
+        match &self.id {
+            BufferId::WorkgroupAttribution { position } => format!("workgroup attribution {position}"),
+            BufferId::PrivateAttribution { position } => format!("private attribution {position}"),
+            BufferId::FuncArg { position } => format!("argument {position}"),
+            BufferId::OpResult { op, index } => format!("{op} {index}"),
+            BufferId::Global { symbol } => format!("@{symbol}"),
+        }
+    }
+
     /// A verdict without reasons so far.
     pub(super) fn new(id: BufferId, location: Location<'_>, ty: Type<'_>, level: Level) -> Self {
         BufferVerdict {

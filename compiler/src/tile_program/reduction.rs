@@ -1,6 +1,7 @@
 //! The end of a block that shares its tile's sum with others (`split_k`).
 //!
 //! ```mlir
+//! gpu.barrier
 //! vector.store %sums, %partials[%tile, %split, …, %thread, …]          // this block's part
 //! llvm.fence acq_rel
 //! %before = memref.atomic_rmw addi %one, %arrived[%tile, %thread]
@@ -14,10 +15,13 @@
 //! that is: `red.global.add` straight into C would differ from run to run, round f16 results after each part, and want
 //! a C of zeros. A second kernel would cost a launch, more than most of these matmuls take.
 //!
+//! The barrier ends the loop over chunks: a fence may order any access, also those of the loop's last iteration, and what
+//! only the loop's own barriers order keeps the loop from being pipelined.
+//!
 //! Each thread has a counter of its own, and reads what the threads of its number in the other blocks wrote. Their fences
-//! and atomics release it, its own acquire it (PTX ISA, "Memory Consistency Model"), and no barrier or shared memory is
-//! needed. The fences stand by themselves since LLVM (22) makes a relaxed `atom` of an `atomicrmw acq_rel`. The counters are
-//! zero again afterwards.
+//! and atomics release it, its own acquire it (PTX ISA, "Memory Consistency Model"); no shared memory is needed.
+//! The fences stand by themselves since LLVM (22) makes a relaxed `atom` of an `atomicrmw acq_rel`. The counters are zero
+//! again afterwards.
 
 use alcop_spec::tiles::PIECE_SUMS;
 
@@ -45,6 +49,7 @@ impl<'c> Reduction<'c> {
         let (element, zero) = (sums[0].ty().as_vector().expect("sums are vectors").1, b.index(0));
         let row = Type::vector(&[PIECE_SUMS as i64], element);
         let bytes = PIECE_SUMS as i64 * 4;
+        b.op("gpu.barrier").build();
         for (piece, &sum) in (0..).zip(sums) {
             let flat = b.op("vector.shape_cast").operands(&[sum]).result(row).value();
             let place = [self.tile, self.split, b.index(piece), self.thread, zero];

@@ -1,4 +1,5 @@
-use std::sync::Mutex;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Condvar, Mutex};
 use std::time::Duration;
 
 use super::*;
@@ -185,12 +186,19 @@ fn records_are_in_order_although_trials_finish_in_any() {
     let journal_of = |name: &str, delay: bool| {
         let path = directory.path().join(name);
         let mut journal = Journal::create(&path).unwrap();
-        let first = Mutex::new(true);
+        let started = AtomicUsize::new(0);
+        let (finished, signal) = (Mutex::new(false), Condvar::new());
         let evaluate = |schedule: &TileSchedule, effort| {
-            let is_first = std::mem::replace(&mut *first.lock().unwrap(), false);
-            if delay && is_first {
-                std::thread::sleep(Duration::from_millis(50));
+            // The first waits for another one to finish, where there is a thread for that one.
+            if started.fetch_add(1, Ordering::Relaxed) == 0 && delay && rayon::current_num_threads() > 1 {
+                drop(
+                    signal
+                        .wait_while(finished.lock().unwrap(), |finished| !*finished)
+                        .unwrap(),
+                );
             }
+            *finished.lock().unwrap() = true;
+            signal.notify_all();
             ok(schedule, effort)
         };
         Run::new(TuneOptions::default()).tune(Some(&mut journal), &go(), evaluate);
@@ -258,18 +266,23 @@ fn an_interrupted_search_leaves_a_valid_journal_and_goes_on() {
 
 #[test]
 fn no_batch_starts_after_the_time_is_up() {
-    let options = TuneOptions {
+    let limit = Duration::from_millis(20);
+    let options = |seconds| TuneOptions {
         trials: usize::MAX,
-        seconds: Some(0.02),
+        seconds: Some(seconds),
+        batch: 4,
         ..Default::default()
     };
+    // Each trial takes all of the time: whatever else takes time, there is one batch at most.
     let evaluate = |schedule: &TileSchedule, effort| {
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(limit);
         ok(schedule, effort)
     };
-    let report = Run::new(options).tune(None, &go(), evaluate);
+    let report = Run::new(options(limit.as_secs_f64())).tune(None, &go(), evaluate);
     assert_eq!(report.stopped, StopReason::Seconds);
-    assert!(roles(&report, Role::Search) < report.legal);
+    assert!(roles(&report, Role::Search) <= 4);
+    let report = Run::new(options(0.0)).tune(None, &go(), ok);
+    assert_eq!((report.stopped, roles(&report, Role::Search)), (StopReason::Seconds, 0));
 }
 
 #[test]

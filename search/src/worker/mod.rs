@@ -35,7 +35,7 @@ use std::time::{Duration, Instant};
 use alcop_spec::TileSchedule;
 
 pub use memory::available_mib;
-use process::{Event, Listener, Process};
+use process::{Event, GRACE, Listener, Process};
 pub use protocol::{DeviceSpec, FromWorker, Job, PROTOCOL, ToWorker};
 #[cfg(feature = "compile")]
 pub use serve::serve;
@@ -86,6 +86,8 @@ pub struct Workers {
     idle: Mutex<Vec<Process>>,
     /// Whether some worker measures: kernels must not disturb each other.
     measuring: AtomicBool,
+    /// How long a worker that says nothing any more may take to end by itself.
+    grace: Duration,
 }
 
 impl fmt::Debug for Workers {
@@ -109,6 +111,7 @@ impl Workers {
             listener: None,
             idle: Mutex::default(),
             measuring: AtomicBool::new(false),
+            grace: GRACE,
         }
     }
 
@@ -132,17 +135,21 @@ impl Workers {
 
     /// Evaluates one schedule, for [`tune`](crate::tune::tune()); may be called on several threads.
     pub fn evaluate(&self, schedule: &TileSchedule, effort: Effort) -> TrialOutcome {
-        let watch = Watch::start();
+        self.evaluate_on(&Watch::start(), schedule, effort)
+    }
+
+    /// The same, by this clock.
+    fn evaluate_on(&self, watch: &Watch, schedule: &TileSchedule, effort: Effort) -> TrialOutcome {
         let worker = match self.take_idle() {
             Some(worker) => worker,
-            None => self.fresh(&watch)?,
+            None => self.fresh(watch)?,
         };
         worker.forget_words();
         let schedule = *schedule;
         worker.say(ToWorker::Evaluate { schedule, effort });
         // Freed when the worker has answered or is gone.
         let mut turn = None;
-        let answer = self.attend(&worker, &watch, &mut turn, "");
+        let answer = self.attend(&worker, watch, &mut turn, "");
         let late = watch.exceeded(&self.limits.timeouts);
         let failure = match answer {
             Ok(FromWorker::Outcome(outcome)) => {
@@ -169,6 +176,12 @@ impl Workers {
         }
     }
 
+    /// The limit, if a worker has reached it.
+    fn too_much_mib(&self, worker: &Process) -> Option<u64> {
+        let reached = |limit_mib: &u64| worker.taken_bytes().is_some_and(|taken| taken >> 20 >= *limit_mib);
+        self.limits.memory_mib.filter(reached)
+    }
+
     /// Whether the next trial has most of the limit for itself: what a worker keeps of earlier ones counts, too.
     fn has_room(&self, worker: &Process) -> bool {
         let keeps = |limit_mib: u64| worker.taken_bytes().is_some_and(|taken| taken >> 20 > limit_mib / 2);
@@ -184,12 +197,17 @@ impl Workers {
         };
         let command = (self.command)();
         let program = command.get_program().to_string_lossy().into_owned();
-        let worker = Process::start(command, self.listener.clone())
+        let worker = Process::start(command, self.listener.clone(), self.grace)
             .map_err(|error| failed(format!("{program} cannot be started: {error}")))?;
         let job = Box::new(self.job.clone());
         let protocol = PROTOCOL;
         worker.say(ToWorker::Start { protocol, job });
         let answer = self.attend(&worker, watch, &mut None, "starting");
+        // What has too much before its first trial was ready before anybody looked.
+        let answer = answer.and_then(|said| match self.too_much_mib(&worker) {
+            Some(limit_mib) => Err(Ending::Memory("starting", limit_mib)),
+            None => Ok(said),
+        });
         let reason = match answer {
             Ok(FromWorker::Ready { protocol, code }) if (protocol, &*code) == (PROTOCOL, CODE_VERSION) => {
                 tracing::debug!(seconds = started.elapsed().as_secs_f64(), "a worker is ready");
@@ -224,7 +242,7 @@ impl Workers {
         turn: &mut Option<Turn<'a>>,
         doing: &'static str,
     ) -> Result<FromWorker, Ending> {
-        let Limits { timeouts, memory_mib } = self.limits;
+        let timeouts = self.limits.timeouts;
         let mut asks = false;
         loop {
             let (phase, spent) = watch.now();
@@ -242,9 +260,7 @@ impl Workers {
             if let Some((phase, limit)) = watch.exceeded(&timeouts) {
                 return Err(Ending::Time(phase, limit));
             }
-            if let Some(limit_mib) = memory_mib
-                && worker.taken_bytes().is_some_and(|taken| taken >> 20 >= limit_mib)
-            {
+            if let Some(limit_mib) = self.too_much_mib(worker) {
                 return Err(Ending::Memory(doing, limit_mib));
             }
             if asks {

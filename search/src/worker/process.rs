@@ -18,10 +18,11 @@ const MESSAGE_BYTES: usize = 1 << 20;
 const WORDS_BYTES: usize = 4096;
 const LAST_LINES: usize = 6;
 const LAST_CHARACTERS: usize = 300;
-/// How long a process that has closed its output may take to end by itself.
-const GRACE: Duration = Duration::from_millis(200);
+/// How long a process that has closed its output may take to end by itself. One that dies does so at once; on a busy
+/// machine that may be seconds.
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 /// How long the search waits for a process that it has killed. One in the midst of a driver's call takes its time.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Who sees what workers print on standard error, line by line.
 pub(super) type Listener = Arc<dyn Fn(&str) + Send + Sync>;
@@ -45,11 +46,13 @@ pub(super) struct Process {
     words: Words,
     /// Collects the words.
     collector: Option<JoinHandle<()>>,
+    /// [`GRACE`].
+    grace: Duration,
 }
 
 impl Process {
     /// Starts a command as a worker.
-    pub(super) fn start(mut command: Command, listener: Option<Listener>) -> io::Result<Process> {
+    pub(super) fn start(mut command: Command, listener: Option<Listener>, grace: Duration) -> io::Result<Process> {
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -86,6 +89,7 @@ impl Process {
             events,
             words: words.clone(),
             collector: None,
+            grace,
         };
         // Each pipe has a thread of its own: a worker that reads or writes nothing blocks nobody else.
         spawn("worker stdin", move || write(stdin, &to_write))?;
@@ -128,7 +132,7 @@ impl Process {
 
     /// Ends it. How it ended if that was not by us, and the last lines of its standard error, for a reader.
     pub(super) fn obituary(mut self) -> String {
-        let by_itself = wait(&mut self.child, GRACE);
+        let by_itself = wait(&mut self.child, self.grace);
         // In any case nothing is said any more.
         reap(&mut self.child);
         let how = match by_itself {
@@ -141,7 +145,7 @@ impl Process {
             .collector
             .as_ref()
             .is_some_and(|collector| !collector.is_finished())
-            && started.elapsed() < GRACE
+            && started.elapsed() < self.grace
         {
             thread::sleep(Duration::from_millis(1));
         }
