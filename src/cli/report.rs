@@ -70,7 +70,11 @@ pub fn text(op: &OpSpec, target: &GpuTarget, report: &TuneReport, files: &Files)
     line(String::new());
     line(format!("{op} on {}", target.name));
     let Some(best) = &report.best else {
-        line(format!("no schedule passed ({} trials)", report.trials.len()));
+        let what = match report.stopped {
+            StopReason::Interrupted => "interrupted before a schedule passed",
+            _ => "no schedule passed",
+        };
+        line(format!("{what} ({} trials)", report.trials.len()));
         line(format!("journal         {}", files.journal.display()));
         return text;
     };
@@ -83,12 +87,17 @@ pub fn text(op: &OpSpec, target: &GpuTarget, report: &TuneReport, files: &Files)
         time_kind(best)
     ));
     line(format!("                {}", blocks(best)));
+    let interrupted = report.stopped == StopReason::Interrupted;
+    if interrupted && best.role != Role::Winner && best.role != Role::Baseline {
+        line("                interrupted before it was verified in full".to_owned());
+    }
     let compare = |record: &Option<TrialRecord>, speedup: Option<f64>| match (record, speedup) {
         (Some(record), Some(speedup)) => format!(
             "{speedup:.2}× over {:.2} µs ({})",
             record.time_us.unwrap_or(f64::NAN),
             record.schedule
         ),
+        _ if interrupted => "not measured: interrupted".to_owned(),
         _ => "not measured: that schedule did not pass".to_owned(),
     };
     line(format!(
