@@ -6,28 +6,39 @@
 //! gpu.func @host_kernel(%a: memref<…> {llvm.noalias}) kernel { … }
 //! ```
 
+use std::collections::HashSet;
+
+use alcop_compiler::detect::attributes;
 use alcop_compiler::ir::{Attr, Def, Module, Op, enclosing, preorder};
 
+use serde_json::Value;
+
+use crate::data::{to_attribute, to_json};
 use crate::error::Error;
 
 /// MLIR's passes: constants move into the body first, so that trip counts stay known.
 pub const PASSES: &str = "gpu-launch-sink-index-computations,gpu-kernel-outlining";
 
 /// Outlines every `gpu.launch` of a module; says how many there were. What is known of a host function's arguments, that
-/// they do not overlap and how they are aligned, is known of the kernel's.
+/// they do not overlap and how they are aligned, is known of the kernel's; what is wanted of the launch's attributions
+/// (`alcop.depth`) is wanted of the kernel's.
 pub fn outline(module: &mut Module<'_>) -> Result<usize, Error> {
-    let count = preorder(module.op()).iter().filter(|op| op.is("gpu.launch")).count();
-    if count == 0 {
+    let (wanted, outlined) = {
+        let before = preorder(module.op());
+        let launches = before.iter().filter(|op| op.is("gpu.launch"));
+        let wanted = launches.map(|op| wanted(*op)).collect::<Result<Vec<_>, _>>()?;
+        let calls = before.iter().filter(|op| op.is("gpu.launch_func"));
+        (wanted, calls.map(|op| callee(*op)).collect::<HashSet<String>>())
+    };
+    if wanted.is_empty() {
         return Ok(0);
     }
     let context = module.context();
     module.run_upstream_passes(&format!("builtin.module({PASSES})"))?;
     let ops = preorder(module.op());
-    for launch in ops.iter().filter(|op| op.is("gpu.launch_func")) {
-        let name = launch
-            .attr("kernel")
-            .map(|symbol| symbol.to_string())
-            .unwrap_or_default();
+    let new = |op: &&Op<'_>| op.is("gpu.launch_func") && !outlined.contains(&callee(**op));
+    for (launch, wanted) in ops.iter().filter(new).zip(&wanted) {
+        let name = callee(*launch);
         let named = |op: &&Op<'_>| {
             let own = op.attr("sym_name").and_then(Attr::as_str);
             op.is("gpu.func") && own.is_some_and(|own| name.ends_with(&format!("::@{own}")))
@@ -47,12 +58,35 @@ pub fn outline(module: &mut Module<'_>) -> Result<usize, Error> {
             .map(|known| known.unwrap_or_else(|| Attr::dictionary(context, &[])))
             .collect();
         kernel.set_attr("arg_attrs", Attr::array(context, &attributes));
+        if let Some((name, value)) = wanted {
+            let value = to_attribute(context, value).expect("it was an attribute");
+            kernel.set_attr(name, value);
+        }
     }
     module.verify().map_err(|diagnostics| Error::Invalid {
         pass: "outline",
         diagnostics,
     })?;
-    Ok(count)
+    Ok(wanted.len())
+}
+
+/// What a launch wants of its attributions, as plain data that outlives it.
+fn wanted(launch: Op<'_>) -> Result<Option<(&'static str, Value)>, Error> {
+    let Some((name, value)) = attributes::attributions_of_launch(launch) else {
+        return Ok(None);
+    };
+    let data = to_json(value).ok_or_else(|| {
+        let message = format!("{value} is not what alcop-detect writes for the attributions of a launch");
+        Error::refused("attributes-disagree", launch.location(), message)
+    })?;
+    Ok(Some((name, data)))
+}
+
+/// The kernel that a `gpu.launch_func` launches.
+fn callee(launch: Op<'_>) -> String {
+    launch
+        .attr("kernel")
+        .map_or_else(String::new, |symbol| symbol.to_string())
 }
 
 /// What a `gpu.launch_func` hands to its kernel.

@@ -21,6 +21,10 @@ use sha2::{Digest, Sha256};
 
 use crate::cost_model::Prediction;
 
+mod check;
+
+pub use check::{Difference, check_identity, check_unique, differences};
+
 /// Version of the lines' format.
 pub const SCHEMA: u32 = 1;
 
@@ -91,6 +95,19 @@ pub enum Role {
     Repeat,
 }
 
+impl Role {
+    /// The name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::Search => "search",
+            Role::Winner => "winner",
+            Role::Baseline => "baseline",
+            Role::Unpipelined => "unpipelined",
+            Role::Repeat => "repeat",
+        }
+    }
+}
+
 /// What became of a trial.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -133,6 +150,9 @@ pub struct TrialRecord {
     pub target_hash: String,
     /// Version of the compiler.
     pub compiler: String,
+    /// Name of the space that was searched ([`Space::name`](crate::space::Space::name)); absent in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<String>,
     /// The schedule in full: enough to compile it again.
     pub schedule: TileSchedule,
     /// What it takes.
@@ -323,6 +343,18 @@ pub enum JournalError {
         /// Both sides of the first difference.
         difference: String,
     },
+    /// A trial that is there twice.
+    #[error("{path}:{line}: {what} stands in line {first} already; remove one of the two, or give another file")]
+    Duplicate {
+        /// The journal.
+        path: PathBuf,
+        /// Line of the second, counted from 1.
+        line: usize,
+        /// Line of the first.
+        first: usize,
+        /// What is the same.
+        what: String,
+    },
 }
 
 /// What a journal's text holds.
@@ -374,29 +406,21 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<JournalText, JournalError> {
                 found,
             });
         }
-        records.push(serde_json::from_value(value).map_err(bad)?);
+        let record: TrialRecord = serde_json::from_value(value).map_err(bad)?;
+        if let Some(message) = record.flaw() {
+            return Err(JournalError::BadLine {
+                path: path.to_owned(),
+                line: index + 1,
+                message,
+            });
+        }
+        records.push(record);
     }
     Ok(JournalText {
         records,
         valid_bytes: valid as u64,
         truncated_bytes: (bytes.len() - valid) as u64,
     })
-}
-
-/// Refuses records that are not of the given search.
-pub fn check_identity(path: &Path, records: &[TrialRecord], identity: &Identity) -> Result<(), JournalError> {
-    let foreign = records
-        .iter()
-        .enumerate()
-        .find_map(|(index, record)| identity.difference(record).map(|difference| (index + 1, difference)));
-    match foreign {
-        Some((line, difference)) => Err(JournalError::Foreign {
-            path: path.to_owned(),
-            line,
-            difference,
-        }),
-        None => Ok(()),
-    }
 }
 
 /// A journal that is open for appending; the file is locked until this is dropped.
@@ -442,6 +466,7 @@ impl Journal {
             truncated_bytes,
         } = parse(path, &bytes)?;
         check_identity(path, &records, identity)?;
+        check_unique(path, &records)?;
         if truncated_bytes > 0 {
             file.set_len(valid_bytes)
                 .map_err(|source| io_error("repair", path, source))?;

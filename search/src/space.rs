@@ -65,6 +65,18 @@ impl Space {
         }
     }
 
+    /// A short name for records: `wide`, `artifact`, or the size and a hash of the lists of another space.
+    pub fn name(&self) -> String {
+        if *self == Space::wide_matmul() {
+            return "wide".to_owned();
+        }
+        if *self == Space::artifact_matmul() {
+            return "artifact".to_owned();
+        }
+        let lists = crate::journal::hash(&format!("{self:?}"));
+        format!("{} points, {}", self.size(), &lists[..8])
+    }
+
     /// Number of points, legal or not.
     pub fn size(&self) -> u64 {
         [

@@ -2,14 +2,21 @@
 //!
 //! Columns are matched by name. `m, n, k, block_m, block_n, block_k, warps, stages` are needed; `lhs_row_major` and
 //! `rhs_row_major` (1 where missing), `dtype` (`float16` where missing), `problem` and `ms` are used where present; all
-//! others are passed on. Added are `predicted_ms` and a `term_*` column for each term of the model.
+//! others are passed on. Added are `predicted_ms`, `fits` and a `term_*` column for each term of the model. A kernel that no
+//! block of the device has room for has no time: its `fits` names each budget that it is over, and the rest stays empty.
+//!
+//! ```text
+//! …,predicted_ms,fits,term_blocks_per_sm,…
+//! …,0.0213,yes,2,…
+//! …,,shared memory: 262144 B of 166912 B,,…
+//! ```
 //!
 //! No warp tile is in such a table, so it is derived from `warps` by the rule of Triton's generator. Its `stages` count
 //! one more than the prefetch distance; with `mma.sync` shared memory holds `stages - 1` chunks, with `wgmma` `stages`.
 
 use std::io::{Read, Write};
 
-use alcop_spec::{Arch, GpuTarget, TargetError};
+use alcop_spec::{Arch, GpuTarget, Limits, TargetError};
 
 use crate::cost_model::{MmaKind, Model, PipelinedMatmul, TERM_NAMES, predict_kernel};
 
@@ -96,8 +103,18 @@ pub fn predict_table(input: impl Read, target: &GpuTarget, output: impl Write) -
     for record in reader.records() {
         let mut record = record?;
         let row = columns.row(&record, target.arch)?;
+        let over = over_budget(model.limits(), &row.kernel);
+        if !over.is_empty() {
+            record.push_field("");
+            record.push_field(&over.join("; "));
+            (0..=TERM_NAMES.len()).for_each(|_| record.push_field(""));
+            writer.write_record(&record)?;
+            rows += 1;
+            continue;
+        }
         let prediction = predict_kernel(&model, &row.kernel);
         record.push_field(&(prediction.time_us / 1000.0).to_string());
+        record.push_field("yes");
         for value in prediction.terms.values() {
             record.push_field(&value.to_string());
         }
@@ -123,7 +140,34 @@ pub fn added_columns() -> Vec<String> {
         .copied()
         .chain(["limiter"])
         .map(|name| format!("term_{name}"));
-    ["predicted_ms".to_owned()].into_iter().chain(terms).collect()
+    let first = ["predicted_ms", "fits"].map(str::to_owned);
+    first.into_iter().chain(terms).collect()
+}
+
+/// The budgets that a block of the kernel is over, each with what it needs of what there is.
+///
+/// Registers count where accumulators alone exceed them: fragments and addresses can be spilled, and the model charges for
+/// that.
+fn over_budget(limits: &Limits, kernel: &PipelinedMatmul) -> Vec<String> {
+    let threads = 32 * u64::from(kernel.warps);
+    let chunk_bytes = (u64::from(kernel.block_m) + u64::from(kernel.block_n)) * u64::from(kernel.block_k) * 2;
+    let shared_bytes = u64::from(kernel.shared_slots) * chunk_bytes;
+    let accumulators = (u64::from(kernel.block_m) * u64::from(kernel.block_n)).div_ceil(threads);
+    let of_thread = u64::from(limits.registers_per_thread).min(u64::from(limits.registers_per_sm) / threads);
+    let mut over = Vec::new();
+    if shared_bytes > u64::from(limits.shared_bytes_per_block) {
+        let limit = limits.shared_bytes_per_block;
+        over.push(format!("shared memory: {shared_bytes} B of {limit} B"));
+    }
+    if accumulators > of_thread {
+        over.push(format!(
+            "registers: {accumulators} accumulators a thread of {of_thread}"
+        ));
+    }
+    if threads > u64::from(limits.threads_per_block) {
+        over.push(format!("threads: {threads} of {}", limits.threads_per_block));
+    }
+    over
 }
 
 /// Where the columns are.
@@ -363,6 +407,38 @@ mod tests {
         let output = predicted("m,n,k,block_m,block_n,block_k,warps,stages\n1,7,5,128,16,128,1,1\n").unwrap();
         assert_eq!(output.lines().count(), 2);
         assert!(!output.contains("NaN") && !output.contains("inf"), "{output}");
+    }
+
+    #[test]
+    fn a_kernel_without_room_has_a_reason_and_no_time() {
+        for (row, reason) in [
+            // The most that fits an A100's block, and 16 bytes a row of the tiles more.
+            ("128,128,32,11,4", "yes"),
+            ("128,128,256,3,4", "shared memory: 262144 B of 166912 B"),
+            ("256,256,32,3,4", "registers: 512 accumulators a thread of 255"),
+            ("256,256,32,3,8", "registers: 256 accumulators a thread of 255"),
+            ("256,256,32,3,16", "yes"),
+            ("512,256,16,2,32", "registers: 128 accumulators a thread of 64"),
+            (
+                "4096,4096,32,2,4",
+                "shared memory: 524288 B of 166912 B; registers: 131072 accumulators a thread of 255",
+            ),
+        ] {
+            let output = predicted(&format!(
+                "block_m,block_n,block_k,stages,warps,m,n,k\n{row},4096,4096,4096\n"
+            ))
+            .unwrap();
+            let mut reader = csv::Reader::from_reader(output.as_bytes());
+            let header = reader.headers().unwrap().clone();
+            let record = reader.records().next().unwrap().unwrap();
+            let cell = |name: &str| &record[header.iter().position(|column| column == name).unwrap()];
+            assert_eq!(cell("fits"), reason, "{row}");
+            let added: Vec<&str> = record.iter().skip(8).filter(|cell| !cell.is_empty()).collect();
+            match reason {
+                "yes" => assert_eq!(added.len(), added_columns().len(), "{row}"),
+                _ => assert_eq!(added, [reason], "no time and no terms: {row}"),
+            }
+        }
     }
 
     #[test]

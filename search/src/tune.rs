@@ -157,7 +157,7 @@ pub enum StopReason {
     Seconds,
     /// There are no more candidates.
     Exhausted,
-    /// The interrupt flag was set.
+    /// The interrupt flag was set, during the strategy's trials or behind them.
     Interrupted,
     /// Nothing was searched: the schedule was in the cache, and is still right.
     Cached,
@@ -258,6 +258,7 @@ where
     });
     let mut search = Search {
         identity: Identity::new(input.op, input.target, input.compiler),
+        space: input.space.name(),
         model,
         budget: options.trials,
         trials: history,
@@ -277,6 +278,11 @@ where
         best = search.verified_winner()?;
     }
     let best_unpipelined = fastest(search.trials.iter().filter(|record| record.is_unpipelined())).cloned();
+    // An interrupt behind the strategy's trials leaves something out as well: a baseline, the winner's verification.
+    let stopped = match search.interrupted() {
+        true => StopReason::Interrupted,
+        false => stopped,
+    };
     Ok(TuneReport {
         best,
         baseline_unpipelined_same_tiles: baseline,
@@ -371,6 +377,7 @@ fn one_order_each(schedules: Vec<Scored>) -> Vec<Scored> {
 
 struct Search<'a, E> {
     identity: Identity,
+    space: String,
     model: Model,
     budget: usize,
     trials: Vec<TrialRecord>,
@@ -554,7 +561,7 @@ where
         let mut recorded: Vec<TrialRecord> = Vec::new();
         let mut next = 0;
         let (journal, trials, on_event) = (&mut self.journal, &mut self.trials, &mut *self.on_event);
-        let (identity, budget) = (&self.identity, self.budget);
+        let (identity, space, budget) = (&self.identity, &self.space, self.budget);
         let result = rayon::in_place_scope(|scope| -> Result<(), TuneError> {
             for (index, job) in jobs.iter().enumerate() {
                 let sender = sender.clone();
@@ -578,7 +585,10 @@ where
                     next += 1;
                     let Some((outcome, seconds)) = answer else { continue };
                     let trial = first_trial + recorded.len() as u64;
-                    let record = trial_record(identity, trial, role, job, outcome, seconds);
+                    let record = TrialRecord {
+                        space: Some(space.clone()),
+                        ..trial_record(identity, trial, role, job, outcome, seconds)
+                    };
                     if let Some(journal) = journal {
                         journal.append(&record)?;
                     }
@@ -644,6 +654,7 @@ fn trial_record(
         target,
         target_hash,
         compiler,
+        space: None,
         schedule: job.schedule,
         resources: job.resources,
         prediction: job.prediction,

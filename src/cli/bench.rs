@@ -41,7 +41,7 @@ struct SearchArguments {
     #[arg(long, value_name = "CSV")]
     table: Option<PathBuf>,
     /// The device of the table
-    #[arg(long, default_value = "a100")]
+    #[arg(long, default_value = "a100", requires = "table")]
     target: String,
     /// Trials between two decisions of a strategy
     #[arg(long, default_value_t = 4)]

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use alcop_compiler::detect::Detection;
+use alcop_compiler::detect::{Detection, attributes};
 use alcop_compiler::ir::{Context, Module};
 use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::Error;
-use alcop_passes::decide::decide;
+use alcop_passes::opt::planned;
 use alcop_passes::outline::outline;
 use alcop_passes::pipeline::compile;
 use alcop_passes::plan::PipelinePlan;
@@ -14,7 +14,7 @@ use alcop_passes::sink::sink_and_detect;
 use alcop_spec::{GpuTarget, Kernel, LaunchFile, OpSpec, Rejection, TileSchedule};
 use clap::{Args, ValueEnum};
 
-use super::operator::{OperatorArguments, ScheduleArguments};
+use super::operator::{OF_OPERATORS, OperatorArguments, StageArguments, TileArguments};
 use super::{Failure, output};
 use crate::own_launch::{OwnLaunch, own_launch};
 use crate::{check_budgets, depths, detect_options, plan_operator};
@@ -38,18 +38,20 @@ enum Emit {
 #[derive(Args)]
 pub struct Arguments {
     /// An MLIR file (or - for standard input) instead of an operator
-    #[arg(value_name = "FILE.mlir", conflicts_with = "op")]
+    #[arg(value_name = "FILE.mlir", conflicts_with_all = OF_OPERATORS)]
     file: Option<PathBuf>,
     #[command(flatten)]
     operator: OperatorArguments,
     #[command(flatten)]
-    schedule: ScheduleArguments,
-    /// Obey this plan instead of making one
-    #[arg(long, value_name = "FILE")]
+    tiles: TileArguments,
+    #[command(flatten)]
+    stages: StageArguments,
+    /// Obey this plan instead of making one; of a schedule file the tiles count
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["shared_stages", "register_stages"])]
     plan: Option<PathBuf>,
-    /// The architecture or device
-    #[arg(long, default_value = "sm_80")]
-    target: String,
+    /// The architecture or device [default: sm_80]
+    #[arg(long)]
+    target: Option<String>,
     /// What to write
     #[arg(long, value_enum, default_value = "ptx")]
     emit: Emit,
@@ -76,9 +78,27 @@ fn tile_failure(error: TileError) -> Failure {
     }
 }
 
+/// Options that the asked-for stage comes before.
+fn check_effects(arguments: &Arguments) -> Result<(), Failure> {
+    let later = [
+        ("--plan", arguments.plan.is_some()),
+        ("--target", arguments.target.is_some()),
+        ("--shared-stages", arguments.stages.shared_stages.is_some()),
+        ("--register-stages", arguments.stages.register_stages.is_some()),
+    ];
+    match later.into_iter().find(|(_, given)| *given) {
+        Some((option, _)) if arguments.emit == Emit::Tile => Err(Failure::without_effect(
+            option,
+            "with --emit tile, which is the kernel before it is planned",
+        )),
+        _ => Ok(()),
+    }
+}
+
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let target = GpuTarget::resolve(&arguments.target).map_err(Failure::usage)?;
-    let schedule = arguments.schedule.schedule()?;
+    check_effects(arguments)?;
+    let target = GpuTarget::resolve(arguments.target.as_deref().unwrap_or("sm_80")).map_err(Failure::usage)?;
+    let schedule = arguments.tiles.schedule(&arguments.stages)?;
     let context = Context::new();
     let (mut module, launch) = match (&arguments.file, arguments.operator.op_spec()?) {
         (Some(path), _) => {
@@ -151,19 +171,43 @@ fn plan(
     target: &GpuTarget,
     of_operator: bool,
 ) -> Result<PipelinePlan, Failure> {
+    if planned::is_in(module) {
+        return plan_of_module(module, arguments);
+    }
     // A plan is made of, and for, the module whose copies are pure.
     let detection = sink_and_detect(module, &detect_options(target)).map_err(failure)?;
     if let Some(path) = &arguments.plan {
+        attributes::strip(module);
         return output::read_json(path);
     }
     if of_operator {
         return plan_operator(module, &detection, schedule, target).map_err(failure);
     }
     let depths = depths(schedule);
-    let plan = decide(module, &detection, target.arch.name(), &depths).map_err(failure)?;
+    let plan = planned::plan(module, &detection, target.arch.name(), &depths).map_err(failure)?;
+    attributes::strip(module);
     if plan.loops.is_empty() && schedule.shared_stages > 1 {
         say_why_nothing_is_pipelined(&detection);
     }
+    Ok(plan)
+}
+
+/// The plan that the module carries, which was made for the module as it is.
+fn plan_of_module(module: &mut Module<'_>, arguments: &Arguments) -> Result<PipelinePlan, Failure> {
+    let given = arguments
+        .plan
+        .as_ref()
+        .map(|_| "--plan")
+        .or_else(|| arguments.stages.given());
+    if let Some(option) = given {
+        let why = format!(
+            "on a module with {}, which is obeyed (alcop opt --alcop-strip removes it)",
+            planned::PLAN
+        );
+        return Err(Failure::without_effect(option, &why));
+    }
+    let plan = planned::read(module).map_err(failure)?;
+    attributes::strip(module);
     Ok(plan)
 }
 

@@ -2,35 +2,35 @@
 
 use std::path::PathBuf;
 
-use alcop_compiler::detect::{DetectOptions, detect, detection_table, detections_json, remarks};
+use alcop_compiler::detect::{DetectOptions, Detection, detect, detection_table, detections_json, remarks};
 use alcop_compiler::ir::Context;
 use alcop_compiler::tile_program::tile_program;
 use alcop_spec::GpuTarget;
 use clap::Args;
 
-use super::operator::{OperatorArguments, ScheduleArguments};
+use super::operator::{OF_OPERATORS, OperatorArguments, StageArguments, TileArguments};
 use super::{Failure, output};
 
 #[derive(Args)]
 pub struct Arguments {
     /// MLIR files (or - for standard input) instead of an operator
-    #[arg(value_name = "FILE.mlir", conflicts_with = "op")]
+    #[arg(value_name = "FILE.mlir", conflicts_with_all = OF_OPERATORS)]
     files: Vec<PathBuf>,
     #[command(flatten)]
     operator: OperatorArguments,
     #[command(flatten)]
-    schedule: ScheduleArguments,
+    tiles: TileArguments,
     /// The architecture or device whose limits count
     #[arg(long, default_value = "sm_80")]
     target: String,
     /// Accept operations of dialects that are not registered
-    #[arg(long)]
+    #[arg(long, conflicts_with = "op")]
     allow_unregistered_dialect: bool,
     /// Threads of a block, where the kernel does not say
-    #[arg(long, value_name = "X,Y,Z", value_delimiter = ',')]
+    #[arg(long, value_name = "X,Y,Z", value_delimiter = ',', conflicts_with = "op")]
     block_size: Vec<u32>,
     /// Take pointer arguments as not overlapping
-    #[arg(long)]
+    #[arg(long, conflicts_with = "op")]
     assume_noalias: bool,
     /// Print JSON
     #[arg(long)]
@@ -57,11 +57,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let module = context
             .parse(&text, &path.display().to_string())
             .map_err(Failure::usage)?;
-        detections.push(detect(&module, &options));
+        let detection = detect(&module, &options);
+        check_block_size(block_size, &detection)?;
+        detections.push(detection);
     }
     match arguments.operator.op_spec()? {
         Some(op) => {
-            let program = tile_program(&context, &op, &arguments.schedule.schedule()?).map_err(Failure::refused)?;
+            let program = tile_program(&context, &op, &arguments.tiles.schedule(&StageArguments::default())?)
+                .map_err(Failure::refused)?;
             detections.push(detect(&program.module, &options));
         }
         None if arguments.files.is_empty() => {
@@ -79,4 +82,19 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         format!("{}\n{remarks}", tables.concat())
     };
     output::write(&PathBuf::from("-"), &text)
+}
+
+/// A size that is given for a kernel which says another one would be passed over.
+fn check_block_size(given: Option<[u32; 3]>, detection: &Detection) -> Result<(), Failure> {
+    let other = |said: &[u32; 3]| given.is_some_and(|given| given != *said);
+    let contradicts = detection
+        .kernels
+        .iter()
+        .find_map(|kernel| Some((kernel, kernel.block_size.filter(other)?)));
+    contradicts.map_or(Ok(()), |(kernel, [x, y, z])| {
+        Err(Failure::usage(format!(
+            "--block-size is for kernels that do not say it; {} has blocks of {x},{y},{z} threads",
+            kernel.name
+        )))
+    })
 }

@@ -39,15 +39,15 @@ enum Command {
         #[arg(value_name = "JOURNAL.jsonl")]
         journal: PathBuf,
         /// So many of the fastest trials
-        #[arg(long, default_value_t = 1)]
-        top: usize,
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        top: u32,
         /// Where they are timed; sim is the journal's own target
         #[arg(long, default_value = "sim")]
         device: DeviceName,
         #[command(flatten)]
         limits: LimitArguments,
     },
-    /// Compare two journals, schedule by schedule.
+    /// Compare two journals, schedule by schedule; says in what their searches differ.
     Diff {
         /// One journal
         #[arg(value_name = "A.jsonl")]
@@ -68,7 +68,7 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Check every line: format, keys, and that all belong to one search.
+    /// Check every line: format, keys, times, that each trial is there once, and that all belong to one search.
     Validate {
         /// The journal
         #[arg(value_name = "JOURNAL.jsonl")]
@@ -84,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             top,
             device,
             limits,
-        } => replay(journal, *top, device, limits),
+        } => replay(journal, *top as usize, device, limits),
         Command::Diff { a, b, json } => diff(a, b, *json),
         Command::Merge { journals, output } => merge(journals, output),
         Command::Validate { journal } => validate(journal),
@@ -206,15 +206,34 @@ fn diff(a: &Path, b: &Path, json: bool) -> Result<(), Failure> {
     changed.retain(|(_, before, after)| before != after);
     changed.sort_by(|a, b| (b.2 / b.1).ln().abs().total_cmp(&(a.2 / a.1).ln().abs()));
     let (only_a, only_b) = (only(&one, &other), only(&other, &one));
+    let differences = journal::differences(&left, &right);
     if json {
         let rows: Vec<_> = changed
             .iter()
             .map(|(schedule, before, after)| json!({"schedule": schedule, "a_us": before, "b_us": after}))
             .collect();
-        let document = json!({"schema": 1, "both": both, "only_a": only_a, "only_b": only_b, "changed": rows});
+        let searches: Vec<_> = differences
+            .iter()
+            .map(|difference| json!({"what": difference.what, "a": difference.one, "b": difference.other}))
+            .collect();
+        let document = json!({"schema": 1, "different_searches": searches, "both": both, "only_a": only_a, "only_b": only_b, "changed": rows});
         return print(&format!("{document:#}\n"));
     }
-    let mut text = format!("{both} schedules in both, {only_a} only in the first, {only_b} only in the second\n");
+    let mut text = String::new();
+    for difference in &differences {
+        let said = |values: &[String]| match values {
+            [] => "not said".to_owned(),
+            values => values.join(" and "),
+        };
+        let (one, other) = (said(&difference.one), said(&difference.other));
+        writeln!(
+            text,
+            "different searches: the {} is {one} in the first, {other} in the second",
+            difference.what
+        )
+        .map_err(Failure::bug)?;
+    }
+    text += &format!("{both} schedules in both, {only_a} only in the first, {only_b} only in the second\n");
     for (schedule, before, after) in &changed {
         let line = format!(
             "{:<42} {before:9.2} -> {after:9.2} µs  {:.3}×",
@@ -237,8 +256,7 @@ fn merge(paths: &[PathBuf], output: &Path) -> Result<(), Failure> {
         let identity = search.get_or_insert_with(|| identity(&own[0]));
         journal::check_identity(path, &own, identity).map_err(Failure::usage)?;
         for record in own {
-            let known = |other: &TrialRecord| other.key == record.key && other.role == record.role;
-            if !all.iter().any(known) {
+            if !all.iter().any(|other| other.repeats(&record)) {
                 all.push(record);
             }
         }
@@ -255,6 +273,7 @@ fn validate(path: &Path) -> Result<(), Failure> {
     let records = records(path)?;
     let identity = identity(&records[0]);
     journal::check_identity(path, &records, &identity).map_err(Failure::usage)?;
+    journal::check_unique(path, &records).map_err(Failure::usage)?;
     let failed = records.iter().filter(|record| record.status != Status::Ok).count();
     print(&format!(
         "{}: {} records of one search ({} on {}, code {}), {failed} failed trials\n",

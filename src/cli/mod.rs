@@ -77,6 +77,11 @@ impl Failure {
         }
     }
 
+    /// An option that would be passed over: 2.
+    fn without_effect(option: &str, why: &str) -> Self {
+        Failure::usage(format!("{option} has no effect {why}; leave it out"))
+    }
+
     /// A device that is absent, lost or out of time: 3.
     fn device(message: impl ToString) -> Self {
         Failure {

@@ -15,25 +15,25 @@ pub struct OperatorArguments {
     #[arg(long, value_name = "NAME")]
     pub op: Option<String>,
     /// Rows of C
-    #[arg(long)]
+    #[arg(long, requires = "op")]
     pub m: Option<u64>,
     /// Columns of C
-    #[arg(long)]
+    #[arg(long, requires = "op")]
     pub n: Option<u64>,
     /// Length of the sums
-    #[arg(long)]
+    #[arg(long, requires = "op")]
     pub k: Option<u64>,
     /// Independent products
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, requires = "op")]
     pub batch: u64,
     /// Type of the operands: f16, bf16, tf32 (binary32 in memory) or i8
-    #[arg(long, default_value = "f16")]
+    #[arg(long, default_value = "f16", requires = "op")]
     pub dtype: DType,
     /// Type of the result; by default that of the sums: i32 for i8, else f32
-    #[arg(long)]
+    #[arg(long, requires = "op")]
     pub out_dtype: Option<DType>,
     /// Which operands are stored transposed: nn, nt, tn or tt
-    #[arg(long, default_value = "nn")]
+    #[arg(long, default_value = "nn", requires = "op")]
     pub layout: Layout,
 }
 
@@ -63,35 +63,73 @@ impl OperatorArguments {
     }
 }
 
-/// How the operator is tiled and pipelined.
+/// The options that name an operator and its tiles. They exclude an MLIR file, which brings its own.
+pub const OF_OPERATORS: [&str; 13] = [
+    "op",
+    "m",
+    "n",
+    "k",
+    "batch",
+    "dtype",
+    "out_dtype",
+    "layout",
+    "block",
+    "warp",
+    "raster",
+    "split_k",
+    "schedule",
+];
+
+/// How the operator is tiled.
 #[derive(Args, Clone, Debug)]
-pub struct ScheduleArguments {
+pub struct TileArguments {
     /// Tile of a block: MxNxK
-    #[arg(long, default_value = "128x128x32", value_name = "MxNxK")]
+    #[arg(long, default_value = "128x128x32", value_name = "MxNxK", requires = "op")]
     pub block: String,
     /// Tile of a warp: MxN
-    #[arg(long, default_value = "64x64", value_name = "MxN")]
+    #[arg(long, default_value = "64x64", value_name = "MxN", requires = "op")]
     pub warp: String,
-    /// Slots in shared memory; 1 is no pipeline
-    #[arg(long, default_value_t = 3)]
-    pub shared_stages: u32,
-    /// Fragment sets in registers; 1 is no pipeline
-    #[arg(long, default_value_t = 2)]
-    pub register_stages: u32,
     /// Launch blocks in groups of so many tile rows; 1 walks whole columns of tiles
-    #[arg(long, default_value_t = 1, value_name = "ROWS")]
+    #[arg(long, default_value_t = 1, value_name = "ROWS", requires = "op")]
     pub raster: u32,
     /// Blocks that share the sum of a tile
-    #[arg(long, default_value_t = 1, value_name = "BLOCKS")]
+    #[arg(long, default_value_t = 1, value_name = "BLOCKS", requires = "op")]
     pub split_k: u32,
     /// Read the schedule from a JSON file instead
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["block", "warp", "shared_stages", "register_stages", "raster", "split_k"])]
+    #[arg(long, value_name = "FILE", requires = "op", conflicts_with_all = ["block", "warp", "raster", "split_k"])]
     pub schedule: Option<PathBuf>,
 }
 
-impl ScheduleArguments {
+/// How deep each level is pipelined.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StageArguments {
+    /// Slots in shared memory; 1 is no pipeline [default: 3]
+    #[arg(long, conflicts_with = "schedule")]
+    pub shared_stages: Option<u32>,
+    /// Fragment sets in registers; 1 is no pipeline [default: 2]
+    #[arg(long, conflicts_with = "schedule")]
+    pub register_stages: Option<u32>,
+}
+
+impl StageArguments {
+    /// The option of these that was given, if one was.
+    pub const fn given(&self) -> Option<&'static str> {
+        match self {
+            StageArguments {
+                shared_stages: Some(_), ..
+            } => Some("--shared-stages"),
+            StageArguments {
+                register_stages: Some(_),
+                ..
+            } => Some("--register-stages"),
+            _ => None,
+        }
+    }
+}
+
+impl TileArguments {
     /// The schedule.
-    pub fn schedule(&self) -> Result<TileSchedule, Failure> {
+    pub fn schedule(&self, stages: &StageArguments) -> Result<TileSchedule, Failure> {
         if let Some(path) = &self.schedule {
             return output::read_json(path);
         }
@@ -100,8 +138,8 @@ impl ScheduleArguments {
         Ok(TileSchedule {
             block: AxisTiles::mnk(m, n, k),
             warp: AxisTiles::mn(warp_m, warp_n),
-            shared_stages: self.shared_stages,
-            register_stages: self.register_stages,
+            shared_stages: stages.shared_stages.unwrap_or(3),
+            register_stages: stages.register_stages.unwrap_or(2),
             swizzle: Swizzle::Xor,
             raster_rows: self.raster,
             split_k: self.split_k,

@@ -39,7 +39,12 @@ pub struct Arguments {
     #[arg(long = "pass", value_name = "NAME[=OPTIONS]", hide = true)]
     passes: Vec<String>,
     /// Where to write the module; - is standard output
-    #[arg(short = 'o', value_name = "FILE", default_value = "-")]
+    #[arg(
+        short = 'o',
+        value_name = "FILE",
+        default_value = "-",
+        conflicts_with = "verify_diagnostics"
+    )]
     output: PathBuf,
     /// Run each piece between lines // ----- by itself
     #[arg(long)]
@@ -56,9 +61,9 @@ pub struct Arguments {
     /// Accept operations of dialects that are not registered
     #[arg(long)]
     allow_unregistered_dialect: bool,
-    /// The architecture or device whose limits count
-    #[arg(long, default_value = "sm_80")]
-    target: String,
+    /// The architecture or device whose limits count, for the passes of alcop [default: sm_80]
+    #[arg(long)]
+    target: Option<String>,
 }
 
 /// Options of `alcop opt` that no option of the command has are passes: `--cse` becomes `--pass=cse`, and
@@ -103,8 +108,11 @@ enum Status {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let target = GpuTarget::resolve(&arguments.target).map_err(Failure::usage)?;
+    let target = GpuTarget::resolve(arguments.target.as_deref().unwrap_or("sm_80")).map_err(Failure::usage)?;
     let pipeline = pipeline(arguments)?;
+    if arguments.target.is_some() && !pipeline.elements.iter().any(opt::holds_ours) {
+        return Err(Failure::without_effect("--target", "without a pass of alcop"));
+    }
     let settings = Settings {
         architecture: target.arch.name().to_owned(),
         shared_bytes_per_block: u64::from(target.limits.shared_bytes_per_block),

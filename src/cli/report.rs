@@ -92,7 +92,11 @@ pub fn text(op: &OpSpec, target: &GpuTarget, report: &TuneReport, files: &Files)
     line(String::new());
     line(format!("{op} on {}", target.name));
     let Some(best) = &report.best else {
-        line(format!("no schedule passed ({} trials)", report.trials.len()));
+        let what = match report.stopped {
+            StopReason::Interrupted => "interrupted before a schedule passed",
+            _ => "no schedule passed",
+        };
+        line(format!("{what} ({} trials)", report.trials.len()));
         line(format!("journal         {}", files.journal.display()));
         return text;
     };
@@ -105,7 +109,10 @@ pub fn text(op: &OpSpec, target: &GpuTarget, report: &TuneReport, files: &Files)
         time_kind(best)
     ));
     line(format!("                {}", blocks(best)));
-    if let Some(why) = why_a_sample(best) {
+    let interrupted = report.stopped == StopReason::Interrupted;
+    if interrupted && best.role != Role::Winner && best.role != Role::Baseline {
+        line("                interrupted before it was verified in full".to_owned());
+    } else if let Some(why) = why_a_sample(best) {
         line(format!("                {why}"));
     }
     let compare = |record: &Option<TrialRecord>, speedup: Option<f64>| match (record, speedup) {
@@ -114,6 +121,7 @@ pub fn text(op: &OpSpec, target: &GpuTarget, report: &TuneReport, files: &Files)
             record.time_us.unwrap_or(f64::NAN),
             record.schedule
         ),
+        _ if interrupted => "not measured: interrupted".to_owned(),
         _ => "not measured: that schedule did not pass".to_owned(),
     };
     line(format!(

@@ -22,12 +22,12 @@ pub struct Arguments {
     /// emulator or cuda:N
     #[arg(long, default_value = "emulator")]
     device: DeviceName,
-    /// When asynchronous copies land: earliest, latest or random
-    #[arg(long, default_value = "latest")]
-    arrival: Arrival,
-    /// Seed of random arrival
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// When asynchronous copies land: earliest, latest or random [default: latest]
+    #[arg(long)]
+    arrival: Option<Arrival>,
+    /// Seed of random arrival [default: 0]
+    #[arg(long, requires = "arrival")]
+    seed: Option<u64>,
     /// Only these blocks of the grid: X,Y,Z, several joined by ; (or their linear numbers)
     #[arg(long, value_name = "LIST")]
     blocks: Option<String>,
@@ -37,12 +37,18 @@ pub struct Arguments {
     /// Take notes as errors
     #[arg(long)]
     strict: bool,
-    /// Warp instructions that one block may make before it counts as an endless loop
-    #[arg(long, value_name = "N", default_value_t = EmulateOptions::default().step_limit)]
-    step_limit: u64,
+    /// Warp instructions that one block may make before it counts as an endless loop [default: 100000000]
+    #[arg(long, value_name = "N")]
+    step_limit: Option<u64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Arguments {
+    fn arrival(&self) -> Arrival {
+        self.arrival.unwrap_or(Arrival::Latest)
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -59,6 +65,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn on_gpu(arguments: &Arguments, ordinal: u32, loaded: &mut LoadedLaunch) -> Result<(), Failure> {
     if arguments.blocks.is_some() {
         return Err(Failure::usage("--blocks needs the emulator: a GPU runs the whole grid"));
+    }
+    let of_the_emulator = [
+        ("--arrival", arguments.arrival.is_some()),
+        ("--keep-going", arguments.keep_going),
+        ("--strict", arguments.strict),
+        ("--step-limit", arguments.step_limit.is_some()),
+    ];
+    if let Some((option, _)) = of_the_emulator.into_iter().find(|(_, given)| *given) {
+        return Err(Failure::without_effect(option, "on a GPU: it is for the emulator"));
     }
     let device = CudaDevice::open(ordinal).map_err(failure)?;
     let options = TimingOptions {
@@ -83,9 +98,14 @@ fn on_emulator(arguments: &Arguments, loaded: &mut LoadedLaunch) -> Result<(), F
         ProgressStyle::with_template("{wide_bar} {pos}/{len} blocks, {eta} left").expect("a valid template"),
     );
     let shown = bar.clone();
+    let arrival = arguments.arrival();
+    if arguments.seed.is_some() && arrival != Arrival::Random {
+        let why = format!("with --arrival {}: it is for random arrival", arrival.name());
+        return Err(Failure::without_effect("--seed", &why));
+    }
     let options = EmulateOptions {
-        arrival: arguments.arrival,
-        seed: arguments.seed,
+        arrival,
+        seed: arguments.seed.unwrap_or(0),
         blocks: arguments
             .blocks
             .as_deref()
@@ -93,7 +113,7 @@ fn on_emulator(arguments: &Arguments, loaded: &mut LoadedLaunch) -> Result<(), F
             .transpose()?,
         keep_going: arguments.keep_going,
         strict: arguments.strict,
-        step_limit: arguments.step_limit,
+        step_limit: arguments.step_limit.unwrap_or(EmulateOptions::default().step_limit),
         progress: Some(Arc::new(move |done, total| {
             shown.set_length(total);
             shown.set_position(done);
@@ -149,7 +169,7 @@ fn table(arguments: &Arguments, loaded: &LoadedLaunch, report: &EmulationReport,
         report.counters.blocks,
         kernel.total,
         kernel.shared_conflicts,
-        arguments.arrival.name(),
+        arguments.arrival().name(),
     );
     for (class, count) in &kernel.instructions {
         let name = serde_json::to_value(class).expect("a name");

@@ -21,12 +21,12 @@ pub struct Arguments {
     /// sim:TARGET or cuda:N; sim alone is sim:a100
     #[arg(long, default_value = "sim")]
     device: DeviceName,
-    /// What --device sim stands for
-    #[arg(long, default_value = "a100")]
-    target: String,
-    /// Timed runs on a GPU
-    #[arg(long, default_value_t = TimingOptions::default().repeats)]
-    repeats: u32,
+    /// What --device sim stands for [default: a100]
+    #[arg(long)]
+    target: Option<String>,
+    /// Timed runs on a GPU [default: 20]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    repeats: Option<u32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -34,11 +34,21 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut loaded = read_launch(&arguments.launch).map_err(Failure::usage)?;
-    if arguments.repeats == 0 {
-        return Err(Failure::usage("--repeats must be at least 1"));
+    let of_target = arguments.target.as_deref().unwrap_or("a100");
+    if arguments.target.is_some() && arguments.device != DeviceName::Simulator(None) {
+        return Err(Failure::without_effect(
+            "--target",
+            "beside a --device that names its own",
+        ));
     }
     let text = if let DeviceName::Simulator(named) = &arguments.device {
-        let target = GpuTarget::resolve(named.as_deref().unwrap_or(&arguments.target)).map_err(Failure::usage)?;
+        if arguments.repeats.is_some() {
+            return Err(Failure::without_effect(
+                "--repeats",
+                "on the simulator, whose times are always the same",
+            ));
+        }
+        let target = GpuTarget::resolve(named.as_deref().unwrap_or(of_target)).map_err(Failure::usage)?;
         let device = SimDevice::new(&target).map_err(Failure::usage)?;
         let report = device
             .simulate(&loaded.kernel, &loaded.args)
@@ -54,9 +64,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             report.to_string()
         }
     } else {
-        let device = timing_device(&arguments.device, &arguments.target)?;
+        let device = timing_device(&arguments.device, of_target)?;
         let options = TimingOptions {
-            repeats: arguments.repeats,
+            repeats: arguments.repeats.unwrap_or(TimingOptions::default().repeats),
             ..TimingOptions::default()
         };
         let measurement = device

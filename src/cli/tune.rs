@@ -5,6 +5,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use alcop_search::CODE_VERSION;
 use alcop_search::cache::{Cache, CacheEntry, CacheError, CacheKey, revalidate, space_name};
@@ -50,14 +51,14 @@ pub struct Arguments {
     #[arg(long, default_value_t = 20)]
     trials: usize,
     /// Start no trial after so many seconds
-    #[arg(long)]
-    seconds: Option<f64>,
+    #[arg(long, value_parser = super::worker::seconds)]
+    seconds: Option<Duration>,
     /// Which schedules are tried first: analytic, analytic+learned, learned, annealing, random or exhaustive
     #[arg(long, default_value = "analytic")]
     strategy: Strategy,
-    /// Seed of the strategy
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Seed of the strategy [default: 0]
+    #[arg(long)]
+    seed: Option<u64>,
     /// Trials between two decisions of the strategy; evaluated in parallel
     #[arg(long, default_value_t = 4)]
     trials_at_once: usize,
@@ -96,6 +97,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         .operator
         .op_spec()?
         .ok_or_else(|| Failure::usage("name an operator (--op matmul --m … --n … --k …)"))?;
+    if arguments.seed.is_some() && matches!(arguments.strategy, Strategy::Analytic | Strategy::Exhaustive) {
+        let why = format!("with --strategy {}, which draws nothing", arguments.strategy);
+        return Err(Failure::without_effect("--seed", &why));
+    }
     let target = GpuTarget::resolve(&arguments.target).map_err(Failure::usage)?;
     target.rates().map_err(Failure::usage)?;
     let job = job(&op, &target, &arguments.device, &arguments.target)?;
@@ -112,10 +117,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ..TuneInput::new(&op, &target, &space, CODE_VERSION)
     };
     let options = TuneOptions {
-        strategy: arguments.strategy.with_seed(arguments.seed),
+        strategy: arguments.strategy.with_seed(arguments.seed.unwrap_or(0)),
         trials: arguments.trials,
         batch: arguments.trials_at_once,
-        seconds: arguments.seconds,
+        seconds: arguments.seconds.map(|seconds| seconds.as_secs_f64()),
         ..TuneOptions::default()
     };
     let progress = Progress::new(&op, &target, arguments.trials);
@@ -159,7 +164,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         text(&op, &target, &report, &files)
     };
     output::write(Path::new("-"), &answer)?;
-    if report.stopped == StopReason::Interrupted {
+    // Also where it came too late to leave something out: whoever waits for this process wants to stop.
+    if report.stopped == StopReason::Interrupted || interrupt.load(Ordering::Relaxed) {
         let (done, path) = (report.trials.len(), journal.path().display());
         return Err(Failure::interrupted(format!(
             "interrupted after {done} trials; --journal {path} --resume goes on"

@@ -48,7 +48,7 @@ impl LimitArguments {
 }
 
 /// A positive number of seconds.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub fn seconds(text: &str) -> Result<Duration, String> {
     let number: Option<f64> = text.parse().ok().filter(|number| *number > 0.0);
     number
         .and_then(|number| Duration::try_from_secs_f64(number).ok())

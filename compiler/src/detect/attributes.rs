@@ -146,6 +146,11 @@ pub fn set_depths(module: &Module<'_>, detection: &Detection, depth: &dyn Fn(&Bu
     }
 }
 
+/// What a `gpu.launch` carries for its attributions, as the attribute of the `gpu.func` that it becomes.
+pub fn attributions_of_launch<'ir>(launch: Op<'ir>) -> Option<(&'static str, Attr<'ir>)> {
+    Some(("workgroup_attrib_attrs", launch.attr(ATTRIBUTIONS)?))
+}
+
 /// Removes every attribute of ours, those of plans too. What is left prints as the input did.
 pub fn strip(module: &Module<'_>) {
     strip_names(module, &|name| name.starts_with(PREFIX));

@@ -14,7 +14,7 @@ pub mod passes;
 pub mod pipeline_text;
 pub mod verify_diagnostics;
 
-mod planned;
+pub mod planned;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -191,7 +191,8 @@ impl Build<'_, '_> {
     }
 }
 
-fn holds_ours(element: &Element) -> bool {
+/// Whether an element of a pipeline is a pass of ours, or has one inside.
+pub fn holds_ours(element: &Element) -> bool {
     match element {
         Element::Pass { name, .. } => passes::is_ours(name),
         Element::Nest { elements, .. } => elements.iter().any(holds_ours),

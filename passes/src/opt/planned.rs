@@ -89,6 +89,11 @@ pub fn write(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Error> 
     Ok(())
 }
 
+/// Whether the module carries a plan.
+pub fn is_in(module: &Module<'_>) -> bool {
+    module.op().attr(PLAN).is_some()
+}
+
 /// The plan in the module. Refused where an attribute of a buffer says something else.
 pub fn read(module: &Module<'_>) -> Result<PipelinePlan, Error> {
     let location = module.op().location();

@@ -65,7 +65,7 @@ impl Grid {
             tiles_of_all_f64: tiles_of_all as f64,
             tiles_of_an_sm: tiles_of_all.div_ceil(u64::from(model.rates.sm_count)),
             chunks_f64: chunks as f64,
-            dram_floor_us: operand_bytes * model.derived.dram_byte_us,
+            dram_floor_us: operand_bytes * model.derived.us_per_dram_byte,
         }
     }
 }
@@ -129,10 +129,10 @@ impl BlockCosts {
                 let slots = bytes / WARP_ACCESS_BYTES * LDMATRIX_ISSUE_SLOTS + mma_of_a_step * k_steps * warps;
                 let warps_of_a_sub_core = kernel.warps.div_ceil(limits.sub_cores_per_sm);
                 let chain = FragmentPipe::new(rates, kernel, mma_of_a_step, f64::from(warps_of_a_sub_core));
-                (derived.mma_fma_per_clk, bytes, slots, chain)
+                (derived.clk_per_mma_fma, bytes, slots, chain)
             }
             MmaKind::Warpgroup => {
-                let clk_per_fma = derived.wgmma_fma_per_clk;
+                let clk_per_fma = derived.clk_per_wgmma_fma;
                 // A warpgroup reads 64 rows of A, and for every 64 rows all of its columns of B.
                 let groups = warps / 4.0;
                 let groups_m = groups.min(block_m / 64.0).max(1.0);
@@ -151,9 +151,9 @@ impl BlockCosts {
             + math_slots;
         BlockCosts {
             compute_clk: computed * clk_per_fma,
-            shared_clk: (fragment_bytes + chunk_bytes) * derived.shared_bytes_per_clk,
-            l2_clk: traffic_bytes * derived.l2_bytes_per_clk,
-            issue_clk: slots * derived.sub_cores,
+            shared_clk: (fragment_bytes + chunk_bytes) * derived.clk_per_shared_byte,
+            l2_clk: traffic_bytes * derived.clk_per_l2_byte,
+            issue_clk: slots * derived.share_per_sub_core,
             chain,
             k_steps,
             sync_clk: overheads.sync_clk_per_warp * warps,

@@ -47,7 +47,7 @@ impl Tile {
         let load_clk = (derived.load_latency_clk + use_clk) / f64::from(depths.prefetch_distance.max(1));
 
         let open_bytes = launch.chunk_bytes * f64::from(depths.prefetch_distance + 1);
-        let evicted = evicted_share(derived.l2_bytes, open_bytes, launch.panels);
+        let evicted = evicted_share(derived.l2_share_per_byte, open_bytes, launch.panels);
         let memory_clk = (launch.l2_clk * (evicted + 1.0)).max_of(launch.dram_clk);
         let floor_clk = launch.inner_floor_clk.max_of(memory_clk);
         // The outer pipe. Without a prefetch the load and the use follow one another.
@@ -62,14 +62,14 @@ impl Tile {
         let [first_clk, second_clk] = (wave_clk * launch.count).0;
         let spilled_registers = depths.registers.saturating_sub(limits.registers_per_thread);
         let clk = (first_clk + second_clk) * (1.0 + SPILL_SLOWDOWN * f64::from(spilled_registers));
-        let time_us = max(clk * derived.clk_us + derived.launch_us, grid.dram_floor_us);
+        let time_us = max(clk * derived.us_per_clk + derived.launch_us, grid.dram_floor_us);
 
         let blocks_per_sm = depths.resident.blocks_per_sm.max(1);
         let resident = launch.resident.first();
         let terms = Terms {
             blocks_per_sm,
             limiter: depths.resident.limiter,
-            waves: launch.blocks * derived.sm_count / f64::from(blocks_per_sm),
+            waves: launch.blocks * derived.share_per_sm / f64::from(blocks_per_sm),
             iterations: launch.iterations,
             compute_clk: resident * costs.compute_clk,
             shared_clk: resident * costs.shared_clk,
@@ -155,7 +155,7 @@ impl Launch {
             let last_ones = (resident / split_k).max(1.0);
             let bytes = costs.elements * (split_k * SUM_BYTES + costs.out_bytes * EPILOGUE_TRAFFIC);
             // The counter's answer, then the parts: two ways to L2.
-            last_ones * bytes * derived.l2_bytes_per_clk + 2.0 * rates.l2_latency_clk()
+            last_ones * bytes * derived.clk_per_l2_byte + 2.0 * rates.l2_latency_clk()
         } else {
             Pair([0.0; 2])
         };
@@ -165,12 +165,12 @@ impl Launch {
             resident,
             count: Pair(count),
             chunk_bytes: concurrent * costs.chunk_bytes,
-            panels: (dram_bytes * iterations * derived.l2_bytes).min(EVICTION_SATURATION),
+            panels: (dram_bytes * iterations * derived.l2_share_per_byte).min(EVICTION_SATURATION),
             l2_clk: resident * costs.l2_clk,
-            dram_clk: dram_bytes * derived.dram_bytes_per_clk,
+            dram_clk: dram_bytes * derived.clk_per_dram_byte,
             inner_floor_clk: resident * max(max(costs.compute_clk, costs.shared_clk), costs.issue_clk),
-            epilogue_clk: (store_bytes * active_sms * derived.dram_bytes_per_clk)
-                .max_of(store_bytes * derived.l2_bytes_per_clk),
+            epilogue_clk: (store_bytes * active_sms * derived.clk_per_dram_byte)
+                .max_of(store_bytes * derived.clk_per_l2_byte),
             reduction_clk,
         }
     }

@@ -36,6 +36,7 @@ fn record(trial: u64, shared_stages: u32) -> TrialRecord {
         target,
         target_hash,
         compiler,
+        space: Some("wide".to_owned()),
         schedule,
         resources,
         prediction: predict(&model, &bert(), &schedule, &resources),
@@ -211,6 +212,104 @@ fn foreign_and_stale_records_are_refused_with_both_sides() {
         message(&identity()).contains("has schema 0, and this version reads schema 1"),
         "{}",
         message(&identity())
+    );
+}
+
+#[test]
+fn a_trial_that_cannot_be_is_no_record() {
+    let directory = tempfile::tempdir().unwrap();
+    let message = |record: TrialRecord| {
+        let path = directory.path().join("j.jsonl");
+        std::fs::write(&path, json(&record) + "\n").unwrap();
+        read(&path)
+            .map(|text| text.records.len())
+            .map_err(|error| error.to_string())
+    };
+    let good = || record(0, 2);
+    let with_time = |time_us| TrialRecord { time_us, ..good() };
+    assert_eq!(message(good()), Ok(1));
+    for (bad, wanted) in [
+        (with_time(None), "has no time_us"),
+        (with_time(Some(0.0)), "its time_us is 0, which is not positive"),
+        (with_time(Some(-31.25)), "its time_us is -31.25, which is not positive"),
+        (
+            TrialRecord {
+                samples_us: vec![31.25, -1.0],
+                ..good()
+            },
+            "one of samples_us is -1",
+        ),
+        (TrialRecord { device: None, ..good() }, "does not say on which device"),
+        (
+            TrialRecord {
+                status: Status::TimedOut,
+                ..good()
+            },
+            "the trial failed, and has a time_us of 31.25",
+        ),
+    ] {
+        let said = message(bad).unwrap_err();
+        assert!(said.contains("j.jsonl:1: ") && said.contains(wanted), "{said}");
+    }
+}
+
+#[test]
+fn a_trial_that_is_there_twice_is_found_and_one_that_is_measured_again_is_not() {
+    let path = Path::new("j.jsonl");
+    let check = |records: &[TrialRecord]| check_unique(path, records).map_err(|error| error.to_string());
+    let again = |trial, time_us| TrialRecord {
+        role: Role::Repeat,
+        time_us: Some(time_us),
+        samples_us: vec![time_us],
+        ..record(trial, 2)
+    };
+    let winner = TrialRecord {
+        role: Role::Winner,
+        ..record(2, 2)
+    };
+    assert_eq!(
+        check(&[record(0, 2), record(1, 3), winner, again(3, 31.0), again(4, 31.5)]),
+        Ok(())
+    );
+    for (records, wanted) in [
+        (vec![record(0, 2), record(1, 2)], "j.jsonl:2: the trial of"),
+        (
+            vec![record(0, 2), record(1, 3), record(1, 4)],
+            "j.jsonl:3: trial number 1 stands in line 2 already",
+        ),
+        (
+            vec![again(0, 31.0), again(1, 31.0)],
+            "as repeat stands in line 1 already",
+        ),
+    ] {
+        let said = check(&records).unwrap_err();
+        assert!(said.contains(wanted), "{said}");
+    }
+}
+
+#[test]
+fn different_searches_are_told_apart() {
+    let of = |edit: fn(&mut TrialRecord)| {
+        let mut other = record(0, 2);
+        edit(&mut other);
+        let found = differences(&[record(0, 2)], &[other]);
+        found.iter().map(|difference| difference.what).collect::<Vec<_>>()
+    };
+    assert_eq!(of(|_| {}), [""; 0]);
+    assert_eq!(of(|record| record.target = "h100".to_owned()), ["target"]);
+    assert_eq!(
+        of(|record| record.target_hash = "0".to_owned()),
+        ["target's numbers (hash)"]
+    );
+    assert_eq!(of(|record| record.space = None), ["space"]);
+    assert_eq!(of(|record| record.device = Some("cuda:0".to_owned())), ["device"]);
+    assert_eq!(of(|record| record.compiler = "0.2.0".to_owned()), ["code version"]);
+    assert_eq!(
+        of(|record| {
+            let OpSpec::Matmul(matmul) = &mut record.op;
+            matmul.m = 64;
+        }),
+        ["operator"]
     );
 }
 

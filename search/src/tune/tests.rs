@@ -265,6 +265,35 @@ fn an_interrupted_search_leaves_a_valid_journal_and_goes_on() {
 }
 
 #[test]
+fn an_interrupt_behind_the_strategys_trials_interrupts_as_well() {
+    let interrupt = go();
+    // All trials are made; then a schedule without a pipeline, or the winner, or its counterpart is under way.
+    let during = |wanted: fn(&TileSchedule, Effort) -> bool| {
+        interrupt.store(false, Ordering::Relaxed);
+        Run::new(TuneOptions::default()).tune(None, &interrupt, |schedule, effort| {
+            if wanted(schedule, effort) {
+                interrupt.store(true, Ordering::Relaxed);
+            }
+            ok(schedule, effort)
+        })
+    };
+    let reports = [
+        during(|schedule, effort| effort == Effort::Sample && *schedule == schedule.unpipelined()),
+        during(|schedule, effort| effort == Effort::Full && *schedule != schedule.unpipelined()),
+        during(|schedule, effort| effort == Effort::Full && *schedule == schedule.unpipelined()),
+    ];
+    for report in &reports {
+        assert_eq!(report.stopped, StopReason::Interrupted);
+        assert_eq!(roles(report, Role::Search), 20);
+        assert!(report.best.is_some());
+    }
+    let verified = |report: &TuneReport| report.best.as_ref().unwrap().role == Role::Winner;
+    assert_eq!(reports.iter().map(verified).collect::<Vec<_>>(), [false, true, true]);
+    let compared = |report: &TuneReport| report.baseline_unpipelined_same_tiles.is_some();
+    assert_eq!(reports.iter().map(compared).collect::<Vec<_>>(), [false, false, true]);
+}
+
+#[test]
 fn no_batch_starts_after_the_time_is_up() {
     let limit = Duration::from_millis(20);
     let options = |seconds| TuneOptions {
