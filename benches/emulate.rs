@@ -38,7 +38,7 @@ fn bench(criterion: &mut Criterion) {
         hazards,
         ..EmulateOptions::default()
     };
-    let instructions = emulate(&kernel, &mut arguments(&op), &options(false))
+    let instructions = emulate(&kernel, &mut arguments(&op).expect("memory"), &options(false))
         .expect("it runs")
         .counters
         .kernel
@@ -50,7 +50,7 @@ fn bench(criterion: &mut Criterion) {
     for (name, hazards) in [("emulate, hazards checked", true), ("emulate, unchecked", false)] {
         group.bench_function(name, |bencher| {
             let run = |mut args: Vec<_>| emulate(&kernel, &mut args, &options(hazards)).expect("it runs");
-            bencher.iter_batched(|| arguments(&op), run, BatchSize::PerIteration);
+            bencher.iter_batched(|| arguments(&op).expect("memory"), run, BatchSize::PerIteration);
         });
     }
     group.finish();
@@ -65,7 +65,7 @@ fn bench(criterion: &mut Criterion) {
         };
         group.bench_function(blocks.to_string(), |bencher| {
             let run = |mut args: Vec<_>| emulate(&kernel, &mut args, &chosen).expect("it runs");
-            bencher.iter_batched(|| arguments(&op), run, BatchSize::PerIteration);
+            bencher.iter_batched(|| arguments(&op).expect("memory"), run, BatchSize::PerIteration);
         });
     }
     group.finish();
@@ -73,7 +73,7 @@ fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("512x768x3072");
     group.sample_size(10);
     let device = SimDevice::new(&target).expect("it has rates");
-    let args = arguments(&op);
+    let args = arguments(&op).expect("memory");
     let report = device.simulate(&kernel, &args).expect("it runs");
     group.throughput(Throughput::Elements(report.warp_instructions));
     group.bench_function("time on sim:a100", |bencher| {

@@ -138,7 +138,7 @@ fn parts_of_integer_sums_stop_where_whole_sums_do() {
     let op = matmul_of((DType::I8, DType::I32), Layout::Nt, [16, 16, k], 1);
     let kernel = compiled(&op, &schedule);
     for (a, sum) in [(127_i8, i32::MAX), (-127, i32::MIN)] {
-        let mut args = kernel_arguments(&op, &schedule);
+        let mut args = kernel_arguments(&op, &schedule).expect("memory");
         let array = |args: &mut [ArgBuffer], number: usize, value: i8| match &mut args[number] {
             ArgBuffer::Array { bytes, .. } => bytes.fill(value as u8),
             other => panic!("{other:?} is no array"),
@@ -227,7 +227,12 @@ fn order_and_split_cost_next_to_nothing_in_the_loop() {
             blocks: Some(vec![[0, 0, 0]]),
             ..EmulateOptions::default()
         };
-        let report = emulate(&kernel, &mut kernel_arguments(&op, &schedule), &options).expect("it runs");
+        let report = emulate(
+            &kernel,
+            &mut kernel_arguments(&op, &schedule).expect("memory"),
+            &options,
+        )
+        .expect("it runs");
         let [main] = &report.counters.loops[..] else {
             panic!("{schedule}: {} loops", report.counters.loops.len())
         };
@@ -257,7 +262,7 @@ fn splits_pay_where_tiles_are_few() {
         let schedule = blocks(tiles, 1, split_k);
         let kernel = compiled(&op, &schedule);
         let report = device
-            .simulate(&kernel, &kernel_arguments(&op, &schedule))
+            .simulate(&kernel, &kernel_arguments(&op, &schedule).expect("memory"))
             .expect("it runs");
         let resources = alcop::spec::occupancy::check(&op, &schedule, &a100().limits).expect("legal");
         let model = alcop::search::cost_model::Model::new(&a100()).expect("it has rates");
@@ -281,7 +286,7 @@ fn splits_pay_where_tiles_are_few() {
     assert_ne!(never, kernel.ptx);
     let never = Kernel { ptx: never, ..kernel };
     let without = device
-        .simulate(&never, &kernel_arguments(&op, &schedule))
+        .simulate(&never, &kernel_arguments(&op, &schedule).expect("memory"))
         .expect("it runs")
         .time_us;
     assert!(without < quarters.0 - 0.2, "{without} and {quarters:?} µs");
@@ -299,7 +304,7 @@ fn rasters_pay_where_l2_does_not_keep_a_column_of_tiles() {
         let schedule = blocks(tiles, raster_rows, 1);
         let kernel = compile_operator(&op, &schedule, &a6000).expect("it compiles");
         device
-            .simulate(&kernel, &kernel_arguments(&op, &schedule))
+            .simulate(&kernel, &kernel_arguments(&op, &schedule).expect("memory"))
             .expect("it runs")
     };
     let (columns, groups) = (report(1), report(8));

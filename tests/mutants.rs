@@ -102,7 +102,7 @@ impl Corpus {
     /// Whether a run goes wrong (with hazards off), and whether it is reported (with hazards on).
     fn run(&self, kernel: &Kernel, arrival: Arrival, seed: u64, hazards: bool) -> bool {
         let OpSpec::Matmul(op) = self.op;
-        let [a, b] = matmul_operands(&op, Filling::Integers, 1);
+        let [a, b] = matmul_operands(&op, Filling::Integers, 1).expect("memory");
         let array = |dtype, bytes| ArgBuffer::Array { dtype, bytes };
         let mut args = [
             array(ArrayDType::F16, a.clone()),

@@ -150,7 +150,7 @@ fn the_loop_body_is_what_the_bound_says_and_meets_no_bank_conflict() {
             blocks: Some(vec![[3, 5, 0]]),
             ..EmulateOptions::default()
         };
-        let report = emulate(&kernel, &mut arguments(&op), &options).expect("it runs");
+        let report = emulate(&kernel, &mut arguments(&op).expect("memory"), &options).expect("it runs");
         assert_eq!(report.hazards, [], "{layout}");
         let [main] = &report.counters.loops[..] else {
             panic!("{layout}: one loop")

@@ -198,7 +198,7 @@ fn conflicts(op: &OpSpec, schedule: &TileSchedule) -> (u64, u64) {
         blocks: Some(vec![[0, 0, 0]]),
         ..EmulateOptions::default()
     };
-    let report = emulate(&kernel, &mut arguments(op), &options).expect("it runs");
+    let report = emulate(&kernel, &mut arguments(op).expect("memory"), &options).expect("it runs");
     assert_eq!(report.hazards, [], "{op}, {schedule}");
     let [main] = &report.counters.loops[..] else {
         panic!("{op}, {schedule}: {} loops", report.counters.loops.len())

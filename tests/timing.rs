@@ -19,7 +19,10 @@ fn compiled(op: &OpSpec, schedule: &TileSchedule) -> Kernel {
 
 fn time_us(op: &OpSpec, kernel: &Kernel) -> f64 {
     let device = SimDevice::new(&a100()).expect("it has rates");
-    device.simulate(kernel, &arguments(op)).expect("it runs").time_us
+    device
+        .simulate(kernel, &arguments(op).expect("memory"))
+        .expect("it runs")
+        .time_us
 }
 
 /// The kernel with each mma done twice, the second adding to the sums of the first.

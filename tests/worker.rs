@@ -80,7 +80,7 @@ fn a_worker_answers_what_the_process_itself_would() {
     (rates.dram_latency_clk, rates.l2_near_latency_clk) = (1000.0 / 3.0, 1000.0 / 7.0);
     let job = job([128, 128, 256], &own);
     let device = SimDevice::new(&own).expect("it has rates");
-    let here = Evaluator::new(&job.op, &job.target, &device);
+    let here = Evaluator::new(&job.op, &job.target, &device).expect("memory");
     let limits = Limits {
         timeouts: Timeouts::NONE,
         memory_mib: Some(8192),

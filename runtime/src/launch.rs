@@ -1,17 +1,20 @@
-//! Arguments of kernels, launch files, and the emulator as a function from arguments to arguments.
+//! Arguments of kernels, and the emulator as a function from arguments to arguments.
 //!
 //! ```text
-//! LAUNCH.json + k.ptx + a.npy, b.npy --read_launch--> LoadedLaunch { kernel, args, outputs }
-//!     --emulate--> args with results --write_outputs--> c.npy
+//! Kernel + [a, b, zeros] --emulate--> EmulationReport, and [a, b, what the kernel wrote]
 //! ```
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alcop_spec::kernel::{ArrayDType, Kernel, KernelArg, LaunchFile, Zeros};
+use alcop_spec::kernel::{ArrayDType, Kernel, Zeros};
+use alcop_system::memory::{self, OutOfMemory};
 
-use crate::emulator::{EmulateOptions, EmulationReport, EmulatorError, GlobalMemory, Launch, Param, Program, run};
-use crate::npy::{self, NpyArray};
+use crate::emulator::{
+    EmulateOptions, EmulationReport, EmulatorError, GlobalMemory, Launch, MOST_BYTES, Param, Program, run,
+};
+pub use crate::launch_file::{
+    LaunchError, LoadedLaunch, Output, Outside, read_launch, read_launch_with, write_outputs,
+};
 
 /// An argument in host memory.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,12 +69,34 @@ impl ArgBuffer {
     }
 
     /// An array of zeros.
-    pub fn zeros(Zeros { dtype, shape }: &Zeros) -> Self {
-        let elements: usize = shape.iter().product();
-        ArgBuffer::Array {
-            dtype: *dtype,
-            bytes: vec![0; elements * dtype.bytes()],
-        }
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub fn zeros(zeros: &Zeros) -> Result<Self, OutOfMemory> {
+        let extents = zeros.shape.iter().map(|&extent| extent as u64);
+        let bytes = memory::product(extents.chain([zeros.dtype.bytes() as u64]));
+        let what = format!("an array of {:?} {:?}", zeros.shape, zeros.dtype);
+        Ok(ArgBuffer::Array {
+            dtype: zeros.dtype,
+            bytes: memory::zeroed(bytes, &what)?,
+        })
+    }
+
+    /// A copy.
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub fn try_clone(&self) -> Result<Self, OutOfMemory> {
+        Ok(match self {
+            ArgBuffer::Array { dtype, bytes } => ArgBuffer::Array {
+                dtype: *dtype,
+                bytes: memory::copy(bytes, &self.describe())?,
+            },
+            ArgBuffer::Pointers(items) => {
+                ArgBuffer::Pointers(items.iter().map(ArgBuffer::try_clone).collect::<Result<_, _>>()?)
+            }
+            small => small.clone(),
+        })
     }
 
     /// The bytes of an array.
@@ -133,6 +158,10 @@ pub fn check_arguments(entry: &str, params: &[Param], args: &[ArgBuffer]) -> Res
             );
             return Err(EmulatorError::BadArgument { index, message });
         }
+        if arg.bytes().is_some_and(|bytes| bytes.len() as u64 > MOST_BYTES) {
+            let message = format!("{}; an array has at most {MOST_BYTES} bytes", arg.describe());
+            return Err(EmulatorError::BadArgument { index, message });
+        }
     }
     Ok(())
 }
@@ -144,31 +173,36 @@ struct Bound {
     addresses: Vec<Vec<u64>>,
 }
 
-fn bind(program: &Program, args: &[ArgBuffer]) -> Bound {
-    let mut memory = program.initial_memory();
+fn bind(program: &Program, args: &[ArgBuffer]) -> Result<Bound, OutOfMemory> {
+    let mut memory = program.initial_memory()?;
     let end = program.params.last().map_or(0, |param| param.offset + param.bytes);
     let mut params = vec![0; end as usize];
     let mut addresses = Vec::new();
     for (index, (arg, param)) in args.iter().zip(&program.params).enumerate() {
         let mut own = Vec::new();
         let name = format!("argument {index} (`{}`)", param.name);
-        let bytes = value_bytes(arg, &name, &mut memory, &mut own);
+        let bytes = value_bytes(arg, &name, &mut memory, &mut own)?;
         let at = param.offset as usize;
         params[at..at + bytes.len()].copy_from_slice(&bytes);
         addresses.push(own);
     }
-    Bound {
+    Ok(Bound {
         memory,
         params,
         addresses,
-    }
+    })
 }
 
 /// The by-value form of an argument. Addresses of its arrays are appended in depth-first order.
-fn value_bytes(arg: &ArgBuffer, name: &str, memory: &mut GlobalMemory, addresses: &mut Vec<u64>) -> Vec<u8> {
-    match arg {
+fn value_bytes(
+    arg: &ArgBuffer,
+    name: &str,
+    memory: &mut GlobalMemory,
+    addresses: &mut Vec<u64>,
+) -> Result<Vec<u8>, OutOfMemory> {
+    Ok(match arg {
         ArgBuffer::Array { bytes, .. } => {
-            let address = memory.allocate_as(name.to_owned(), bytes);
+            let address = memory.allocate_as(name.to_owned(), bytes)?;
             addresses.push(address);
             address.to_le_bytes().to_vec()
         }
@@ -178,26 +212,22 @@ fn value_bytes(arg: &ArgBuffer, name: &str, memory: &mut GlobalMemory, addresses
         ArgBuffer::Null => vec![0; 8],
         ArgBuffer::Bytes(bytes) => bytes.clone(),
         ArgBuffer::Pointers(items) => {
-            let table: Vec<u8> = items
-                .iter()
-                .enumerate()
-                .flat_map(|(index, item)| {
-                    let mut bytes = value_bytes(item, &format!("pointer {index} of {name}"), memory, addresses);
-                    bytes.resize(8, 0);
-                    bytes
-                })
-                .collect();
-            memory.allocate_as(name.to_owned(), &table).to_le_bytes().to_vec()
+            let mut table = Vec::new();
+            for (index, item) in items.iter().enumerate() {
+                let mut bytes = value_bytes(item, &format!("pointer {index} of {name}"), memory, addresses)?;
+                bytes.resize(8, 0);
+                table.extend(bytes);
+            }
+            memory.allocate_as(name.to_owned(), &table)?.to_le_bytes().to_vec()
         }
-    }
+    })
 }
 
 fn read_back(arg: &mut ArgBuffer, memory: &GlobalMemory, addresses: &mut impl Iterator<Item = u64>) {
     match arg {
         ArgBuffer::Array { bytes, .. } => {
-            if let Some(data) = addresses.next().and_then(|address| memory.read_back(address)) {
-                *bytes = data;
-            }
+            let known = addresses.next().is_some_and(|address| memory.read_back(address, bytes));
+            debug_assert!(known, "each array was placed");
         }
         ArgBuffer::Pointers(items) => items.iter_mut().for_each(|item| read_back(item, memory, addresses)),
         ArgBuffer::I32(_) | ArgBuffer::U64(_) | ArgBuffer::F32(_) | ArgBuffer::Null | ArgBuffer::Bytes(_) => {}
@@ -258,7 +288,7 @@ fn prepare_with_addresses(
         memory,
         params,
         addresses,
-    } = bind(program, args);
+    } = bind(program, args)?;
     let dynamic_shared_bytes = kernel.dynamic_shared_bytes;
     let launch = Launch {
         grid: kernel.grid,
@@ -267,207 +297,4 @@ fn prepare_with_addresses(
         params,
     };
     Ok((launch, memory, addresses))
-}
-
-/// A launch file that cannot be loaded, or outputs that cannot be written. User's mistakes.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum LaunchError {
-    /// A file that cannot be read.
-    #[error("cannot read {path}: {message}")]
-    Read { path: PathBuf, message: String },
-    /// JSON that is no launch file.
-    #[error("{path} is not a launch file: line {line}, column {column}: {message}")]
-    Json {
-        path: PathBuf,
-        line: usize,
-        column: usize,
-        message: String,
-    },
-    /// An argument that makes no sense.
-    #[error("argument {index} of {path}: {message}")]
-    Argument {
-        path: PathBuf,
-        index: usize,
-        message: String,
-    },
-    /// An output that cannot be written.
-    #[error("cannot write {path}: {message}")]
-    Write { path: PathBuf, message: String },
-}
-
-/// A launch file with its PTX and arrays in memory.
-#[derive(Clone, Debug)]
-pub struct LoadedLaunch {
-    /// PTX and launch shape.
-    pub kernel: Kernel,
-    /// Arguments in order.
-    pub args: Vec<ArgBuffer>,
-    /// Arrays that are written after the run.
-    pub outputs: Vec<Output>,
-}
-
-/// An array that is written to a file after the run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Output {
-    /// Argument, and the member where it is a list of pointers.
-    pub argument: (usize, Option<usize>),
-    /// The file.
-    pub path: PathBuf,
-    /// Extents, slowest first.
-    pub shape: Vec<usize>,
-}
-
-/// Loads a launch file. Paths in it are relative to it.
-///
-/// # Errors
-/// See [`LaunchError`].
-pub fn read_launch(path: &Path) -> Result<LoadedLaunch, LaunchError> {
-    let text = read_text(path)?;
-    let file: LaunchFile = serde_json::from_str(&text).map_err(|error| LaunchError::Json {
-        path: path.to_owned(),
-        line: error.line(),
-        column: error.column(),
-        message: error.to_string(),
-    })?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let ptx = read_text(&folder.join(&file.ptx))?;
-    let mut outputs = Vec::new();
-    let mut args = Vec::new();
-    for (index, arg) in file.args.iter().enumerate() {
-        let mut load = |arg: &KernelArg, member: Option<usize>| {
-            let (buffer, output) = load_argument(folder, arg).map_err(|message| LaunchError::Argument {
-                path: path.to_owned(),
-                index,
-                message,
-            })?;
-            outputs.extend(output.map(|(path, shape)| Output {
-                argument: (index, member),
-                path,
-                shape,
-            }));
-            Ok::<_, LaunchError>(buffer)
-        };
-        args.push(match arg {
-            KernelArg::Pointers { pointers } => ArgBuffer::Pointers(
-                pointers
-                    .iter()
-                    .enumerate()
-                    .map(|(i, item)| load(item, Some(i)))
-                    .collect::<Result<_, _>>()?,
-            ),
-            single => load(single, None)?,
-        });
-    }
-    let LaunchFile {
-        entry,
-        grid,
-        block,
-        dynamic_shared_bytes,
-        ..
-    } = file;
-    Ok(LoadedLaunch {
-        kernel: Kernel {
-            ptx,
-            entry,
-            grid,
-            block,
-            dynamic_shared_bytes,
-        },
-        args,
-        outputs,
-    })
-}
-
-fn read_text(path: &Path) -> Result<String, LaunchError> {
-    std::fs::read_to_string(path).map_err(|error| LaunchError::Read {
-        path: path.to_owned(),
-        message: error.to_string(),
-    })
-}
-
-type Loaded = (ArgBuffer, Option<(PathBuf, Vec<usize>)>);
-
-fn load_argument(folder: &Path, arg: &KernelArg) -> Result<Loaded, String> {
-    Ok(match arg {
-        KernelArg::Npy { npy: file, output } => {
-            let path = folder.join(file);
-            let array = npy::read(&path).map_err(|message| format!("{}: {message}", path.display()))?;
-            let NpyArray {
-                dtype,
-                shape,
-                data: bytes,
-            } = array;
-            (
-                ArgBuffer::Array { dtype, bytes },
-                output.as_ref().map(|output| (folder.join(output), shape)),
-            )
-        }
-        KernelArg::Zeros { zeros, output } => {
-            let elements = zeros
-                .shape
-                .iter()
-                .try_fold(1usize, |all, extent| all.checked_mul(*extent));
-            let bytes = elements
-                .and_then(|n| n.checked_mul(zeros.dtype.bytes()))
-                .filter(|bytes| *bytes < 1 << 36);
-            let bytes = bytes.ok_or_else(|| format!("an array of {:?} is too large", zeros.shape))?;
-            let buffer = ArgBuffer::Array {
-                dtype: zeros.dtype,
-                bytes: vec![0; bytes],
-            };
-            (
-                buffer,
-                output.as_ref().map(|output| (folder.join(output), zeros.shape.clone())),
-            )
-        }
-        KernelArg::I32 { i32 } => (ArgBuffer::I32(*i32), None),
-        KernelArg::U64 { u64 } => (ArgBuffer::U64(*u64), None),
-        KernelArg::F32 { f32 } => (ArgBuffer::F32(*f32), None),
-        KernelArg::Null { null: true } => (ArgBuffer::Null, None),
-        KernelArg::Null { null: false } => return Err("`null` must be true".to_owned()),
-        KernelArg::Bytes { bytes } => (ArgBuffer::Bytes(hexadecimal(bytes)?), None),
-        KernelArg::Pointers { .. } => return Err("pointers within pointers".to_owned()),
-    })
-}
-
-fn hexadecimal(digits: &str) -> Result<Vec<u8>, String> {
-    let bytes = digits.as_bytes();
-    if !bytes.len().is_multiple_of(2) {
-        return Err(format!("{} hexadecimal digits: two make a byte", bytes.len()));
-    }
-    bytes
-        .chunks(2)
-        .map(|pair| {
-            let text = std::str::from_utf8(pair).map_err(|_| "no hexadecimal digits".to_owned())?;
-            u8::from_str_radix(text, 16).map_err(|_| format!("`{text}` is no byte in hexadecimal"))
-        })
-        .collect()
-}
-
-/// Writes the output arrays. Call it after a clean run only.
-///
-/// # Errors
-/// The first file that cannot be written; the ones before it have been.
-pub fn write_outputs(loaded: &LoadedLaunch) -> Result<(), LaunchError> {
-    for output in &loaded.outputs {
-        let arg = loaded.args.get(output.argument.0);
-        let arg = match (arg, output.argument.1) {
-            (Some(ArgBuffer::Pointers(items)), Some(member)) => items.get(member),
-            (arg, _) => arg,
-        };
-        let Some(ArgBuffer::Array { dtype, bytes }) = arg else {
-            continue;
-        };
-        let file = npy::encode(&NpyArray {
-            dtype: *dtype,
-            shape: output.shape.clone(),
-            data: bytes.clone(),
-        });
-        std::fs::write(&output.path, file).map_err(|error| LaunchError::Write {
-            path: output.path.clone(),
-            message: error.to_string(),
-        })?;
-    }
-    Ok(())
 }

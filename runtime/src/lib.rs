@@ -14,6 +14,7 @@ pub mod cuda;
 pub mod device;
 pub mod emulator;
 pub mod launch;
+mod launch_file;
 pub mod npy;
 pub mod operands;
 pub mod ptx;

@@ -1,6 +1,7 @@
 //! Operands to run operators on: the same seed gives the same bytes on every machine.
 
-use alcop_spec::op::{DType, Matmul};
+use alcop_spec::op::{DType, Matmul, OpSpec};
+use alcop_system::memory::{self, OutOfMemory};
 use half::{bf16, f16};
 
 use crate::random::split_mix;
@@ -17,18 +18,29 @@ pub enum Filling {
 }
 
 /// A and B of a matmul as it says they are stored, little endian.
-pub fn matmul_operands(op: &Matmul, filling: Filling, seed: u64) -> [Vec<u8>; 2] {
-    let elements = |[rows, columns]: [u64; 2]| op.batch * rows * columns;
-    [
-        fill(elements(op.a_shape()), op.dtype, filling, seed),
-        fill(elements(op.b_shape()), op.dtype, filling, !seed),
-    ]
+///
+/// # Errors
+/// There is not so much memory.
+pub fn matmul_operands(op: &Matmul, filling: Filling, seed: u64) -> Result<[Vec<u8>; 2], OutOfMemory> {
+    let operand = |name: &str, [rows, columns]: [u64; 2], seed| {
+        let elements = memory::product([op.batch, rows, columns]);
+        let what = format!("operand {name} of {}", OpSpec::Matmul(*op));
+        fill(elements, op.dtype, filling, seed, &what)
+    };
+    // Whether there is room for both is known before either is made.
+    let both = [op.a_shape(), op.b_shape()]
+        .map(|[rows, columns]| memory::product([op.batch, rows, columns, op.dtype.bytes()]));
+    drop(memory::reserve::<u8>(
+        both[0].saturating_add(both[1]),
+        &format!("A and B of {}", OpSpec::Matmul(*op)),
+    )?);
+    Ok([operand("A", op.a_shape(), seed)?, operand("B", op.b_shape(), !seed)?])
 }
 
-fn fill(elements: u64, dtype: DType, filling: Filling, seed: u64) -> Vec<u8> {
+fn fill(elements: u128, dtype: DType, filling: Filling, seed: u64, what: &str) -> Result<Vec<u8>, OutOfMemory> {
     let mut state = seed;
-    let mut bytes = Vec::with_capacity((elements * dtype.bytes()) as usize);
-    for _ in 0..elements {
+    let mut bytes = memory::reserve(elements.saturating_mul(u128::from(dtype.bytes())), what)?;
+    for _ in 0..elements as u64 {
         let bits = split_mix(&mut state) >> 40;
         let value = match (filling, dtype) {
             (Filling::Integers, _) => (bits % 5) as f32 - 2.0,
@@ -44,7 +56,7 @@ fn fill(elements: u64, dtype: DType, filling: Filling, seed: u64) -> Vec<u8> {
             DType::I32 => bytes.extend((value as i32).to_le_bytes()),
         }
     }
-    bytes
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -65,10 +77,10 @@ mod tests {
             layout: Layout::Tn,
         };
         for (filling, step, most) in [(Filling::Integers, 1.0, 2.0), (Filling::Fractions, 1.0 / 1024.0, 1.0)] {
-            let [a, b] = matmul_operands(&op, filling, 7);
+            let [a, b] = matmul_operands(&op, filling, 7).expect("memory");
             assert_eq!((a.len(), b.len()), (2 * 24 * 100 * 2, 2 * 40 * 100 * 2));
             assert_ne!(a[..100], b[..100]);
-            assert_eq!([a.clone(), b], matmul_operands(&op, filling, 7));
+            assert_eq!(Ok([a.clone(), b]), matmul_operands(&op, filling, 7));
             let values: Vec<f32> = a
                 .chunks_exact(2)
                 .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32_const())
@@ -85,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_type_has_its_own_fractions() {
-        let bytes = |dtype| fill(4096, dtype, Filling::Fractions, 3);
+        let bytes = |dtype| fill(4096, dtype, Filling::Fractions, 3, "x").expect("memory");
         let singles: Vec<f32> = bytes(DType::Tf32)
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use alcop_spec::op::{DType, Matmul};
+use alcop_system::memory::{self, OutOfMemory};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
@@ -99,9 +100,20 @@ pub struct SizeError {
     /// Bytes given.
     pub given: usize,
     /// Bytes that the operator's shape needs.
-    pub expected: u64,
+    pub expected: u128,
     /// The operator.
     pub op: String,
+}
+
+/// A reference that cannot be made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    /// An operand or a result of the wrong size.
+    #[error(transparent)]
+    Size(#[from] SizeError),
+    /// A limit of the machine.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
 }
 
 /// Rows and columns of one register tile of the reference.
@@ -112,7 +124,7 @@ const TILE: usize = 4;
 /// `a`, `b` and `c` are the bytes of the operands as the operator says they are stored (see [`Matmul::a_shape`]).
 ///
 /// # Errors
-/// An operand of the wrong size. A region beyond the output is cut to it.
+/// An operand of the wrong size, or no memory for them in f32. A region beyond the output is cut to it.
 pub fn compare_matmul(
     op: &Matmul,
     a: &[u8],
@@ -120,15 +132,21 @@ pub fn compare_matmul(
     c: &[u8],
     regions: Option<&[Region]>,
     tolerance: Tolerance,
-) -> Result<Comparison, SizeError> {
+) -> Result<Comparison, ReferenceError> {
     let reference = MatmulReference::new(op, a, b)?;
-    check_size(op, "C", c, op.m * op.n, op.out_dtype)?;
+    check_size(op, "C", c, [op.m, op.n], op.out_dtype)?;
     Ok(reference.compare(c, regions, tolerance))
 }
 
-fn check_size(op: &Matmul, name: &'static str, bytes: &[u8], elements: u64, dtype: DType) -> Result<(), SizeError> {
-    let expected = op.batch * elements * dtype.bytes();
-    if bytes.len() as u64 == expected {
+fn check_size(
+    op: &Matmul,
+    name: &'static str,
+    bytes: &[u8],
+    [rows, columns]: [u64; 2],
+    dtype: DType,
+) -> Result<(), SizeError> {
+    let expected = memory::product([op.batch, rows, columns, dtype.bytes()]);
+    if bytes.len() as u128 == expected {
         return Ok(());
     }
     Err(SizeError {
@@ -159,14 +177,14 @@ impl MatmulReference {
     /// Of operands as the operator says they are stored (see [`Matmul::a_shape`]).
     ///
     /// # Errors
-    /// An operand of the wrong size.
-    pub fn new(op: &Matmul, a: &[u8], b: &[u8]) -> Result<MatmulReference, SizeError> {
-        check_size(op, "A", a, op.m * op.k, op.dtype)?;
-        check_size(op, "B", b, op.k * op.n, op.dtype)?;
+    /// An operand of the wrong size, or no memory for them in f32.
+    pub fn new(op: &Matmul, a: &[u8], b: &[u8]) -> Result<MatmulReference, ReferenceError> {
+        check_size(op, "A", a, op.a_shape(), op.dtype)?;
+        check_size(op, "B", b, op.b_shape(), op.dtype)?;
         Ok(MatmulReference {
             op: *op,
-            a: widen(a, op.dtype),
-            b: widen(b, op.dtype),
+            a: widen(a, op.dtype)?,
+            b: widen(b, op.dtype)?,
             squares: RwLock::default(),
         })
     }
@@ -267,14 +285,17 @@ fn whole(op: &Matmul, batch: u64) -> Region {
 }
 
 /// The f64 results of a region (row by row), and `Σ|a||b|` of each, rounded upwards.
-pub fn matmul_region(op: &Matmul, a: &[u8], b: &[u8], region: &Region) -> Vec<(f64, f64)> {
-    let (a, b) = (widen(a, op.dtype), widen(b, op.dtype));
+///
+/// # Errors
+/// No memory for the operands in f32.
+pub fn matmul_region(op: &Matmul, a: &[u8], b: &[u8], region: &Region) -> Result<Vec<(f64, f64)>, OutOfMemory> {
+    let (a, b) = (widen(a, op.dtype)?, widen(b, op.dtype)?);
     let region = clip(op, region);
-    panels(op, &region)
+    Ok(panels(op, &region)
         .par_iter()
         .map(|panel| sums(op, &a, &b, panel))
         .collect::<Vec<_>>()
-        .concat()
+        .concat())
 }
 
 fn clip(op: &Matmul, region: &Region) -> Region {
@@ -301,27 +322,34 @@ fn panels(op: &Matmul, region: &Region) -> Vec<Region> {
         .collect()
 }
 
-fn widen(bytes: &[u8], dtype: DType) -> Vec<f32> {
+fn widen(bytes: &[u8], dtype: DType) -> Result<Vec<f32>, OutOfMemory> {
+    let elements = bytes.len() as u128 / u128::from(dtype.bytes());
+    let mut wide = memory::reserve(elements, "an operand in f32, for the reference,")?;
     match dtype {
-        DType::F16 => bytes
-            .chunks_exact(2)
-            .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32_const())
-            .collect(),
-        DType::Bf16 => bytes
-            .chunks_exact(2)
-            .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32_const())
-            .collect(),
-        DType::F32 | DType::Tf32 => bytes
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect(),
-        DType::I8 => bytes.iter().map(|&b| f32::from(b as i8)).collect(),
+        DType::F16 => wide.extend(
+            bytes
+                .chunks_exact(2)
+                .map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32_const()),
+        ),
+        DType::Bf16 => wide.extend(
+            bytes
+                .chunks_exact(2)
+                .map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32_const()),
+        ),
+        DType::F32 | DType::Tf32 => wide.extend(
+            bytes
+                .chunks_exact(4)
+                .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        ),
+        DType::I8 => wide.extend(bytes.iter().map(|&b| f32::from(b as i8))),
         // Not exact beyond 2²⁴; no kernel takes such operands.
-        DType::I32 => bytes
-            .chunks_exact(4)
-            .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32)
-            .collect(),
+        DType::I32 => wide.extend(
+            bytes
+                .chunks_exact(4)
+                .map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]) as f32),
+        ),
     }
+    Ok(wide)
 }
 
 /// Sums of a panel of rows: operands are packed so that the inner loop runs over contiguous fours.

@@ -10,17 +10,18 @@
 //! shows where the two operands' sums differ from that); what lies outside of the blocks that ran must still be so
 //! afterwards.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use alcop_spec::kernel::Zeros;
 use alcop_spec::op::Matmul;
 use alcop_spec::tiles::{Placement, workspace};
 use alcop_spec::{Kernel, OpSpec, TileSchedule};
+use alcop_system::memory::{self, OutOfMemory};
 
 use crate::emulator::{Arrival, Counters, EmulateOptions, EmulatorError, Hazard, Program};
 use crate::launch::{ArgBuffer, emulate_program};
 use crate::operands::{Filling, matmul_operands};
-use crate::reference::{MatmulReference, Mismatch, Region, Tolerance};
+use crate::reference::{MatmulReference, Mismatch, ReferenceError, Region, Tolerance};
 
 /// Which blocks are executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -154,6 +155,12 @@ pub enum VerifyError {
     Emulator(#[from] EmulatorError),
 }
 
+impl From<OutOfMemory> for VerifyError {
+    fn from(error: OutOfMemory) -> Self {
+        VerifyError::Emulator(error.into())
+    }
+}
+
 fn describe(hazards: &[Hazard]) -> String {
     hazards.first().map_or_else(String::new, |hazard| {
         format!(
@@ -168,12 +175,12 @@ fn describe(hazards: &[Hazard]) -> String {
     })
 }
 
-/// Verifies kernels of one operator; the operands are made once.
+/// Verifies kernels of one operator; the operands are made once, when they are first needed.
 #[derive(Debug)]
 pub struct Verifier {
     op: Matmul,
-    integers: Operands,
-    fractions: Operands,
+    integers: OnceLock<Result<Operands, OutOfMemory>>,
+    fractions: OnceLock<Result<Operands, OutOfMemory>>,
 }
 
 /// A and B, and what comes out of them.
@@ -184,15 +191,19 @@ struct Operands {
 }
 
 impl Operands {
-    fn new(op: &Matmul, filling: Filling) -> Operands {
-        let [a, b] = matmul_operands(op, filling, SEED);
-        Operands {
-            reference: MatmulReference::new(op, &a, &b).expect("operands of the operator's sizes"),
+    fn new(op: &Matmul, filling: Filling) -> Result<Operands, OutOfMemory> {
+        let [a, b] = matmul_operands(op, filling, SEED)?;
+        let reference = MatmulReference::new(op, &a, &b).map_err(|error| match error {
+            ReferenceError::Memory(error) => error,
+            ReferenceError::Size(_) => unreachable!("operands of the operator's sizes"),
+        })?;
+        Ok(Operands {
+            reference,
             arguments: [a, b].map(|bytes| ArgBuffer::Array {
                 dtype: op.dtype.into(),
                 bytes,
             }),
-        }
+        })
     }
 }
 
@@ -205,9 +216,18 @@ impl Verifier {
         let OpSpec::Matmul(op) = *op;
         Verifier {
             op,
-            integers: Operands::new(&op, Filling::Integers),
-            fractions: Operands::new(&op, Filling::Fractions),
+            integers: OnceLock::new(),
+            fractions: OnceLock::new(),
         }
+    }
+
+    /// Makes the operands now, where they were not made yet.
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub fn make_operands(&self) -> Result<(), OutOfMemory> {
+        self.operands(Filling::Fractions)?;
+        self.operands(Filling::Integers).map(|_| ())
     }
 
     /// Runs a kernel under each arrival (at least one) and compares what it leaves in C.
@@ -267,11 +287,14 @@ impl Verifier {
         })
     }
 
-    fn operands(&self, filling: Filling) -> &Operands {
-        match filling {
+    fn operands(&self, filling: Filling) -> Result<&Operands, OutOfMemory> {
+        let made = match filling {
             Filling::Integers => &self.integers,
             Filling::Fractions => &self.fractions,
-        }
+        };
+        made.get_or_init(|| Operands::new(&self.op, filling))
+            .as_ref()
+            .map_err(OutOfMemory::clone)
     }
 
     /// C after one run.
@@ -283,11 +306,14 @@ impl Verifier {
         filling: Filling,
         (arrival, hazards): (Arrival, bool),
     ) -> Result<(Vec<u8>, Counters), VerifyError> {
-        let [a, b] = self.operands(filling).arguments.clone();
-        let elements = self.op.batch * self.op.m * self.op.n;
-        let c = ArgBuffer::poisoned(self.op.out_dtype.into(), elements as usize);
-        let mut args = vec![a, b, c];
-        args.extend(workspace.iter().map(ArgBuffer::zeros));
+        let mut args = Vec::new();
+        for operand in &self.operands(filling)?.arguments {
+            args.push(operand.try_clone()?);
+        }
+        args.push(self.poisoned_result()?);
+        for zeros in workspace {
+            args.push(ArgBuffer::zeros(zeros)?);
+        }
         let options = EmulateOptions {
             arrival,
             seed: SEED,
@@ -312,6 +338,19 @@ impl Verifier {
         Ok((bytes, report.counters))
     }
 
+    /// C before a run; see [`ArgBuffer::poisoned`].
+    fn poisoned_result(&self) -> Result<ArgBuffer, OutOfMemory> {
+        let (op, dtype) = (&self.op, self.op.out_dtype);
+        let elements = memory::product([op.batch, op.m, op.n]);
+        let bytes = elements.saturating_mul(u128::from(dtype.bytes()));
+        let mut poisoned = memory::reserve(bytes, &format!("C of {}", OpSpec::Matmul(*op)))?;
+        poisoned.resize(bytes as usize, 0xff);
+        Ok(ArgBuffer::Array {
+            dtype: dtype.into(),
+            bytes: poisoned,
+        })
+    }
+
     /// The largest error as a share of what is allowed.
     fn compare(
         &self,
@@ -324,7 +363,7 @@ impl Verifier {
             Filling::Integers => Tolerance::Exact,
             Filling::Fractions => Tolerance::Bound,
         };
-        let compared = self.operands(filling).reference.compare(c, regions, tolerance);
+        let compared = self.operands(filling)?.reference.compare(c, regions, tolerance);
         if let Some(first) = compared.first_mismatch {
             return Err(VerifyError::Wrong {
                 arrival,

@@ -3,14 +3,15 @@
 use std::sync::Mutex;
 
 use alcop_passes::Error;
-use alcop_runtime::Arrival;
 use alcop_runtime::device::{Device, DeviceError, Measurement, TimeSource, TimingOptions};
 use alcop_runtime::emulator::Counters;
 use alcop_runtime::launch::ArgBuffer;
 use alcop_runtime::operands::{Filling, matmul_operands};
 use alcop_runtime::verify::{OutputTile, Scope, Verification, Verifier, VerifyError};
+use alcop_runtime::{Arrival, EmulatorError};
 use alcop_spec::tiles::workspace;
 use alcop_spec::{GpuTarget, Kernel, OpSpec, TileSchedule};
+use alcop_system::memory::{self, OutOfMemory};
 use sha2::{Digest, Sha256};
 
 use crate::compile::{CompileError, compile_operator};
@@ -34,16 +35,26 @@ pub struct Evaluator<'a> {
 
 impl<'a> Evaluator<'a> {
     /// Compiles for `target`, times on `device`.
-    pub fn new(op: &OpSpec, target: &'a GpuTarget, device: &'a (dyn Device + Sync)) -> Evaluator<'a> {
-        Evaluator {
+    ///
+    /// # Errors
+    /// There is not so much memory as the operands take.
+    pub fn new(
+        op: &OpSpec,
+        target: &'a GpuTarget,
+        device: &'a (dyn Device + Sync),
+    ) -> Result<Evaluator<'a>, OutOfMemory> {
+        let verifier = Verifier::new(op);
+        let operands = arguments(op)?;
+        verifier.make_operands()?;
+        Ok(Evaluator {
             op: *op,
             target,
-            verifier: Verifier::new(op),
+            verifier,
             device,
-            operands: arguments(op),
+            operands,
             full_limit: FULL_WARP_INSTRUCTIONS,
             measuring: Mutex::new(()),
-        }
+        })
     }
 
     /// Compiles, verifies and times one schedule. The same PTX is verified and timed.
@@ -108,9 +119,13 @@ impl<'a> Evaluator<'a> {
     }
 
     fn time(&self, kernel: &Kernel, schedule: &TileSchedule, watch: &Watch) -> Result<Measurement, DeviceError> {
-        let mut args = self.operands.clone();
         let OpSpec::Matmul(op) = &self.op;
-        args.extend(workspace(op, schedule).iter().map(ArgBuffer::zeros));
+        let copies = self.operands.iter().map(ArgBuffer::try_clone);
+        let zeros = workspace(op, schedule);
+        let mut args = copies
+            .chain(zeros.iter().map(ArgBuffer::zeros))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(EmulatorError::from)?;
         let alone = match self.device.source() {
             TimeSource::Measured { .. } => {
                 watch.enter(Phase::Queueing);
@@ -157,24 +172,33 @@ pub fn ptx_hash(kernel: &Kernel) -> String {
 }
 
 /// A, B and C of an operator: whole numbers in A and B, zeros in C.
-pub fn arguments(op: &OpSpec) -> Vec<ArgBuffer> {
+///
+/// # Errors
+/// There is not so much memory.
+pub fn arguments(op: &OpSpec) -> Result<Vec<ArgBuffer>, OutOfMemory> {
     let OpSpec::Matmul(op) = op;
-    let [a, b] = matmul_operands(op, Filling::Integers, 1);
-    let c = vec![0; (op.batch * op.m * op.n * op.out_dtype.bytes()) as usize];
-    [(op.dtype, a), (op.dtype, b), (op.out_dtype, c)]
+    let [a, b] = matmul_operands(op, Filling::Integers, 1)?;
+    let bytes = memory::product([op.batch, op.m, op.n, op.out_dtype.bytes()]);
+    let c = memory::zeroed(bytes, &format!("C of {}", OpSpec::Matmul(*op)))?;
+    Ok([(op.dtype, a), (op.dtype, b), (op.out_dtype, c)]
         .map(|(element, bytes)| ArgBuffer::Array {
             dtype: element.into(),
             bytes,
         })
-        .into()
+        .into())
 }
 
 /// All arguments of our kernel for an operator and a schedule: [`arguments`], and zeros for its [`workspace`].
-pub fn kernel_arguments(op: &OpSpec, schedule: &TileSchedule) -> Vec<ArgBuffer> {
+///
+/// # Errors
+/// There is not so much memory.
+pub fn kernel_arguments(op: &OpSpec, schedule: &TileSchedule) -> Result<Vec<ArgBuffer>, OutOfMemory> {
     let OpSpec::Matmul(matmul) = op;
-    let mut all = arguments(op);
-    all.extend(workspace(matmul, schedule).iter().map(ArgBuffer::zeros));
-    all
+    let mut all = arguments(op)?;
+    for zeros in workspace(matmul, schedule) {
+        all.push(ArgBuffer::zeros(&zeros)?);
+    }
+    Ok(all)
 }
 
 fn compile_failure(error: CompileError) -> TrialFailure {
@@ -218,7 +242,7 @@ mod tests {
     fn all_blocks_run_where_they_are_little_work_and_the_record_says_which_ran() {
         let (op, target) = (matmul([256, 256, 128]), a100());
         let device = SimDevice::new(&target).expect("it has rates");
-        let mut evaluator = Evaluator::new(&op, &target, &device);
+        let mut evaluator = Evaluator::new(&op, &target, &device).expect("memory");
         let verified = |evaluator: &Evaluator<'_>, effort| {
             let evaluated = evaluator.evaluate(&schedule(3, 2), effort).expect("right");
             (evaluated.verified.blocks, evaluated.verified.arrival.len())

@@ -1,5 +1,7 @@
 //! Why a kernel cannot be run, or could not be run to its end.
 
+use alcop_system::memory::OutOfMemory;
+
 use crate::ptx::{ParseError, Space};
 
 /// An error of the emulator. Hazards are not errors but part of the report; where they are looked for, misaligned and
@@ -41,6 +43,9 @@ pub enum EmulatorError {
         /// What, with the numbers.
         message: String,
     },
+    /// A limit of the machine: arguments or variables that memory has no room for.
+    #[error("{0}; give the kernel smaller arrays")]
+    Memory(#[from] OutOfMemory),
     /// A fault of the kernel: an access outside every allocation.
     #[error("{at}: {bytes} bytes at {space} address {address:#x} are out of bounds: {detail}")]
     OutOfBounds {

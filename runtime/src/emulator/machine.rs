@@ -22,15 +22,22 @@ pub struct Launch {
     pub params: Vec<u8>,
 }
 
+/// The product of three extents; the largest number where it is beyond that.
+pub(super) fn volume(extents: [u32; 3]) -> u64 {
+    extents
+        .iter()
+        .fold(1, |volume: u64, &extent| volume.saturating_mul(u64::from(extent)))
+}
+
 impl Launch {
     /// Threads of a block.
     pub fn threads(&self) -> u64 {
-        self.block.iter().map(|&extent| u64::from(extent)).product()
+        volume(self.block)
     }
 
     /// Blocks of the grid.
     pub fn blocks(&self) -> u64 {
-        self.grid.iter().map(|&extent| u64::from(extent)).product()
+        volume(self.grid)
     }
 
     /// Coordinates of a block by its linear number, x fastest.

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use alcop_system::memory::{self, OutOfMemory};
+
 /// Generic addresses of shared memory start here.
 pub(crate) const SHARED_WINDOW: u64 = 1 << 40;
 /// Generic addresses of local memory start here.
@@ -18,6 +20,8 @@ const SLOT_BITS: u32 = 36;
 /// Addresses of device memory start here.
 pub(crate) const GLOBAL_WINDOW: u64 = 0x7000_0000_0000;
 const OFFSET_IN_SLOT: u64 = 256;
+/// Bytes of an array in device memory at most.
+pub const MOST_BYTES: u64 = (1 << SLOT_BITS) - 2 * OFFSET_IN_SLOT;
 
 /// The address of the allocation with that number.
 pub(crate) const fn global_base(index: usize) -> u64 {
@@ -46,44 +50,54 @@ impl GlobalMemory {
         Self::default()
     }
 
-    /// Copies an array to the device and returns its address (a multiple of 256 bytes).
-    pub fn allocate(&mut self, data: &[u8]) -> u64 {
+    /// Copies an array to the device and returns its address (a multiple of 256 bytes). It has at most
+    /// [`MOST_BYTES`].
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub fn allocate(&mut self, data: &[u8]) -> Result<u64, OutOfMemory> {
         let name = format!("allocation {}", self.allocations.len());
         self.allocate_as(name, data)
     }
 
     /// As [`GlobalMemory::allocate`]; messages call it by that name.
-    pub fn allocate_as(&mut self, name: String, data: &[u8]) -> u64 {
-        let words = data
-            .chunks(4)
-            .map(|chunk| {
-                let mut word = [0u8; 4];
-                word[..chunk.len()].copy_from_slice(chunk);
-                AtomicU32::new(u32::from_le_bytes(word))
-            })
-            .collect();
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub fn allocate_as(&mut self, name: String, data: &[u8]) -> Result<u64, OutOfMemory> {
+        let mut words: Vec<AtomicU32> =
+            memory::zeroed(data.len().div_ceil(4) as u128, &format!("{name} on the device"))?;
+        for (word, chunk) in words.iter_mut().zip(data.chunks(4)) {
+            let mut bytes = [0u8; 4];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            // What stays zero takes no memory.
+            if bytes != [0; 4] {
+                *word.get_mut() = u32::from_le_bytes(bytes);
+            }
+        }
         self.allocations.push(Allocation {
             name,
             bytes: data.len(),
             words,
         });
-        global_base(self.allocations.len() - 1)
+        Ok(global_base(self.allocations.len() - 1))
     }
 
-    /// Copies the allocation at an address back; `None` where none starts there.
-    pub fn read_back(&self, address: u64) -> Option<Vec<u8>> {
-        let index = slot(address)?;
-        if global_base(index) != address {
-            return None;
+    /// Copies the allocation at an address back into an array of its size; false where none such starts there.
+    pub fn read_back(&self, address: u64, data: &mut [u8]) -> bool {
+        let allocation = slot(address)
+            .filter(|&index| global_base(index) == address)
+            .and_then(|index| self.allocations.get(index))
+            .filter(|allocation| allocation.bytes == data.len());
+        let Some(allocation) = allocation else { return false };
+        for (chunk, word) in data.chunks_mut(4).zip(&allocation.words) {
+            let bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            // Zeros that nobody has written to take no memory, and stay so.
+            if *chunk != bytes[..chunk.len()] {
+                chunk.copy_from_slice(&bytes[..chunk.len()]);
+            }
         }
-        let allocation = self.allocations.get(index)?;
-        let mut data: Vec<u8> = allocation
-            .words
-            .iter()
-            .flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes())
-            .collect();
-        data.truncate(allocation.bytes);
-        Some(data)
+        true
     }
 
     /// Bytes of all allocations.
@@ -282,7 +296,7 @@ mod tests {
     #[test]
     fn allocations_have_bounds() {
         let mut memory = GlobalMemory::new();
-        let a = memory.allocate(&[1, 2, 3, 4, 5, 6]);
+        let a = memory.allocate(&[1, 2, 3, 4, 5, 6]).expect("six bytes");
         assert_eq!(a % 256, 0);
         assert_ne!(a % 512, 0, "alignment beyond 256 bytes would hide mistakes");
         assert_eq!(memory.read(a + 2, 2), Some(0x0403));
@@ -290,7 +304,10 @@ mod tests {
         assert!(memory.write(a + 5, 1, 0xee));
         assert!(!memory.write(a + 6, 1, 0xee));
         assert!(!memory.write(a.wrapping_sub(1), 1, 0xee));
-        assert_eq!(memory.read_back(a), Some(vec![1, 2, 3, 4, 5, 0xee]));
+        let mut back = [0; 6];
+        assert!(memory.read_back(a, &mut back) && !memory.read_back(a + 4, &mut back));
+        assert!(!memory.read_back(a, &mut [0; 5]), "another size");
+        assert_eq!(back, [1, 2, 3, 4, 5, 0xee]);
         assert_eq!(memory.read(0, 4), None);
     }
 

@@ -87,7 +87,7 @@ pub use machine::{
     Effect, Launch, Machine, MbarrierEvent, MbarrierKind, MbarrierMisuse, Order, PoisonSink, PoisonUse, Release, Step,
     WarpState,
 };
-pub use memory::GlobalMemory;
+pub use memory::{GlobalMemory, MOST_BYTES};
 pub use policy::{Arrival, Earliest, Latest, Policy, Random};
 pub use program::{Class, Instr, Loop, MmaKind, Param, Program, Reg};
 pub(crate) use program::{Members, Op, Special, Src};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use alcop_system::memory::OutOfMemory;
 use smallvec::SmallVec;
 
 use super::memory::GlobalMemory;
@@ -201,13 +202,16 @@ pub struct Program {
 
 impl Program {
     /// Device memory with the module's variables in it, ready for the arguments.
-    pub fn initial_memory(&self) -> GlobalMemory {
+    ///
+    /// # Errors
+    /// There is not so much memory.
+    pub fn initial_memory(&self) -> Result<GlobalMemory, OutOfMemory> {
         let mut memory = GlobalMemory::new();
         for (name, data) in &self.globals {
             // Addresses follow from the order of allocation: decoding counted on these being the first.
-            memory.allocate_as(format!("the variable `{name}`"), data);
+            memory.allocate_as(format!("the variable `{name}`"), data)?;
         }
-        memory
+        Ok(memory)
     }
 
     /// The PTX line of an instruction, trimmed.

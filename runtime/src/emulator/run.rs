@@ -13,7 +13,7 @@ use super::error::EmulatorError;
 use super::hazards::global::{Footprint, GlobalShadow};
 use super::hazards::waits::{self, Verdict};
 use super::hazards::{Hazard, HazardObserver, between_blocks, strict_waits};
-use super::machine::{Launch, Machine};
+use super::machine::{Launch, Machine, volume};
 use super::memory::GlobalMemory;
 use super::policy::Arrival;
 use super::program::Program;
@@ -154,7 +154,7 @@ pub fn check_launch(program: &Program, launch: &Launch) -> Result<(), EmulatorEr
         ));
     }
     if let Some(most) = program.max_threads {
-        let most: u64 = most.iter().map(|&extent| u64::from(extent)).product();
+        let most = volume(most);
         if threads > most {
             return bad(format!(
                 "`{}` allows blocks of at most {most} threads, not {threads}",

@@ -83,7 +83,11 @@ impl Liveness {
 /// Threads of a block at most, where the kernel says so.
 pub(super) fn declared_threads(program: &Program) -> Option<u32> {
     let extents = program.required_threads.or(program.max_threads)?;
-    Some(extents.iter().product())
+    Some(
+        extents
+            .iter()
+            .fold(1, |threads: u32, &extent| threads.saturating_mul(extent)),
+    )
 }
 
 /// The registers that are live before each instruction (and behind the last): strong liveness (a register is live if

@@ -21,7 +21,6 @@
 //! died, and count what drivers reserve and never touch. Between two looks a worker can take as much as one can write in
 //! 20 ms; where that is the machine's last, the system's choice is a worker and not the search (`oom_score_adj`).
 
-mod memory;
 mod process;
 mod protocol;
 mod serve;
@@ -33,8 +32,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use alcop_spec::TileSchedule;
+pub use alcop_system::usage::available_mib;
 
-pub use memory::available_mib;
 use process::{Event, GRACE, Listener, Process};
 pub use protocol::{DeviceSpec, FromWorker, Job, PROTOCOL, ToWorker};
 #[cfg(feature = "compile")]

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::memory;
 use super::protocol::{FromWorker, ToWorker, read_line};
 
 /// Bytes of a message. A reason is the longest part of one.
@@ -117,7 +116,7 @@ impl Process {
 
     /// What it takes in memory; `None` where nobody knows.
     pub(super) fn taken_bytes(&self) -> Option<u64> {
-        memory::taken_bytes(self.child.id())
+        alcop_system::usage::taken_bytes(self.child.id())
     }
 
     /// Whether it has not ended.

@@ -28,7 +28,9 @@ fn operators(job: Job) -> Result<impl Fn(&TileSchedule, Effort, &Watch) -> Trial
     use crate::evaluate::Evaluator;
     // As long as the process.
     let job: &'static Job = Box::leak(Box::new(job));
-    let evaluator = Evaluator::new(&job.op, &job.target, Box::leak(job.device.open()?));
+    let device = Box::leak(job.device.open()?);
+    let evaluator = Evaluator::new(&job.op, &job.target, device)
+        .map_err(|error| format!("{error}; tune a smaller shape, or on a machine with more memory"))?;
     Ok(move |schedule: &TileSchedule, effort: Effort, watch: &Watch| {
         evaluator.evaluate_watched(schedule, effort, watch)
     })
@@ -71,7 +73,7 @@ where
         for line in io::stdin().lock().lines() {
             let message = line.and_then(|line| Ok(serde_json::from_str(&line)?));
             if let Err(error) = &message {
-                eprintln!("worker: the search's message is none: {error}");
+                tracing::error!("the search's message is none: {error}");
             }
             // Who takes no more messages is about to end as well.
             if message.map(|message| sender.send(message)).is_err() {

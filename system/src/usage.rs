@@ -1,9 +1,13 @@
 //! Memory of processes and of the machine, as Linux tells it; elsewhere nothing is known.
+//!
+//! ```text
+//! MemAvailable: 22 GiB, control group: 16 GiB of which 9 are used (2 of them cache)  ->  9 GiB can still be taken
+//! ```
 
 use std::path::Path;
 
 /// What a process takes in RAM and in swap, in bytes; `None` where the system does not say.
-pub(super) fn taken_bytes(process: u32) -> Option<u64> {
+pub fn taken_bytes(process: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let swapped = kibibytes(&status, "VmSwap:").unwrap_or(0);
     Some(1024 * (kibibytes(&status, "VmRSS:")? + swapped))
@@ -17,6 +21,13 @@ pub fn available_mib() -> Option<u64> {
     Some(group_bytes().map_or(mib, |bytes| mib.min(bytes >> 20)))
 }
 
+/// What this process can still write without being ended, in bytes: memory, and the machine's swap.
+pub(crate) fn left_bytes() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let swap_mib = kibibytes(&machine, "SwapFree:").unwrap_or(0) / 1024;
+    Some((available_mib()? + swap_mib) << 20)
+}
+
 /// What the process's control group and those around it still allow (cgroup v2: Linux's admin guide, "Memory"); `None`
 /// without a limit.
 fn group_bytes() -> Option<u64> {
@@ -28,13 +39,16 @@ fn group_bytes() -> Option<u64> {
     around.filter_map(left_in).min()
 }
 
-/// What the limit of a control group leaves.
+/// What the limit of a control group leaves. Cached files count as used, and are dropped where memory is asked for.
 fn left_in(folder: &Path) -> Option<u64> {
-    let number = |file: &str| -> Option<u64> {
-        let text = std::fs::read_to_string(folder.join(file)).ok()?;
-        text.trim().parse().ok() // "max" is no limit
-    };
-    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
+    let text = |file: &str| std::fs::read_to_string(folder.join(file)).ok();
+    let number = |file: &str| -> Option<u64> { text(file)?.trim().parse().ok() }; // "max" is no limit
+    let cached = text("memory.stat").and_then(|stat| {
+        let line = stat.lines().find_map(|line| line.strip_prefix("inactive_file "))?;
+        line.trim().parse().ok()
+    });
+    let used = number("memory.current")?.saturating_sub(cached.unwrap_or(0));
+    Some(number("memory.max")?.saturating_sub(used))
 }
 
 /// The number of a line like `VmRSS:     1708 kB` (proc_pid_status(5), proc_meminfo(5)).
@@ -72,6 +86,8 @@ mod tests {
         assert_eq!(left_in(folder.path()), None);
         set("memory.max", "4096\n");
         assert_eq!(left_in(folder.path()), Some(3096));
+        set("memory.stat", "anon 600\ninactive_file 300\nactive_file 100\n");
+        assert_eq!(left_in(folder.path()), Some(3396));
         set("memory.current", "5000\n");
         assert_eq!(left_in(folder.path()), Some(0));
     }
