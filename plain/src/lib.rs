@@ -9,6 +9,7 @@
 //! Nothing is moved out of copies, no buffer has several slots, no copy is shared out among threads. Of `alcop-compiler`
 //! only the handles of the IR are used.
 
+mod masks;
 mod memory;
 mod ptx;
 mod spell;
@@ -81,14 +82,17 @@ pub fn compile(module: &mut Module<'_>, architecture: &str) -> Result<Kernel, Er
     let dynamic_shared_bytes = memory::dynamic_bytes(kernel);
     memory::place(module)?;
     spell::spell_out(module)?;
+    // Transfers of several rows become transfers of one.
+    module.run_upstream_passes("builtin.module(gpu.module(convert-vector-to-scf{full-unroll=true}))")?;
+    masks::spell_out(module);
     verify(module, "placing memory and spelling out copies")?;
     // Without `canonicalize` and `cse` before the conversions: the less is done, the less can be wrong.
     module.run_upstream_passes(&format!(
-        "builtin.module(gpu.module(lower-affine,affine-expand-index-ops,convert-vector-to-scf{{full-unroll=true}},\
+        "builtin.module(gpu.module(lower-affine,affine-expand-index-ops,\
          convert-scf-to-cf,convert-nvgpu-to-nvvm,convert-vector-to-llvm,expand-strided-metadata,lower-affine,\
          convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv={bare}}},canonicalize,cse,reconcile-unrealized-casts))"
     ))?;
-    memory::export_dynamic(module);
+    memory::export(module);
     verify(module, "upstream's conversions")?;
     let ptx = ptx::assemble(module, architecture)?;
     Ok(Kernel {

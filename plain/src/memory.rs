@@ -139,18 +139,22 @@ pub fn dynamic_bytes(kernel: Op<'_>) -> u32 {
     most
 }
 
-/// MLIR lowers dynamic shared memory to an internal array of no elements; external, the launch gives its size.
-pub fn export_dynamic(module: &Module<'_>) {
+/// Makes shared memory visible from outside. Dynamic shared memory, which MLIR lowers to an internal array of no elements,
+/// gets its size from the launch that way; and LLVM makes nothing up of what is read from the rest before it is written,
+/// so that the emulator sees it.
+pub fn export(module: &Module<'_>) {
     let context = module.context();
     for op in preorder(module.op()) {
-        let shared = op.is("llvm.mlir.global") && op.attr("addr_space").and_then(Attr::as_int) == Some(3);
-        // The C API has no accessor for the extent of an LLVM array type.
-        let empty = op
-            .attr("global_type")
-            .is_some_and(|ty| ty.to_string().starts_with("!llvm.array<0 x"));
-        if shared && empty {
+        if op.is("llvm.mlir.global") && op.attr("addr_space").and_then(Attr::as_int) == Some(3) {
             let external = Attr::parse(context, "#llvm.linkage<external>").expect("the llvm dialect is loaded");
+            let undef = Attr::parse(context, "#llvm.undef").expect("the llvm dialect is loaded");
             op.set_attr("linkage", external);
+            // Without a value it would be somebody else's. The C API has no accessor for the extent of an LLVM array type.
+            let ty = op.attr("global_type").map_or(String::new(), |ty| ty.to_string());
+            let declared = op.attr("value").is_none() && op.regions().all(|region| region.blocks().next().is_none());
+            if declared && !ty.starts_with("!llvm.array<0 x") {
+                op.set_attr("value", undef);
+            }
             op.set_attr("alignment", Attr::int(Type::int(context, 64), ALIGNMENT));
         }
     }

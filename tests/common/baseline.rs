@@ -364,7 +364,15 @@ pub fn run(kernel: &Kernel, arguments: &[ArgBuffer], arrival: Arrival) -> Result
     };
     let report = emulate(kernel, &mut arguments, &options).map_err(|error| Failure::Error(error.to_string()))?;
     match report.hazards.first() {
-        Some(hazard) => Err(Failure::Hazard(format!("{hazard:?}"))),
+        Some(hazard) => Err(Failure::Hazard(format!(
+            "{} at `{}`{}",
+            hazard.code.name(),
+            hazard.second.text,
+            hazard
+                .detail
+                .as_ref()
+                .map_or(String::new(), |detail| format!(": {detail}"))
+        ))),
         None => Ok(arguments),
     }
 }

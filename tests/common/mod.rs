@@ -1,7 +1,10 @@
 //! What the tests of whole kernels share: small operators, and PTX text taken apart at its main loop.
 #![allow(dead_code)] // Each test binary uses its own part.
 
+pub mod baseline;
+pub mod excluded;
 pub mod forms;
+pub mod known;
 
 use std::process::{Command, Output};
 

@@ -1,4 +1,5 @@
 // Its bound is not constant.
+// ARGUMENT 3 32
 // EXPECT memref.alloc#0 loop=0 verdict=rejected codes=not-sequential,unknown-op
 // EXPECT vector.load#1 loop=0 verdict=rejected codes=sync-positions-differ
 gpu.module @m {

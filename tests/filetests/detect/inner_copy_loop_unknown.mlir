@@ -1,4 +1,5 @@
 // An inner loop of unknown bounds.
+// ARGUMENT 3 4
 // EXPECT memref.alloc#0 loop=0 verdict=rejected codes=not-sequential
 // EXPECT vector.load#1 loop=0 verdict=rejected codes=sync-positions-differ
 gpu.module @m {

@@ -1,4 +1,5 @@
 // memref.assume_alignment vouches for the window itself.
+// ARGUMENT 3 64
 // EXPECT memref.view#0 loop=0 verdict=pipelinable depth=32 async=16
 // EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
 gpu.module @m {

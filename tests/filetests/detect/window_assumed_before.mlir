@@ -1,4 +1,5 @@
 // What is aligned is the memory, not the window into it.
+// ARGUMENT 3 64
 // EXPECT memref.view#0 loop=0 verdict=rejected codes=alignment-unproven
 // EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
 gpu.module @m {

@@ -1,4 +1,5 @@
 // Nothing says that the window is aligned.
+// ARGUMENT 3 64
 // EXPECT memref.view#0 loop=0 verdict=rejected codes=alignment-unproven
 // EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
 gpu.module @m {

@@ -1,0 +1,20 @@
+// The barrier stands under a condition that holds in block 0 alone.
+gpu.module @m {
+  gpu.func @k(%dst: memref<64xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 64, 1, 1>, known_grid_size = array<i32: 2, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c63 = arith.constant 63 : index
+    %one = arith.constant 1.0 : f32
+    %t = gpu.thread_id x
+    %b = gpu.block_id x
+    %mirror = arith.subi %c63, %t : index
+    %s = memref.alloc() : memref<64xf32, #gpu.address_space<workgroup>>
+    memref.store %one, %s[%t] : memref<64xf32, #gpu.address_space<workgroup>>
+    %first = arith.cmpi eq, %b, %c0 : index
+    scf.if %first {
+      gpu.barrier
+    }
+    %x = memref.load %s[%mirror] : memref<64xf32, #gpu.address_space<workgroup>>
+    memref.store %x, %dst[%t] : memref<64xf32>
+    gpu.return
+  }
+}

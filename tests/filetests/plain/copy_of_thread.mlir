@@ -1,0 +1,28 @@
+// memref.copy of one row a thread.
+gpu.module @m {
+  gpu.func @k(%in: memref<320x4xf32> {llvm.noalias, llvm.align = 16 : i64}, %out: memref<32x4xf32> {llvm.noalias, llvm.align = 16 : i64})
+      kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c31 = arith.constant 31 : index
+    %c32 = arith.constant 32 : index
+    %c320 = arith.constant 320 : index
+    %zero = arith.constant dense<0.0> : vector<4xf32>
+    %t = gpu.thread_id x
+    %g = gpu.global_id x
+    %tile = memref.alloc() : memref<32x4xf32, #gpu.address_space<workgroup>>
+    %mirror = arith.subi %c31, %t : index
+    %sum = scf.for %i = %c0 to %c320 step %c32 iter_args(%s = %zero) -> (vector<4xf32>) {
+      %row = arith.addi %i, %t : index
+      %to = memref.subview %tile[%t, 0] [1, 4] [1, 1] : memref<32x4xf32, #gpu.address_space<workgroup>> to memref<1x4xf32, strided<[4, 1], offset: ?>, #gpu.address_space<workgroup>>
+      %from = memref.subview %in[%row, 0] [1, 4] [1, 1] : memref<320x4xf32> to memref<1x4xf32, strided<[4, 1], offset: ?>>
+      memref.copy %from, %to : memref<1x4xf32, strided<[4, 1], offset: ?>> to memref<1x4xf32, strided<[4, 1], offset: ?>, #gpu.address_space<workgroup>>
+      gpu.barrier
+      %x = vector.load %tile[%mirror, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>
+      %s2 = arith.addf %s, %x : vector<4xf32>
+      gpu.barrier
+      scf.yield %s2 : vector<4xf32>
+    }
+    vector.store %sum, %out[%g, %c0] {alignment = 16 : i64} : memref<32x4xf32>, vector<4xf32>
+    gpu.return
+  }
+}

@@ -1,0 +1,35 @@
+// A loop of copies counts in 32 bits.
+gpu.module @m {
+  gpu.func @k(%in: memref<320x4xf32> {llvm.noalias, llvm.align = 16 : i64},
+      %out: memref<32x4xf32> {llvm.noalias, llvm.align = 16 : i64})
+      kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c2 = arith.constant 2 : index
+    %c31 = arith.constant 31 : index
+    %c32 = arith.constant 32 : index
+    %c320 = arith.constant 320 : index
+    %zero = arith.constant dense<0.0> : vector<4xf32>
+    %t = gpu.thread_id x
+    %tile = memref.alloc() : memref<32x4xf32, #gpu.address_space<workgroup>>
+    %mirror = arith.subi %c31, %t : index
+    %l0 = arith.constant 0 : i32
+    %l8 = arith.constant 2 : i32
+    %l1 = arith.constant 1 : i32
+    %sum = scf.for %i = %c0 to %c320 step %c32 iter_args(%s = %zero) -> (vector<4xf32>) {
+      %row = arith.addi %i, %t : index
+      scf.for %q0 = %l0 to %l8 step %l1 : i32 {
+        %q = arith.index_castui %q0 : i32 to index
+        %q2 = arith.muli %q, %c2 : index
+        %v = vector.load %in[%row, %q2] : memref<320x4xf32>, vector<2xf32>
+        vector.store %v, %tile[%t, %q2] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<2xf32>
+      }
+      gpu.barrier
+      %x = vector.load %tile[%mirror, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>
+      %s2 = arith.addf %s, %x : vector<4xf32>
+      gpu.barrier
+      scf.yield %s2 : vector<4xf32>
+    }
+    vector.store %sum, %out[%t, %c0] {alignment = 16 : i64} : memref<32x4xf32>, vector<4xf32>
+    gpu.return
+  }
+}

@@ -1,0 +1,26 @@
+// The tile is read directly, and in an inner loop after that.
+gpu.module @m { gpu.func @k(%in: memref<4x32xf32> {llvm.noalias}, %out: memref<32xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %c4 = arith.constant 4 : index
+    %c31 = arith.constant 31 : index
+    %f0 = arith.constant 0.0 : f32
+    %t = gpu.thread_id x
+    %m = arith.subi %c31, %t : index
+    %tile = memref.alloc() : memref<32xf32, #gpu.address_space<workgroup>>
+    %sum = scf.for %k = %c0 to %c4 step %c1 iter_args(%s = %f0) -> (f32) {
+      %v = memref.load %in[%k, %t] : memref<4x32xf32>
+      memref.store %v, %tile[%t] : memref<32xf32, #gpu.address_space<workgroup>>
+      gpu.barrier
+      %x = memref.load %tile[%m] : memref<32xf32, #gpu.address_space<workgroup>>
+      %s1 = arith.addf %s, %x : f32
+      %s2 = scf.for %j = %c0 to %c4 step %c1 iter_args(%z = %s1) -> (f32) {
+        %y = memref.load %tile[%j] : memref<32xf32, #gpu.address_space<workgroup>>
+        %z2 = arith.addf %z, %y : f32
+        scf.yield %z2 : f32
+      }
+      gpu.barrier
+      scf.yield %s2 : f32
+    }
+    memref.store %sum, %out[%t] : memref<32xf32>
+    gpu.return } }
