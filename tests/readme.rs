@@ -87,7 +87,11 @@ fn smaller(command: &str) -> String {
     }
     command = command.replace('…', &format!("--op matmul {} --out out", OPERATOR[0]));
     command = command.replace(OPERATOR[0], OPERATOR[1]);
-    let mut words: Vec<String> = command.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    let mut words: Vec<String> = command
+        .split(' ')
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect();
     for (option, value) in [
         ("--trials", "2"),
         ("--seconds", "1000000"),
@@ -194,10 +198,16 @@ fn answers_are_compared_line_by_line() {
     let said = "one 1\ntwo 22\nthree";
     assert!(check_answer(said, &shown(&["one 1", "  …", "three"]), true).is_ok());
     assert!(check_answer(said, &shown(&["t… 22"]), true).is_ok());
-    assert!(check_answer(said, &shown(&["three", "one 1"]), true).is_err(), "in order");
+    assert!(
+        check_answer(said, &shown(&["three", "one 1"]), true).is_err(),
+        "in order"
+    );
     assert!(check_answer(said, &shown(&["two 23"]), true).is_err());
     assert!(check_answer(said, &shown(&["two 345", "three"]), false).is_ok());
-    assert!(check_answer(said, &shown(&["two", "three"]), false).is_err(), "a whole line");
+    assert!(
+        check_answer(said, &shown(&["two", "three"]), false).is_err(),
+        "a whole line"
+    );
 }
 
 /// All of them, one after the other: later ones use what earlier ones wrote.
@@ -208,7 +218,10 @@ fn the_readmes_commands_do_what_it_says() {
     let other = smaller("alcop tune --op matmul --m 96 --n 64 --k 64 --target a100 --out other");
     assert_eq!(folder.run(&other).0, Some(0));
     let commands = commands(&text("README.md"));
-    let ours: Vec<&Shown> = commands.iter().filter(|shown| shown.command.starts_with("alcop ")).collect();
+    let ours: Vec<&Shown> = commands
+        .iter()
+        .filter(|shown| shown.command.starts_with("alcop "))
+        .collect();
     assert!(ours.len() > 15, "{} commands", ours.len());
     for Shown { line, command, answer } in ours {
         let run = smaller(command);
@@ -233,14 +246,22 @@ fn a_search_ends_with_the_readmes_lines() {
     let tune = smaller("alcop tune --op matmul --m 512 --n 768 --k 3072 --target a100 --out out");
     let (code, said) = Folder::new().run(&tune);
     assert_eq!(code, Some(0), "{said}");
-    let answer: Vec<&str> = said.lines().skip_while(|line| !line.starts_with("matmul nn 64")).collect();
+    let answer: Vec<&str> = said
+        .lines()
+        .skip_while(|line| !line.starts_with("matmul nn 64"))
+        .collect();
     let label = |line: &str| line.chars().take(16).collect::<String>();
     // Words that a schedule may have or not.
     let of_schedule = ["split-k", "raster"];
     let words = |line: &str| -> Vec<String> {
         let rest: String = line.chars().skip(16).collect();
-        let words = rest.split(' ').filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
-        words.filter(|word| !of_schedule.contains(word)).map(str::to_owned).collect()
+        let words = rest
+            .split(' ')
+            .filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+        words
+            .filter(|word| !of_schedule.contains(word))
+            .map(str::to_owned)
+            .collect()
     };
     let form = |lines: &[&str]| -> Vec<(String, Vec<String>)> {
         lines.iter().map(|line| (label(line), words(line))).collect()
@@ -284,12 +305,12 @@ fn every_make_target_and_variable_in_the_documents_is_there() {
     let defined = |start: String| makefile.lines().any(|line| line.starts_with(&start));
     let mut checked = BTreeSet::new();
     for (document, command) in mentioned() {
-        let Some(rest) = command.strip_prefix("make ") else { continue };
+        let Some(rest) = command.strip_prefix("make ") else {
+            continue;
+        };
         for word in rest.split_whitespace() {
             let there = match word.split_once('=') {
-                Some((variable, _)) => {
-                    defined(format!("{variable} =")) || makefile.contains(&format!("$({variable})"))
-                }
+                Some((variable, _)) => defined(format!("{variable} =")) || makefile.contains(&format!("$({variable})")),
                 None => defined(format!("{word}:")),
             };
             assert!(there, "{document}: `{command}`: {word} is not in the Makefile");
@@ -367,7 +388,15 @@ fn links_and_paths_in_the_documents_lead_somewhere() {
         }
         // Paths from the root, as spans write them.
         for span in spans(&text) {
-            let folders = ["tests/", "examples/", "docs/", "scripts/", "benches/", "passes/src/", "search/examples/"];
+            let folders = [
+                "tests/",
+                "examples/",
+                "docs/",
+                "scripts/",
+                "benches/",
+                "passes/src/",
+                "search/examples/",
+            ];
             let is_path = folders.iter().any(|folder| span.starts_with(folder)) && !span.contains([' ', '*', '…']);
             // What a recipe creates.
             let example = span == "passes/src/fold_barriers.rs";
@@ -376,6 +405,45 @@ fn links_and_paths_in_the_documents_lead_somewhere() {
         }
     }
     assert!(links > 5, "{links} links");
+}
+
+#[test]
+fn the_plan_in_its_document_is_the_one_that_is_made() {
+    let document = text("docs/plan.md");
+    let (_, shown) = blocks(&document, "json").pop().expect("a plan");
+    let file = root().join("tests/filetests/pipeline/persistent.mlir");
+    let made = stdout(&alcop(&["compile", file.to_str().expect("UTF-8"), "--emit", "plan"]));
+    let json = |text: &str| -> serde_json::Value { serde_json::from_str(text).expect("JSON") };
+    assert_eq!(json(&shown.join("\n")), json(&made));
+}
+
+/// All source files below a folder, one behind the other.
+fn sources(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            all += &sources(&path);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all += &fs::read_to_string(&path).expect("UTF-8");
+        }
+    }
+    all
+}
+
+/// The last column of its tables names them.
+#[test]
+fn the_tests_that_the_emulators_document_names_are_there() {
+    let sources = sources(&root().join("runtime"));
+    let is_name = |span: &String| {
+        let small = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        span.chars().all(small) && span.matches('_').count() > 1
+    };
+    let names: BTreeSet<String> = spans(&text("docs/emulator.md")).into_iter().filter(is_name).collect();
+    assert!(names.len() > 20, "{}", names.len());
+    for name in names {
+        assert!(sources.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
 }
 
 /// The lines of Rust that the README shows stand in the example that it names.
