@@ -83,6 +83,9 @@ pub struct CopyOps {
     pub store: OpId,
     /// Bytes a thread moves.
     pub bytes: u32,
+    /// Element-wise operations between them, which would move behind the reads of the buffer; operands first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub work: Vec<OpId>,
 }
 
 /// The verdict on one buffer in one loop.
