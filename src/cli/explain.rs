@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use alcop_compiler::detect::{DetectOptions, detect, detection_table, detections_json, remarks};
+use alcop_compiler::detect::{DetectOptions, detection_table, detections_json, remarks};
 use alcop_compiler::ir::Context;
 use alcop_compiler::tile_program::tile_program;
+use alcop_passes::sink::foresee;
 use alcop_spec::GpuTarget;
 use clap::Args;
 
@@ -57,12 +58,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let module = context
             .parse(&text, &path.display().to_string())
             .map_err(Failure::usage)?;
-        detections.push(detect(&module, &options));
+        detections.push(foresee(&module, &options).map_err(Failure::bug)?);
     }
     match arguments.operator.op_spec()? {
         Some(op) => {
             let program = tile_program(&context, &op, &arguments.schedule.schedule()?).map_err(Failure::refused)?;
-            detections.push(detect(&program.module, &options));
+            detections.push(foresee(&program.module, &options).map_err(Failure::bug)?);
         }
         None if arguments.files.is_empty() => {
             return Err(Failure::usage(

@@ -183,7 +183,8 @@ impl BufferVerdict {
         self.verdict != Verdict::Rejected || self.staged_depth.is_some()
     }
 
-    pub(super) fn reject(&mut self, reason: Reason) {
+    /// Rejects it for one more reason.
+    pub fn reject(&mut self, reason: Reason) {
         self.verdict = Verdict::Rejected;
         self.staged_depth = None;
         self.reasons.push(reason);
