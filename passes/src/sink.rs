@@ -157,7 +157,10 @@ pub fn foresee(module: &Module<'_>, options: &DetectOptions) -> Result<Detection
             }
         }
         for entry in &mut kernel.loops {
-            let found = after.loops.iter().find(|other| other.location == entry.location && other.index == entry.index);
+            let found = after
+                .loops
+                .iter()
+                .find(|other| other.location == entry.location && other.index == entry.index);
             let rejected = found.filter(|found| found.verdict == Verdict::Rejected);
             if let Some(found) = rejected.filter(|_| entry.verdict == Verdict::AfterSinking) {
                 entry.verdict = Verdict::Rejected;
@@ -173,8 +176,14 @@ fn wanted(detection: &Detection) -> Vec<(BufferId, Vec<usize>)> {
     let mut wanted: Vec<(BufferId, Vec<usize>)> = Vec::new();
     for kernel in &detection.kernels {
         // One that is used outside of its loops has no work of its own, and waits for others to be sunk.
-        let of_level = kernel.buffers.iter().filter(|verdict| verdict.level == Level::Shared && !verdict.reused);
-        for verdict in of_level.clone().filter(|verdict| verdict.verdict == Verdict::AfterSinking) {
+        let of_level = kernel
+            .buffers
+            .iter()
+            .filter(|verdict| verdict.level == Level::Shared && !verdict.reused);
+        for verdict in of_level
+            .clone()
+            .filter(|verdict| verdict.verdict == Verdict::AfterSinking)
+        {
             if wanted.iter().any(|(id, _)| *id == verdict.id) {
                 continue;
             }
@@ -216,14 +225,23 @@ fn check<'ir>(
     let mut loops: Vec<LoopWork<'ir>> = Vec::new();
     let mut held: Vec<Type<'ir>> = Vec::new();
     for scope in scopes {
-        let order: HashMap<Op<'ir>, usize> = preorder(*scope).into_iter().enumerate().map(|(at, op)| (op, at)).collect();
+        let order: HashMap<Op<'ir>, usize> = preorder(*scope)
+            .into_iter()
+            .enumerate()
+            .map(|(at, op)| (op, at))
+            .collect();
         let of = |writes: bool| -> Vec<Op<'ir>> {
-            let inside = touches.iter().filter(|(used, kind)| *kind == writes && order.contains_key(&used.op));
+            let inside = touches
+                .iter()
+                .filter(|(used, kind)| *kind == writes && order.contains_key(&used.op));
             inside.map(|(used, _)| used.op).collect()
         };
         let (writes, reads) = (of(true), of(false));
         let work = check_loop(context, *scope, &writes, &reads)?;
-        held.push(work.as_ref().map_or(buffer.memref.element, |work| work.stores[0].1.types().0));
+        held.push(
+            work.as_ref()
+                .map_or(buffer.memref.element, |work| work.stores[0].1.types().0),
+        );
         let Some(work) = work else { continue };
         // What a read sees was stored in its own loop, in its own iteration.
         let last = writes.iter().map(|op| order[op]).max();
@@ -237,16 +255,25 @@ fn check<'ir>(
     }
     for (used, _) in &touches {
         if scopes.iter().filter(|scope| used.op.is_within(**scope)).count() != 1 {
-            let message = format!("{} uses the buffer outside of the one loop whose work it would get", used.op.name());
+            let message = format!(
+                "{} uses the buffer outside of the one loop whose work it would get",
+                used.op.name()
+            );
             return refused(used.op, message);
         }
     }
     if held.iter().any(|ty| *ty != held[0]) {
-        return refused(scopes[0], "the loops that fill the buffer load elements of different types");
+        return refused(
+            scopes[0],
+            "the loops that fill the buffer load elements of different types",
+        );
     }
     if held[0] != buffer.memref.element {
         let [value] = buffer.values[..] else {
-            return refused(scopes[0], "several values stand for the buffer, whose elements would change");
+            return refused(
+                scopes[0],
+                "several values stand for the buffer, whose elements would change",
+            );
         };
         if let Err(problem) = work::can_hold(value, held[0], buffer.memref.element) {
             return refused(problem.op.unwrap_or(scopes[0]), problem.message);
@@ -287,7 +314,10 @@ fn check_loop<'ir>(
         return Ok(None);
     };
     if let Some(other) = other {
-        return refused(other, "some copies of the buffer have element-wise work in them and others have not");
+        return refused(
+            other,
+            "some copies of the buffer have element-wise work in them and others have not",
+        );
     }
     for (store, work) in &found.stores {
         if !work.is_same(first) {
@@ -301,7 +331,10 @@ fn check_loop<'ir>(
     for fill in &found.fills {
         let stored = work::number(fill.operand(0));
         if !stored.is_some_and(|stored| first.makes_of_zeros(context, stored)) {
-            return refused(*fill, "what it stores is not known to be what the work of the copies makes of zeros");
+            return refused(
+                *fill,
+                "what it stores is not known to be what the work of the copies makes of zeros",
+            );
         }
     }
     for read in reads {
@@ -358,7 +391,12 @@ fn guard_the_load<'ir>(context: &'ir Context, store: Op<'ir>, work: &Work<'ir>) 
             let (op, operand) = match guard.op.name() {
                 "arith.select" => (guard.op, 1 + side),
                 _ => {
-                    let block = guard.op.region(side).blocks().next().expect("checked to have both sides");
+                    let block = guard
+                        .op
+                        .region(side)
+                        .blocks()
+                        .next()
+                        .expect("checked to have both sides");
                     let yielded = block.terminator().expect("a block of scf.if ends in a yield");
                     let number = guard.op.results().position(|result| result == guard.value);
                     (yielded, number.expect("its own result"))

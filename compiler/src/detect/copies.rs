@@ -169,7 +169,11 @@ impl<'ir> Case<'_, 'ir> {
         let work = match self.trace(value, scope) {
             Ok(work) => work,
             Err(problem) => {
-                self.refuse(ReasonCode::NotAPureCopy, problem.op.unwrap_or(store.op), problem.message);
+                self.refuse(
+                    ReasonCode::NotAPureCopy,
+                    problem.op.unwrap_or(store.op),
+                    problem.message,
+                );
                 return None;
             }
         };

@@ -73,12 +73,7 @@ pub fn detect(module: &Module<'_>, options: &DetectOptions) -> Detection {
     Detection { kernels }
 }
 
-fn verdicts<'ir>(
-    context: &Context,
-    index: &OpIndex<'ir>,
-    kernel: Op<'ir>,
-    options: &DetectOptions,
-) -> KernelVerdicts {
+fn verdicts<'ir>(context: &Context, index: &OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions) -> KernelVerdicts {
     let scene = Scene::new(context, index, kernel, options);
     let mut found = candidates::find(&scene);
     let mut entries = shared::judge(&scene, &found);

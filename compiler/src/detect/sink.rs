@@ -67,7 +67,9 @@ impl<'ir> Case<'_, 'ir> {
 
 /// The element type that a buffer has once the work of a loop's copies has moved.
 pub fn held<'ir>(sites: &[Site<'ir>], element: Type<'ir>) -> Type<'ir> {
-    let work = sites.iter().find_map(|site| site.work.as_ref().filter(|work| !work.is_none()));
+    let work = sites
+        .iter()
+        .find_map(|site| site.work.as_ref().filter(|work| !work.is_none()));
     work.map_or(element, |work| work.types().0)
 }
 

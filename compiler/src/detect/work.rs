@@ -11,9 +11,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::ir::{
-    Attr, Builder, Context, Def, Location, Module, Op, PassManager, Type, Value, preorder, usable_before,
-};
+use crate::ir::{Attr, Builder, Context, Def, Location, Module, Op, PassManager, Type, Value, preorder, usable_before};
 
 /// More operations than any element-wise chain has: a bound for expressions that share parts.
 const MAX_OPS: usize = 200;
@@ -173,9 +171,10 @@ pub fn trace<'ir>(
         None => Ok(work),
         Some(_) => Err(Problem {
             op: work.chain.first().copied(),
-            message: "element-wise work in the copy uses a value that is not known to be the same for every thread and \
+            message:
+                "element-wise work in the copy uses a value that is not known to be the same for every thread and \
                       iteration, and whoever reads would use their own"
-                .to_owned(),
+                    .to_owned(),
         }),
     }
 }
@@ -277,20 +276,16 @@ impl<'ir> Tracer<'_, 'ir> {
     }
 
     /// `arith.select` and `scf.if`: a guard, where one side is what the work so far makes of zeros.
-    fn choice(
-        &mut self,
-        op: Op<'ir>,
-        value: Value<'ir>,
-        sides: [Value<'ir>; 2],
-    ) -> Result<Behind, Problem<'ir>> {
-        if self.visit(op.operand(0))?.is_some() {
-            // A choice by what was loaded is work like other work: a ReLU that is spelled out.
-            return match op.is("arith.select") {
-                true => self.join(op, op.operands().collect()),
-                false => self.select(op, "its condition was loaded"),
-            };
-        }
+    fn choice(&mut self, op: Op<'ir>, value: Value<'ir>, sides: [Value<'ir>; 2]) -> Result<Behind, Problem<'ir>> {
         let behind = [self.visit(sides[0])?, self.visit(sides[1])?];
+        let chosen_by_it = self.load.is_some_and(|load| depends_on(op.operand(0), load));
+        if op.is("arith.select") && (chosen_by_it || behind == [None, None]) {
+            // A choice by what was loaded is work like other work: a ReLU that is spelled out.
+            return self.join(op, op.operands().collect());
+        }
+        if chosen_by_it {
+            return self.select(op, "its condition was loaded");
+        }
         let (loaded_side, mut guards) = match behind {
             [None, None] => return Ok(None),
             [Some(guards), None] => (0, guards),
@@ -344,9 +339,28 @@ impl<'ir> Tracer<'_, 'ir> {
             "arith.select" => "its condition is not known to be the same for every thread and iteration",
             _ => "it is no arith.select that could move",
         };
-        let message = format!("{} chooses between what was loaded and something else: {why}, and {rest}", op.name());
+        let message = format!(
+            "{} chooses between what was loaded and something else: {why}, and {rest}",
+            op.name()
+        );
         Err(Problem { op: Some(op), message })
     }
+}
+
+/// Whether a value is computed element by element from what an operation loads.
+fn depends_on<'ir>(value: Value<'ir>, load: Op<'ir>) -> bool {
+    let mut seen = HashSet::new();
+    let mut open = vec![value];
+    while let Some(value) = open.pop() {
+        let Some(op) = value.def_op() else { continue };
+        if op == load {
+            return true;
+        }
+        if seen.insert(op) && matches!(op.dialect(), "arith" | "math" | "vector") {
+            open.extend(op.operands());
+        }
+    }
+    false
 }
 
 /// What a choice chooses between.
@@ -354,7 +368,9 @@ fn sides<'ir>(op: Op<'ir>, value: Value<'ir>) -> Option<[Value<'ir>; 2]> {
     match op.name() {
         "arith.select" => Some([op.operand(1), op.operand(2)]),
         "scf.if" => {
-            let Def::Result(_, number) = value.def() else { return None };
+            let Def::Result(_, number) = value.def() else {
+                return None;
+            };
             let mut sides = op.regions().filter_map(|region| {
                 let block = region.blocks().next()?;
                 block.terminator()?.operands().nth(number)
@@ -587,7 +603,12 @@ impl<'ir> Work<'ir> {
 
 /// Whether the work may be done on what an operation reads.
 pub fn can_follow<'ir>(work: &Work<'ir>, read: Op<'ir>) -> Result<(), Problem<'ir>> {
-    let refuse = |message: String| Err(Problem { op: Some(read), message });
+    let refuse = |message: String| {
+        Err(Problem {
+            op: Some(read),
+            message,
+        })
+    };
     let (from, to) = work.types();
     let names: Vec<&str> = work.chain.iter().map(|op| op.name()).collect();
     let names = names.join(", ");
@@ -614,7 +635,10 @@ pub fn can_follow<'ir>(work: &Work<'ir>, read: Op<'ir>) -> Result<(), Problem<'i
             "nvgpu.ldmatrix" | "vector.transfer_read" => format!(", which would read {from} instead of {to}"),
             _ => String::new(),
         };
-        let message = format!("the element-wise work of the copies ({names}) cannot move behind {}{why}", read.name());
+        let message = format!(
+            "the element-wise work of the copies ({names}) cannot move behind {}{why}",
+            read.name()
+        );
         return refuse(message);
     }
     if work.scalars.iter().any(|scalar| !usable_before(*scalar, read)) {
@@ -655,8 +679,13 @@ pub fn can_hold<'ir>(buffer: Value<'ir>, from: Type<'ir>, to: Type<'ir>) -> Resu
         for used in value.uses() {
             let op = used.op;
             match op.name() {
-                "memref.subview" | "memref.cast" | "memref.expand_shape" | "memref.collapse_shape"
-                | "memref.transpose" | "memref.reinterpret_cast" | "memref.memory_space_cast"
+                "memref.subview"
+                | "memref.cast"
+                | "memref.expand_shape"
+                | "memref.collapse_shape"
+                | "memref.transpose"
+                | "memref.reinterpret_cast"
+                | "memref.memory_space_cast"
                     if used.operand == 0 =>
                 {
                     open.push(op.result(0));
