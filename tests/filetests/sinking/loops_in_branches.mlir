@@ -13,7 +13,7 @@ gpu.module @m {
     %t = gpu.thread_id x
     %mirror = arith.subi %c31, %t : index
     %tile = memref.alloc() : memref<32x4xf32, #gpu.address_space<workgroup>>
-    %on = arith.cmpi eq, %n, %c5 : index
+    %on = arith.cmpi ne, %n, %c5 : index
     %sum = scf.if %on -> (vector<4xf32>) {
       %q = scf.for %i = %c0 to %c320 step %c32 iter_args(%acc = %zero) -> (vector<4xf32>) {
         %row = arith.addi %i, %t : index
