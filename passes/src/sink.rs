@@ -2,289 +2,428 @@
 //! section on detection: an element-wise function between load and store goes to the next stage).
 //!
 //! ```text
-//! v = load a; w = relu(v); store w, s; barrier; x = load s; use x
+//! v = load a; g = select in, v, 0; w = relu(g); store w, s; barrier; x = load s; use x
 //! // becomes
-//! v = load a; store v, s; barrier; y = load s; x = relu(y); use x
+//! v = load a; g = select in, v, 0; store g, s; barrier; y = load s; x = relu(y); use x
 //! ```
 //!
-//! Where the work changes the type of the elements, the buffer gets that of the source.
+//! A guard, which replaces the loaded value by zeros, stays at the copy. The work of each loop goes to the reads of that
+//! loop. Where the work changes the type of the elements, the buffer gets that of the source.
+//!
+//! Detection decides. This pass looks at every store of every loop itself, and leaves a buffer alone where the two
+//! disagree.
 
 use std::collections::HashMap;
 
-use alcop_compiler::detect::{DetectOptions, Detection, Level, Verdict, detect};
-use alcop_compiler::ir::{Attr, BufferId, Builder, Context, Module, Op, OpId, OpIndex, Type, Use, Value, enclosing};
+use alcop_compiler::detect::work::{self, Work};
+use alcop_compiler::detect::{DetectOptions, Detection, Level, Reason, ReasonCode, Verdict, detect};
+use alcop_compiler::ir::{Attr, BufferId, Builder, Context, Module, Op, OpId, OpIndex, Type, Use, enclosing, preorder};
 
 use crate::error::Error;
 use crate::multi_buffer::{self, Access, Buffer};
-use crate::slice::{erase_dead, usable_before};
+use crate::slice::erase_dead;
 
 /// The work of one buffer's copies, checked.
 struct Sinking<'ir> {
     kernel: Op<'ir>,
     buffer: Buffer<'ir>,
-    /// Each store with the value that was loaded for it.
-    stores: Vec<(Op<'ir>, Value<'ir>)>,
-    reads: Vec<Use<'ir>>,
-    /// The operations on the first copy's value, in order, and their outcome.
-    chain: Vec<Op<'ir>>,
-    loaded: Value<'ir>,
-    outcome: Value<'ir>,
+    loops: Vec<LoopWork<'ir>>,
 }
 
-/// Sinks the work of every buffer whose verdict is that it can be pipelined after sinking. Says for how many; on an error
-/// the module is as it was.
-pub fn sink(module: &mut Module<'_>, detection: &Detection) -> Result<usize, Error> {
+/// The work in the copies of one loop.
+struct LoopWork<'ir> {
+    /// Each store with what is done to the value that was loaded for it.
+    stores: Vec<(Op<'ir>, Work<'ir>)>,
+    /// Stores of what the work makes of zeros.
+    fills: Vec<Op<'ir>>,
+    reads: Vec<Op<'ir>>,
+}
+
+/// What became of the buffers whose verdict is that they can be pipelined after sinking.
+#[derive(Debug, Default)]
+pub struct Sunk {
+    /// Buffers whose work has moved.
+    pub count: usize,
+    /// Buffers that were left as they are, and why: detection and this pass disagree.
+    pub left: Vec<(BufferId, Error)>,
+}
+
+/// Sinks the work of every buffer whose verdict is that it can be pipelined after sinking. On an error the module is as
+/// it was.
+pub fn sink(module: &mut Module<'_>, detection: &Detection) -> Result<Sunk, Error> {
     let context = module.context();
-    let count = {
+    let mut sunk = Sunk::default();
+    {
         let index = OpIndex::new(module.op());
         let mut found: Vec<Sinking<'_>> = Vec::new();
-        for kernel in &detection.kernels {
-            for verdict in &kernel.buffers {
-                // One that is used outside of its loops has no work of its own, and waits for others to be sunk.
-                if verdict.level != Level::Shared || verdict.verdict != Verdict::AfterSinking || verdict.reused {
-                    continue;
+        for (id, loops) in wanted(detection) {
+            let loops: Vec<Op<'_>> = loops.into_iter().filter_map(|number| loop_of(&index, number)).collect();
+            // A function of the host has to become a kernel first.
+            let Some(kernel) = loops.first().and_then(|scope| enclosing(*scope, "gpu.func")) else {
+                continue;
+            };
+            match check(context, &index, (kernel, &loops), &id) {
+                Ok(Some(sinking)) if !found.iter().any(|other| other.buffer.values == sinking.buffer.values) => {
+                    found.push(sinking);
                 }
-                let Some(loop_index) = verdict.loop_index else { continue };
-                let scope = index.find(&OpId {
-                    op: "scf.for".to_owned(),
-                    index: loop_index,
-                });
-                let Some(kernel) = scope.and_then(|scope| enclosing(scope, "gpu.func")) else {
-                    continue;
-                };
-                let again = found.iter().any(|other| {
-                    let same = multi_buffer::find(&index, kernel, &verdict.id);
-                    same.is_ok_and(|same| same.values == other.buffer.values)
-                });
-                if again {
-                    continue;
-                }
-                found.extend(check(&index, kernel, &verdict.id)?);
+                Ok(_) => {}
+                Err(error) => sunk.left.push((id, error)),
             }
         }
-        let count = found.len();
+        sunk.count = found.len();
         for sinking in found {
             rewrite(context, sinking);
         }
-        count
-    };
-    if count == 0 {
-        return Ok(0);
     }
-    module.verify().map_err(|diagnostics| Error::Invalid {
-        pass: "alcop-sink-elementwise",
-        diagnostics,
-    })?;
-    Ok(count)
+    if sunk.count > 0 {
+        module.verify().map_err(|diagnostics| Error::Invalid {
+            pass: "alcop-sink-elementwise",
+            diagnostics,
+        })?;
+    }
+    Ok(sunk)
 }
 
-/// Sinks what can be sunk, and answers the verdicts on the outcome.
+/// Sinks what can be sunk, and answers the verdicts on the outcome. None of them waits for sinking any more: what was
+/// left as it is has a reason.
 pub fn sink_and_detect(module: &mut Module<'_>, options: &DetectOptions) -> Result<Detection, Error> {
     let detection = detect(module, options);
-    if sink(module, &detection)? == 0 {
+    let sunk = sink(module, &detection)?;
+    let mut after = match sunk.count {
+        0 => detection,
+        _ => detect(module, options),
+    };
+    let index = OpIndex::new(module.op());
+    for kernel in &mut after.kernels {
+        for buffer in &mut kernel.buffers {
+            let in_kernel = buffer
+                .loop_index
+                .and_then(|number| enclosing(loop_of(&index, number)?, "gpu.func"))
+                .is_some();
+            if buffer.verdict != Verdict::AfterSinking || !in_kernel {
+                continue;
+            }
+            let of = buffer.source.as_ref().unwrap_or(&buffer.id);
+            let message = match sunk.left.iter().find(|(id, _)| id == of) {
+                Some((_, error)) => error.to_string(),
+                None => "it shares the loop with a buffer whose copies have element-wise work in them that could not \
+                         move"
+                    .to_owned(),
+            };
+            let location = buffer.location.clone();
+            buffer.reject(Reason {
+                code: ReasonCode::NotAPureCopy,
+                message,
+                location,
+            });
+        }
+        for entry in &mut kernel.loops {
+            let mine = kernel.buffers.iter().filter(|buffer| buffer.loop_index == entry.index);
+            let waits = mine.clone().any(|buffer| buffer.verdict == Verdict::AfterSinking);
+            if entry.verdict == Verdict::AfterSinking && !waits {
+                entry.verdict = Verdict::Rejected;
+                entry.reasons.extend(mine.flat_map(|buffer| buffer.reasons.clone()));
+            }
+        }
+    }
+    Ok(after)
+}
+
+/// The verdicts on a module as it is, in the light of what they are once element-wise work has moved: a buffer that could
+/// not be pipelined even then is rejected, for the reason that it has then.
+pub fn foresee(module: &Module<'_>, options: &DetectOptions) -> Result<Detection, Error> {
+    let mut detection = detect(module, options);
+    let waits = |detection: &Detection| {
+        let mut buffers = detection.kernels.iter().flat_map(|kernel| &kernel.buffers);
+        buffers.any(|buffer| buffer.verdict == Verdict::AfterSinking)
+    };
+    if !waits(&detection) {
         return Ok(detection);
     }
-    Ok(detect(module, options))
+    let after = sink_and_detect(&mut module.duplicate(), options)?;
+    for (kernel, after) in detection.kernels.iter_mut().zip(&after.kernels) {
+        for buffer in kernel.buffers.iter_mut() {
+            let found = after.buffers.iter().find(|other| {
+                (&other.id, other.loop_index, other.level) == (&buffer.id, buffer.loop_index, buffer.level)
+            });
+            let Some(found) = found.filter(|_| buffer.verdict == Verdict::AfterSinking) else {
+                continue;
+            };
+            (buffer.max_depth, buffer.staged_depth) = (found.max_depth, found.staged_depth);
+            (buffer.async_bytes, buffer.group) = (found.async_bytes, found.group);
+            if found.verdict == Verdict::Rejected {
+                buffer.verdict = Verdict::Rejected;
+                buffer.reasons.clone_from(&found.reasons);
+            }
+        }
+        for entry in &mut kernel.loops {
+            let found = after
+                .loops
+                .iter()
+                .find(|other| other.location == entry.location && other.index == entry.index);
+            let rejected = found.filter(|found| found.verdict == Verdict::Rejected);
+            if let Some(found) = rejected.filter(|_| entry.verdict == Verdict::AfterSinking) {
+                entry.verdict = Verdict::Rejected;
+                entry.reasons.clone_from(&found.reasons);
+            }
+        }
+    }
+    Ok(detection)
+}
+
+/// The buffers with work to move, each with the loops that fill it.
+fn wanted(detection: &Detection) -> Vec<(BufferId, Vec<usize>)> {
+    let mut wanted: Vec<(BufferId, Vec<usize>)> = Vec::new();
+    for kernel in &detection.kernels {
+        // One that is used outside of its loops has no work of its own, and waits for others to be sunk.
+        let of_level = kernel
+            .buffers
+            .iter()
+            .filter(|verdict| verdict.level == Level::Shared && !verdict.reused);
+        for verdict in of_level
+            .clone()
+            .filter(|verdict| verdict.verdict == Verdict::AfterSinking)
+        {
+            if wanted.iter().any(|(id, _)| *id == verdict.id) {
+                continue;
+            }
+            let loops = of_level.clone().filter(|other| other.id == verdict.id);
+            wanted.push((verdict.id.clone(), loops.filter_map(|other| other.loop_index).collect()));
+        }
+    }
+    wanted
+}
+
+fn loop_of<'ir>(index: &OpIndex<'ir>, number: usize) -> Option<Op<'ir>> {
+    index.find(&OpId {
+        op: "scf.for".to_owned(),
+        index: number,
+    })
+}
+
+fn refused<T>(op: Op<'_>, message: impl Into<String>) -> Result<T, Error> {
+    Err(Error::refused("not-a-pure-copy", op.location(), message))
 }
 
 /// `None` where a buffer waits for others to be sunk and has no work in its own copies.
-fn check<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, id: &BufferId) -> Result<Option<Sinking<'ir>>, Error> {
+fn check<'ir>(
+    context: &Context,
+    index: &OpIndex<'ir>,
+    (kernel, scopes): (Op<'ir>, &[Op<'ir>]),
+    id: &BufferId,
+) -> Result<Option<Sinking<'ir>>, Error> {
     let buffer = multi_buffer::find(index, kernel, id)?;
-    let of = |wanted: fn(Access) -> bool| -> Vec<Use<'ir>> {
-        let uses = buffer.uses.iter().copied();
-        uses.filter(|used| multi_buffer::access(*used).is_some_and(wanted))
-            .collect()
-    };
-    let writes = of(|access| matches!(access, Access::Write(_)));
-    let reads = of(|access| matches!(access, Access::Read(_)));
-    let mut stores = Vec::new();
-    let mut first: Option<(Vec<Op<'ir>>, Value<'ir>, Value<'ir>)> = None;
-    for used in &writes {
-        let store = used.op;
-        let refuse = |message: &str| Err(Error::refused("not-a-pure-copy", store.location(), message));
-        if !matches!(store.name(), "vector.store" | "memref.store" | "vector.transfer_write") {
-            return Ok(None);
+    let touches: Vec<(Use<'ir>, bool)> = buffer
+        .uses
+        .iter()
+        .filter_map(|used| match multi_buffer::access(*used)? {
+            Access::Read(_) => Some((*used, false)),
+            Access::Write(_) => Some((*used, true)),
+            Access::Neutral => None,
+        })
+        .collect();
+    let mut loops: Vec<LoopWork<'ir>> = Vec::new();
+    let mut held: Vec<Type<'ir>> = Vec::new();
+    for scope in scopes {
+        let order: HashMap<Op<'ir>, usize> = preorder(*scope)
+            .into_iter()
+            .enumerate()
+            .map(|(at, op)| (op, at))
+            .collect();
+        let of = |writes: bool| -> Vec<Op<'ir>> {
+            let inside = touches
+                .iter()
+                .filter(|(used, kind)| *kind == writes && order.contains_key(&used.op));
+            inside.map(|(used, _)| used.op).collect()
+        };
+        let (writes, reads) = (of(true), of(false));
+        let work = check_loop(context, *scope, &writes, &reads)?;
+        held.push(
+            work.as_ref()
+                .map_or(buffer.memref.element, |work| work.stores[0].1.types().0),
+        );
+        let Some(work) = work else { continue };
+        // What a read sees was stored in its own loop, in its own iteration.
+        let last = writes.iter().map(|op| order[op]).max();
+        if let Some(early) = reads.iter().find(|read| Some(order[read]) < last) {
+            return refused(*early, "the buffer is read before the work of all its copies is done");
         }
-        let (chain, loads) = work(store.operand(0));
-        if chain.is_empty() {
+        loops.push(work);
+    }
+    if loops.is_empty() {
+        return Ok(None);
+    }
+    for (used, _) in &touches {
+        if scopes.iter().filter(|scope| used.op.is_within(**scope)).count() != 1 {
+            let message = format!(
+                "{} uses the buffer outside of the one loop whose work it would get",
+                used.op.name()
+            );
+            return refused(used.op, message);
+        }
+    }
+    if held.iter().any(|ty| *ty != held[0]) {
+        return refused(
+            scopes[0],
+            "the loops that fill the buffer load elements of different types",
+        );
+    }
+    if held[0] != buffer.memref.element {
+        let [value] = buffer.values[..] else {
+            return refused(
+                scopes[0],
+                "several values stand for the buffer, whose elements would change",
+            );
+        };
+        if let Err(problem) = work::can_hold(value, held[0], buffer.memref.element) {
+            return refused(problem.op.unwrap_or(scopes[0]), problem.message);
+        }
+    }
+    Ok(Some(Sinking { kernel, buffer, loops }))
+}
+
+/// The work in the copies of one loop, which all of them must have alike; `None` where there is none.
+fn check_loop<'ir>(
+    context: &Context,
+    scope: Op<'ir>,
+    writes: &[Op<'ir>],
+    reads: &[Op<'ir>],
+) -> Result<Option<LoopWork<'ir>>, Error> {
+    let mut found = LoopWork {
+        stores: Vec::new(),
+        fills: Vec::new(),
+        reads: reads.to_vec(),
+    };
+    let mut other = None;
+    for store in writes {
+        if !matches!(store.name(), "vector.store" | "memref.store" | "vector.transfer_write") {
+            other = other.or(Some(*store));
             continue;
         }
-        let [loaded] = loads.as_slice() else {
-            return refuse("what is stored does not come from one load");
-        };
-        stores.push((store, *loaded));
-        first.get_or_insert((chain, *loaded, store.operand(0)));
+        if work::number(store.operand(0)).is_some() {
+            found.fills.push(*store);
+            continue;
+        }
+        // Whether all threads share a scalar is the one thing that is taken from detection.
+        match work::trace(context, store.operand(0), scope, &|_| true) {
+            Ok(work) => found.stores.push((*store, work)),
+            Err(problem) => return refused(problem.op.unwrap_or(*store), problem.message),
+        }
     }
-    let Some((chain, loaded, outcome)) = first else {
+    let Some((at, first)) = found.stores.iter().find(|(_, work)| !work.is_none()) else {
         return Ok(None);
     };
-    if stores.len() != writes.len() {
-        let message = "some copies of the buffer have element-wise work in them and others have not";
-        return Err(Error::refused("not-a-pure-copy", chain[0].location(), message));
+    if let Some(other) = other {
+        return refused(
+            other,
+            "some copies of the buffer have element-wise work in them and others have not",
+        );
     }
-    for op in &chain {
-        let refuse = |message: &str| Err(Error::refused("not-a-pure-copy", op.location(), message));
-        for operand in op.operands() {
-            if operand == loaded || operand.def_op().is_some_and(|def| chain.contains(&def)) {
-                continue;
-            }
-            match scalar_behind(operand) {
-                None => {
-                    let message =
-                        "it has an operand whose elements differ, and a read cannot tell which of them it gets";
-                    return refuse(message);
-                }
-                Some(Scalar::Value(scalar)) if !reads.iter().all(|used| usable_before(scalar, used.op)) => {
-                    return refuse("it has an operand that is not there where the buffer is read");
-                }
-                Some(_) => {}
-            }
+    for (store, work) in &found.stores {
+        if !work.is_same(first) {
+            let message = format!("the element-wise work is not that of the copy at {}", at.location());
+            return refused(*store, message);
+        }
+        if let Some(user) = work.used_elsewhere(*store) {
+            return refused(user, "it uses a value on the way from the load to the store");
         }
     }
-    let (from, to) = (element(loaded.ty()), element(outcome.ty()));
-    if from != to {
-        let movable = matches!(id, BufferId::WorkgroupAttribution { .. })
-            || matches!(id, BufferId::OpResult { op, .. } if op == "memref.alloc");
-        let typed = reads
-            .iter()
-            .all(|used| matches!(used.op.name(), "vector.load" | "memref.load"));
-        if !movable || !typed {
-            let message = format!("the buffer would hold {from} instead of {to}, which its other uses do not allow");
-            return Err(Error::refused("not-a-pure-copy", chain[0].location(), message));
+    for fill in &found.fills {
+        let stored = work::number(fill.operand(0));
+        if !stored.is_some_and(|stored| first.makes_of_zeros(context, stored)) {
+            return refused(
+                *fill,
+                "what it stores is not known to be what the work of the copies makes of zeros",
+            );
         }
     }
-    let known = |used: &Use<'ir>| used.op.num_results() == 1 && !used.op.is("gpu.subgroup_mma_load_matrix");
-    if let Some(read) = reads.iter().find(|used| !known(used)) {
-        let message = format!("the work of the copies cannot move behind {}", read.op.name());
-        return Err(Error::refused("not-a-pure-copy", read.op.location(), message));
-    }
-    Ok(Some(Sinking {
-        kernel,
-        buffer,
-        stores,
-        reads,
-        chain,
-        loaded,
-        outcome,
-    }))
-}
-
-/// The element-wise operations behind a value, first ones first, and the loads that they start from.
-fn work(value: Value<'_>) -> (Vec<Op<'_>>, Vec<Value<'_>>) {
-    let (mut chain, mut loads) = (Vec::new(), Vec::new());
-    visit(value, &mut chain, &mut loads);
-    (chain, loads)
-}
-
-/// Whether the value depends on a load.
-fn visit<'ir>(value: Value<'ir>, chain: &mut Vec<Op<'ir>>, loads: &mut Vec<Value<'ir>>) -> bool {
-    let Some(op) = value.def_op() else { return false };
-    if chain.contains(&op) || loads.contains(&value) {
-        return true;
-    }
-    if matches!(
-        op.name(),
-        "vector.load" | "memref.load" | "vector.transfer_read" | "vector.maskedload"
-    ) {
-        loads.push(value);
-        return true;
-    }
-    if !matches!(op.dialect(), "arith" | "math") || op.num_regions() != 0 || op.num_results() != 1 {
-        return false;
-    }
-    let mut depends = false;
-    for operand in op.operands() {
-        depends |= visit(operand, chain, loads);
-    }
-    if depends {
-        chain.push(op);
-    }
-    depends
-}
-
-/// The scalar that a value has in every element: a number, or what is broadcast.
-enum Scalar<'ir> {
-    Number(Attr<'ir>),
-    Value(Value<'ir>),
-}
-
-fn scalar_behind(value: Value<'_>) -> Option<Scalar<'_>> {
-    if value.ty().as_vector().is_none() {
-        return Some(Scalar::Value(value));
-    }
-    let op = value.def_op()?;
-    match op.name() {
-        "arith.constant" => op.attr("value")?.splat_value().map(Scalar::Number),
-        "vector.broadcast" | "vector.splat" => {
-            let source = op.operand(0);
-            source.ty().as_vector().is_none().then_some(Scalar::Value(source))
+    for read in reads {
+        if let Err(problem) = work::can_follow(first, *read) {
+            return refused(problem.op.unwrap_or(*read), problem.message);
         }
-        _ => None,
     }
-}
-
-fn element(ty: Type<'_>) -> Type<'_> {
-    ty.as_vector().map_or(ty, |(_, element)| element)
+    Ok(Some(found))
 }
 
 fn rewrite<'ir>(context: &'ir Context, sinking: Sinking<'ir>) {
-    let (from, to) = (element(sinking.loaded.ty()), element(sinking.outcome.ty()));
+    let Sinking { kernel, buffer, loops } = sinking;
+    let to = buffer.memref.element;
+    let from = loops[0].stores[0].1.types().0;
     if from != to {
-        let values = sinking.buffer.values.iter().copied();
-        for value in values.chain(sinking.buffer.views.iter().map(|view| view.result(0))) {
+        let values = buffer.values.iter().copied();
+        for value in values.chain(buffer.views.iter().map(|view| view.result(0))) {
             value.set_type(value.ty().with_element(from).expect("a buffer is a memref"));
         }
-    }
-    for (store, loaded) in &sinking.stores {
-        store.set_operand(0, *loaded);
-    }
-    for used in &sinking.reads {
-        let read = used.op.result(0);
-        let users = read.uses();
-        if from != to {
-            read.set_type(read.ty().with_element(from).expect("a load of elements"));
+        for used in &buffer.uses {
+            align(context, used.op, from, to);
         }
-        let builder = Builder::after(context, used.op);
-        let mut map: HashMap<Value<'ir>, Value<'ir>> = HashMap::from([(sinking.loaded, read)]);
-        for op in &sinking.chain {
-            let builder = builder.with_location(op.location());
-            let operands: Vec<Value<'ir>> = op
-                .operands()
-                .map(|operand| {
-                    map.get(&operand)
-                        .copied()
-                        .unwrap_or_else(|| shaped(&builder, operand, read.ty()))
-                })
-                .collect();
-            let ty = read
-                .ty()
-                .with_element(element(op.result(0).ty()))
-                .expect("a load of elements");
-            let mut new = builder.op(op.name()).operands(&operands).result(ty);
-            for (name, attr) in op.attrs() {
-                new = new.attr(name, attr);
+    }
+    for LoopWork { stores, fills, reads } in loops {
+        let work = stores[0].1.clone();
+        for read in reads {
+            let result = read.result(0);
+            let users = result.uses();
+            result.set_type(work::reshaped(result.ty(), from));
+            let done = work.apply(&Builder::after(context, read), result, &mut |scalar| scalar);
+            for user in users {
+                user.op.set_operand(user.operand, done);
             }
-            map.insert(op.result(0), new.value());
         }
-        let done = map[&sinking.outcome];
-        for user in users {
-            user.op.set_operand(user.operand, done);
+        for fill in fills {
+            let zero = Builder::before(context, fill).zero(work::reshaped(fill.operand(0).ty(), from));
+            fill.set_operand(0, zero);
+        }
+        for (store, work) in stores {
+            guard_the_load(context, store, &work);
         }
     }
-    if let Some(block) = sinking.kernel.region(0).blocks().next() {
+    if let Some(block) = kernel.region(0).blocks().next() {
         erase_dead(block);
     }
 }
 
-/// A value that is the same in every element, in the shape of what is read.
-fn shaped<'ir>(builder: &Builder<'ir>, value: Value<'ir>, like: Type<'ir>) -> Value<'ir> {
-    let ty = like.with_element(element(value.ty())).expect("a load of elements");
-    match scalar_behind(value).expect("checked to be the same in every element") {
-        Scalar::Number(number) if ty.as_vector().is_some() => builder.constant(Attr::splat(ty, number), ty),
-        Scalar::Number(number) => builder.constant(number, ty),
-        Scalar::Value(scalar) if ty.as_vector().is_some() => {
-            builder.op("vector.broadcast").operands(&[scalar]).result(ty).value()
+/// Stores what was loaded, through its guards alone, which fill in zeros of its type.
+fn guard_the_load<'ir>(context: &'ir Context, store: Op<'ir>, work: &Work<'ir>) {
+    let mut value = work.load.result(0);
+    let ty = value.ty();
+    for guard in &work.guards {
+        for side in 0..2 {
+            let (op, operand) = match guard.op.name() {
+                "arith.select" => (guard.op, 1 + side),
+                _ => {
+                    let block = guard
+                        .op
+                        .region(side)
+                        .blocks()
+                        .next()
+                        .expect("checked to have both sides");
+                    let yielded = block.terminator().expect("a block of scf.if ends in a yield");
+                    let number = guard.op.results().position(|result| result == guard.value);
+                    (yielded, number.expect("its own result"))
+                }
+            };
+            if side == guard.loaded_side {
+                op.set_operand(operand, value);
+            } else {
+                op.set_operand(operand, Builder::before(context, op).zero(ty));
+            }
         }
-        Scalar::Value(scalar) => scalar,
+        guard.value.set_type(ty);
+        value = guard.value;
+    }
+    store.set_operand(0, value);
+}
+
+/// An alignment that an access states holds for its elements: with smaller ones it is smaller.
+fn align<'ir>(context: &'ir Context, op: Op<'ir>, from: Type<'ir>, to: Type<'ir>) {
+    let sizes = from.bytes().zip(to.bytes());
+    let Some((stated, (from, to))) = op.attr("alignment").and_then(Attr::as_int).zip(sizes) else {
+        return;
+    };
+    let elements = stated / to as i64;
+    op.remove_attr("alignment");
+    if elements > 0 && stated % to as i64 == 0 {
+        let bytes = elements * from as i64;
+        op.set_attr("alignment", Attr::int(Type::int(context, 64), bytes));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+pub use alcop_compiler::ir::usable_before;
 use alcop_compiler::ir::{Block, Builder, Def, Mapping, Op, Value, clone_op};
 
 /// Whether an operation may be executed again, anywhere its operands are known: no effect, no region.
@@ -98,19 +99,6 @@ pub fn blocker<'ir>(value: Value<'ir>, scope: Op<'ir>, known: &dyn Fn(Value<'ir>
         }
     }
     None
-}
-
-/// Whether a value is there before an operation of its kernel.
-pub fn usable_before<'ir>(value: Value<'ir>, op: Op<'ir>) -> bool {
-    let Some(def) = value.def_op() else { return true };
-    let mut place = Some(op);
-    while let Some(current) = place {
-        if current.block() == def.block() {
-            return def.is_before(current);
-        }
-        place = current.parent();
-    }
-    false
 }
 
 /// Puts clones of the computation behind a value wherever it is needed: for another iteration, into another slot.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use alcop_compiler::detect::{Detection, attributes};
+use alcop_compiler::detect::{Detection, Level, Reason, attributes};
 use alcop_compiler::ir::{Context, Module};
 use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::Error;
@@ -186,8 +186,12 @@ fn plan(
     let depths = depths(schedule);
     let plan = planned::plan(module, &detection, target.arch.name(), &depths).map_err(failure)?;
     attributes::strip(module);
-    if plan.loops.is_empty() && schedule.shared_stages > 1 {
-        say_why_nothing_is_pipelined(&detection);
+    if schedule.shared_stages > 1 {
+        if plan.loops.is_empty() {
+            say_why_nothing_is_pipelined(&detection);
+        } else if arguments.file.is_some() {
+            say_what_is_not_pipelined(&detection, &plan);
+        }
     }
     Ok(plan)
 }
@@ -215,13 +219,32 @@ fn plan_of_module(module: &mut Module<'_>, arguments: &Arguments) -> Result<Pipe
 fn say_why_nothing_is_pipelined(detection: &Detection) {
     let loops = detection.kernels.iter().flat_map(|kernel| &kernel.loops);
     for reason in loops.flat_map(|verdict| verdict.reasons.first()) {
-        tracing::warn!(
-            "{}: not pipelined: {} [{}]",
-            reason.location,
-            reason.message,
-            reason.code
-        );
+        say_why(reason);
     }
+}
+
+/// So does a buffer that stays as it is beside others, or in one of its loops.
+fn say_what_is_not_pipelined(detection: &Detection, plan: &PipelinePlan) {
+    let buffers = detection.kernels.iter().flat_map(|kernel| &kernel.buffers);
+    for buffer in buffers.filter(|buffer| buffer.level == Level::Shared) {
+        let planned = plan.loops.iter().any(|entry| {
+            let mine = entry.buffers.iter().any(|planned| planned.buffer == buffer.id);
+            Some(entry.loop_index) == buffer.loop_index && mine
+        });
+        if let Some(reason) = buffer.reasons.first().filter(|_| !planned) {
+            say_why(reason);
+        }
+    }
+}
+
+fn say_why(reason: &Reason) {
+    let code = serde_json::to_value(reason.code).map_or_else(|_| String::new(), |code| code.to_string());
+    tracing::warn!(
+        "{}: not pipelined: {} [{}]",
+        reason.location,
+        reason.message,
+        code.trim_matches('"')
+    );
 }
 
 /// The launch file of a kernel from a file: zeros for its arguments, to be replaced.

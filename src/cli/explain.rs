@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use alcop_compiler::detect::{DetectOptions, Detection, detect, detection_table, detections_json, remarks};
+use alcop_compiler::detect::{DetectOptions, Detection, detection_table, detections_json, remarks};
 use alcop_compiler::ir::Context;
 use alcop_compiler::tile_program::tile_program;
+use alcop_passes::sink::foresee;
 use alcop_spec::GpuTarget;
 use clap::Args;
 
@@ -57,7 +58,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let module = context
             .parse(&text, &path.display().to_string())
             .map_err(Failure::usage)?;
-        let detection = detect(&module, &options);
+        let detection = foresee(&module, &options).map_err(Failure::bug)?;
         check_block_size(block_size, &detection)?;
         detections.push(detection);
     }
@@ -65,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(op) => {
             let program = tile_program(&context, &op, &arguments.tiles.schedule(&StageArguments::default())?)
                 .map_err(Failure::refused)?;
-            detections.push(detect(&program.module, &options));
+            detections.push(foresee(&program.module, &options).map_err(Failure::bug)?);
         }
         None if arguments.files.is_empty() => {
             return Err(Failure::usage(

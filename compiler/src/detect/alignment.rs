@@ -6,10 +6,11 @@
 
 use super::copies::WIDTHS;
 use super::kernel::Touch;
+use super::linear::Linear;
 use super::memory::{Root, Space};
 use super::shared::Case;
 use super::verdict::ReasonCode;
-use crate::ir::{Attr, Op};
+use crate::ir::{Attr, Op, Type};
 
 impl<'ir> Case<'_, 'ir> {
     /// The bytes that a `memref.copy` can move at once, all threads sharing the work.
@@ -81,6 +82,32 @@ impl<'ir> Case<'_, 'ir> {
         if touch.place.alignment(&address, base, bytes).is_multiple_of(bytes) {
             return;
         }
+        self.misaligned(op, base, &address, bytes);
+    }
+
+    /// The same for a buffer whose elements of the second type become elements of the first: places count in elements.
+    pub fn alignment_as(&mut self, touch: &Touch<'ir>, bytes: u64, (from, to): (Type<'ir>, Type<'ir>)) {
+        let (Some(new), Some(old), true) = (from.bytes(), to.bytes(), from != to) else {
+            return self.alignment(touch, bytes);
+        };
+        let op = touch.op;
+        let base = self.base_alignment(touch);
+        let stated = op.attr("alignment").and_then(Attr::as_int).unwrap_or(0).max(0) as u64;
+        let elements = stated.is_multiple_of(old).then_some(stated / old);
+        if elements.is_some_and(|elements| elements > 0 && (elements * new).is_multiple_of(bytes)) {
+            return;
+        }
+        let mut address = self.scene.memory.address(op, touch.access);
+        if !address.scale(new, old) {
+            let message = "its place is not known as a number of elements, which the type of the copies would change";
+            return self.refuse(ReasonCode::AlignmentUnproven, op, message);
+        }
+        if !gcd(base, address.divisor()).is_multiple_of(bytes) {
+            self.misaligned(op, base, &address, bytes);
+        }
+    }
+
+    fn misaligned(&mut self, op: Op<'ir>, base: u64, address: &Linear<'ir>, bytes: u64) {
         let message = match address.divisor() {
             _ if !base.is_multiple_of(bytes) => {
                 format!("the base is only known to be aligned to {base} bytes; {bytes} are needed (llvm.align)")

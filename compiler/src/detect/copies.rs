@@ -16,7 +16,8 @@ use super::memory::is_view;
 use super::shared::Case;
 use super::source::carries_load;
 use super::verdict::{CopyOps, ReasonCode};
-use crate::ir::{Attr, Op, Value, constant_index, is_zero};
+use super::work::{self, Work};
+use crate::ir::{Attr, Op, Value, constant_index};
 
 /// What `cp.async` moves (PTX ISA, "cp.async": cp-size is 4, 8 or 16).
 pub const WIDTHS: [u64; 3] = [16, 8, 4];
@@ -25,10 +26,10 @@ pub const WIDTHS: [u64; 3] = [16, 8, 4];
 #[derive(Clone, Debug)]
 pub struct Site<'ir> {
     pub touch: Touch<'ir>,
-    /// The load of what it stores; `None` where it stores zeros.
+    /// The load of what it stores; `None` where it stores a constant beside the copies.
     pub load: Option<Touch<'ir>>,
-    /// Element-wise operations between load and store, the last one first.
-    pub chain: Vec<Op<'ir>>,
+    /// What is done to what a load loaded, and the guards on it; `None` where load and store are one operation.
+    pub work: Option<Work<'ir>>,
     /// Conditions that it stands under: the `scf.if`, and whether it stands in its first region.
     pub conditions: Vec<(Op<'ir>, bool)>,
     /// Bytes of one asynchronous copy.
@@ -86,10 +87,12 @@ impl<'ir> Case<'_, 'ir> {
     /// The copies as plain data.
     pub fn copy_ops(&self, sites: &[Site<'ir>]) -> Vec<CopyOps> {
         let copies = sites.iter().filter_map(|site| {
+            let work = site.work.iter().flat_map(|work| &work.chain);
             Some(CopyOps {
                 load: self.scene.index.id(site.load.as_ref()?.op)?,
                 store: self.scene.index.id(site.touch.op)?,
                 bytes: site.bytes,
+                work: work.filter_map(|op| self.scene.index.id(*op)).collect(),
             })
         });
         copies.collect()
@@ -147,12 +150,13 @@ impl<'ir> Case<'_, 'ir> {
                 return None;
             }
         }
-        if is_zero(value) && !conditions.is_empty() {
+        // Whether the copies may have that on their other side is looked at with the work in them.
+        if work::number(value).is_some() && !conditions.is_empty() {
             self.ahead(store.op, &index_operands(store), graph);
             return Some(Site {
                 touch: store.clone(),
                 load: None,
-                chain: Vec::new(),
+                work: None,
                 conditions,
                 bytes: 0,
             });
@@ -162,14 +166,19 @@ impl<'ir> Case<'_, 'ir> {
             self.refuse(ReasonCode::AlreadyPipelined, store.op, message);
             return None;
         }
-        let Some(traced) = self.trace(value, scope) else {
-            let message = "what is stored is not what one load loaded, be it with element-wise work on it that is the \
-                           same for every thread and iteration";
-            self.refuse(ReasonCode::NotAPureCopy, store.op, message);
-            return None;
+        let work = match self.trace(value, scope) {
+            Ok(work) => work,
+            Err(problem) => {
+                self.refuse(
+                    ReasonCode::NotAPureCopy,
+                    problem.op.unwrap_or(store.op),
+                    problem.message,
+                );
+                return None;
+            }
         };
-        let load = self.source(&traced, store, scope)?;
-        let ty = traced.load.result(0).ty();
+        let load = self.source(&work, store, scope)?;
+        let ty = work.load.result(0).ty();
         let bytes = contiguous_bytes(ty);
         let piece = bytes.and_then(|bytes| match bytes {
             4 | 8 | 16 => Some(bytes),
@@ -179,9 +188,7 @@ impl<'ir> Case<'_, 'ir> {
         match piece {
             Some(piece) => {
                 self.alignment(&load, piece);
-                if traced.chain.is_empty() {
-                    self.alignment(store, piece);
-                }
+                self.alignment_as(store, piece, work.types());
             }
             None => {
                 let rows = ty.as_vector().is_some_and(|(shape, _)| shape.len() > 1);
@@ -193,14 +200,14 @@ impl<'ir> Case<'_, 'ir> {
         let piece = piece.or(bytes)?;
         let mut ahead = index_operands(&load);
         ahead.push(load.op.operand(load.access.memref));
-        ahead.extend(traced.guards.iter().copied());
+        ahead.extend(work.guards.iter().map(|guard| guard.condition));
         ahead.extend(conditions.iter().map(|(op, _)| op.operand(0)));
         self.ahead(load.op, &ahead, graph);
         self.ahead(store.op, &index_operands(store), graph);
         Some(Site {
             touch: store.clone(),
             load: Some(load),
-            chain: traced.chain,
+            work: Some(work),
             conditions,
             bytes: piece as u32,
         })
@@ -255,7 +262,7 @@ impl<'ir> Case<'_, 'ir> {
         Some(Site {
             touch: store.clone(),
             load: Some(load),
-            chain: Vec::new(),
+            work: None,
             conditions,
             bytes: piece as u32,
         })

@@ -10,6 +10,7 @@ use super::affine::static_bounds;
 use super::effects::{contiguous_bytes, is_block_id};
 use super::evaluate::{Program, static_trip, threads};
 use super::kernel::{Scene, Touch};
+use super::memory::is_view;
 use crate::ir::{Def, Op, Value, constant_index};
 
 /// Threads that a block may have (CUDA C++ Programming Guide, "Compute Capabilities").
@@ -282,7 +283,10 @@ pub fn is_uniform<'ir>(scene: &Scene<'_, 'ir>, value: Value<'ir>) -> bool {
             Def::Result(op, _) => {
                 let arithmetic = matches!(op.dialect(), "arith" | "index" | "math" | "affine") && op.num_regions() == 0;
                 let splat = matches!(op.name(), "vector.broadcast" | "vector.splat");
-                if op.is("memref.dim") {
+                // An extent is what the view or allocation was given, which may differ between threads.
+                let sized = is_view(op) || matches!(op.name(), "memref.alloc" | "memref.get_global");
+                if op.is("memref.dim") || sized {
+                    open.extend(op.operands());
                     continue;
                 }
                 // All threads that load the same number load the same value, where nobody writes it.

@@ -13,7 +13,7 @@ use super::DetectOptions;
 use super::effects::{Access, Effect, accesses, effect, is_loop, is_thread_id};
 use super::evaluate::Ids;
 use super::memory::{Memory, Place, Root, Space};
-use crate::ir::{Attr, Block, Op, OpIndex, Value, constant_index, enclosing};
+use crate::ir::{Attr, Block, Context, Op, OpIndex, Value, constant_index, enclosing};
 
 /// One access to memory.
 #[derive(Clone, Debug)]
@@ -34,6 +34,7 @@ impl std::fmt::Debug for Access {
 
 /// What the checks of one kernel share.
 pub struct Scene<'a, 'ir> {
+    pub context: &'a Context,
     pub index: &'a OpIndex<'ir>,
     pub kernel: Op<'ir>,
     pub block_size: Option<[u32; 3]>,
@@ -135,7 +136,7 @@ fn own_ops(kernel: Op<'_>) -> (Vec<Op<'_>>, Vec<usize>) {
 }
 
 impl<'a, 'ir> Scene<'a, 'ir> {
-    pub fn new(index: &'a OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions) -> Self {
+    pub fn new(context: &'a Context, index: &'a OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions) -> Self {
         let memory = Memory::new(kernel, options.assume_noalias);
         let block_size = block_size(kernel).or(options.block_size);
         let ids = block_size.map(|block| Ids {
@@ -145,6 +146,7 @@ impl<'a, 'ir> Scene<'a, 'ir> {
         let (ops, ends) = own_ops(kernel);
         let positions = ops.iter().enumerate().map(|(at, op)| (*op, at)).collect();
         let mut scene = Scene {
+            context,
             index,
             kernel,
             block_size,

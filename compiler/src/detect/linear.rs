@@ -54,6 +54,28 @@ impl<'ir> Linear<'ir> {
         self.loose.extend(&other.loose);
     }
 
+    /// Multiplies all of it by `by` / `over`; whether every part allows that.
+    pub fn scale(&mut self, by: u64, over: u64) -> bool {
+        let scaled = |value: i64| {
+            let wide = i128::from(value) * i128::from(by);
+            let exact = wide.checked_rem(i128::from(over)) == Some(0);
+            exact.then(|| i64::try_from(wide / i128::from(over)).ok()).flatten()
+        };
+        let constant = scaled(self.constant);
+        let terms: Option<Vec<_>> = self
+            .terms
+            .iter()
+            .map(|(value, factor)| Some((*value, scaled(*factor)?)))
+            .collect();
+        match (constant, terms) {
+            (Some(constant), Some(terms)) if self.is_exact() => {
+                (self.constant, self.terms) = (constant, terms);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// A number that divides the sum whatever its values are; 0 if it is 0.
     pub fn divisor(&self) -> u64 {
         let terms = self

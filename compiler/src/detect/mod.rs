@@ -34,6 +34,7 @@ mod shared;
 mod sink;
 mod source;
 mod verdict;
+pub mod work;
 
 pub use affine::static_bounds;
 pub use print::{Remark, detection_json, detection_table, detections_json, remark_list, remarks};
@@ -44,7 +45,7 @@ use std::collections::{HashMap, HashSet};
 use effects::is_loop;
 use kernel::Scene;
 
-use crate::ir::{Module, Op, OpIndex, preorder};
+use crate::ir::{Context, Module, Op, OpIndex, preorder};
 
 /// What detection assumes beside the IR.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,13 +68,13 @@ pub fn detect(module: &Module<'_>, options: &DetectOptions) -> Detection {
     let ops = preorder(module.op());
     let kernels = kernel::kernels(&ops)
         .into_iter()
-        .map(|at| verdicts(&index, ops[at], options))
+        .map(|at| verdicts(module.context(), &index, ops[at], options))
         .collect();
     Detection { kernels }
 }
 
-fn verdicts<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions) -> KernelVerdicts {
-    let scene = Scene::new(index, kernel, options);
+fn verdicts<'ir>(context: &Context, index: &OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions) -> KernelVerdicts {
+    let scene = Scene::new(context, index, kernel, options);
     let mut found = candidates::find(&scene);
     let mut entries = shared::judge(&scene, &found);
     reuse::keep_apart(&scene, &mut found, &mut entries);

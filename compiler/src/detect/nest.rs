@@ -11,7 +11,6 @@ use super::graph::LoopGraph;
 use super::kernel::Touch;
 use super::order::effects;
 use super::shared::Case;
-use super::source::guarded;
 use crate::ir::{Def, Op, Value, constant_index};
 
 impl<'ir> Case<'_, 'ir> {
@@ -79,17 +78,8 @@ fn needs<'ir>(site: &Site<'ir>) -> Vec<Value<'ir>> {
     if let Some(load) = &site.load {
         let behind = load.op.operands().skip(load.access.memref + 1);
         values.extend(behind);
-        let mut value = site.touch.op.operands().next();
-        while let Some(current) = value.filter(|value| value.def_op().is_some_and(|op| op != load.op)) {
-            let choice = current
-                .def_op()
-                .filter(|op| matches!(op.name(), "scf.if" | "arith.select"));
-            let guard = choice.and_then(|op| guarded(op, current));
-            value = guard.map(|(condition, loaded)| {
-                values.push(condition);
-                loaded
-            });
-        }
+        let guards = site.work.iter().flat_map(|work| &work.guards);
+        values.extend(guards.map(|guard| guard.condition));
     }
     values
 }

@@ -221,7 +221,7 @@ impl<'ir> Case<'_, 'ir> {
         let site = Site {
             touch: touch.clone(),
             load: None,
-            chain: Vec::new(),
+            work: None,
             conditions: trial.conditions(touch.op, scope)?,
             bytes: 0,
         };

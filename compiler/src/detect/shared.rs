@@ -14,8 +14,9 @@ use super::kernel::{Scene, Touch, first_in};
 use super::linear::Linear;
 use super::memory::{Root, Space};
 use super::order::{behind, effects, other_memory};
+use super::sink::{agree_on_elements, held};
 use super::verdict::{BufferVerdict, Level, Reason, ReasonCode, Verdict};
-use crate::ir::{MemRef, Op, OpId};
+use crate::ir::{MemRef, Op, OpId, Type};
 
 /// More bytes than any block's shared memory holds: the checks count bytes one by one.
 const MAX_BYTES: u64 = 1 << 22;
@@ -25,6 +26,8 @@ pub struct Entry<'ir> {
     pub buffer: usize,
     pub scope: Option<Op<'ir>>,
     pub verdict: BufferVerdict,
+    /// The type of its elements once element-wise work has moved out of the loop's copies.
+    pub held: Option<Type<'ir>>,
 }
 
 /// What all buffers of one loop share.
@@ -74,6 +77,7 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>]) -> Vec<En
                 buffer: number,
                 scope: None,
                 verdict: without_loop(buffer),
+                held: None,
             });
             continue;
         }
@@ -84,13 +88,17 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>]) -> Vec<En
                         .entry(*scope)
                         .or_insert_with(|| loop_facts(scene, *scope, &scopes, &owners));
                 }
+                let (verdict, held) = judge_in(scene, buffer, (*scope, filling), facts.get(scope));
                 Entry {
                     buffer: number,
                     scope: Some(*scope),
-                    verdict: judge_in(scene, buffer, (*scope, filling), facts.get(scope)),
+                    verdict,
+                    held,
                 }
             });
-            judged.collect()
+            let mut judged: Vec<Entry<'ir>> = judged.collect();
+            agree_on_elements(&mut judged);
+            judged
         };
         let mut all = judge_all(&scopes[number]);
         if !all.iter().all(runs_ahead) {
@@ -271,7 +279,7 @@ fn judge_in<'ir>(
     buffer: &SharedBuffer<'ir>,
     (scope, all): (Op<'ir>, &[Op<'ir>]),
     facts: Option<&LoopFacts<'ir>>,
-) -> BufferVerdict {
+) -> (BufferVerdict, Option<Type<'ir>>) {
     let mut verdict = verdict_of(buffer);
     verdict.loop_index = scene.loop_index(scope);
     let Some(facts) = facts else {
@@ -281,7 +289,7 @@ fn judge_in<'ir>(
             scope.name()
         );
         verdict.reject(Reason::new(ReasonCode::NotSequential, message, scope.location()));
-        return verdict;
+        return (verdict, None);
     };
     let Some(mut case) = Case::of(scene, buffer) else {
         let memref = buffer.value.ty().as_memref();
@@ -294,7 +302,7 @@ fn judge_in<'ir>(
             _ => "the buffer is not row-major, or its elements are no whole bytes".to_owned(),
         };
         verdict.reject(Reason::new(ReasonCode::NotContiguous, message, buffer.value.location()));
-        return verdict;
+        return (verdict, None);
     };
     case.reasons = std::mem::take(&mut verdict.reasons);
     case.apart = case.apart(all).touches;
@@ -322,7 +330,7 @@ fn judge_in<'ir>(
             case.reasons.push(reason.clone());
         }
     }
-    let sinks = case.sinking(&sites);
+    let sinks = case.sinking(&sites, scope);
     if sinks && verdict.reused {
         let message = "work on what is copied would have to move behind the reads, and the buffer is used outside of the \
                        loop too, by what that work does not hold for";
@@ -365,7 +373,8 @@ fn judge_in<'ir>(
         verdict.around = case.around(scope, &sites);
     }
     verdict.reasons = case.reasons;
-    verdict
+    let held = held(&sites, case.memref.element);
+    (verdict, Some(held))
 }
 
 impl<'a, 'ir> Case<'a, 'ir> {

@@ -6,119 +6,91 @@
 //! ```
 
 use super::copies::Site;
-use super::shared::Case;
-use super::verdict::ReasonCode;
-use crate::ir::{Attr, Op, Type, Value};
+use super::shared::{Case, Entry};
+use super::verdict::{Reason, ReasonCode};
+use super::work::{self, Problem};
+use crate::ir::{Op, Type};
 
 impl<'ir> Case<'_, 'ir> {
-    /// Reasons why the work cannot move; whether there is work to move.
-    pub fn sinking(&mut self, sites: &[Site<'ir>]) -> bool {
-        let Some(first) = sites.iter().find(|site| !site.chain.is_empty()) else {
+    /// Reasons why the work in the copies of a loop cannot move; whether there is work to move.
+    pub fn sinking(&mut self, sites: &[Site<'ir>], scope: Op<'ir>) -> bool {
+        let of = |site: &Site<'ir>| site.work.clone().filter(|work| !work.is_none());
+        let Some((first, at)) = sites.iter().find_map(|site| Some((of(site)?, site.touch.op))) else {
+            for fill in sites.iter().filter(|site| site.load.is_none()) {
+                if !work::number(fill.touch.op.operand(0)).is_some_and(|number| number.is_zero()) {
+                    let message = "the constant that it stores beside the copies is not zero, and cp.async fills with \
+                                   zeros";
+                    self.refuse(ReasonCode::NotAPureCopy, fill.touch.op, message);
+                }
+            }
             return false;
         };
-        let at = first.touch.op;
-        let filled = sites.iter().any(|site| site.load.is_none());
-        if filled {
-            let message = "element-wise work stands in the copy, and the zeros of the other side would get it too";
-            self.refuse(ReasonCode::NotAPureCopy, at, message);
-        }
-        let copies: Vec<&Site<'ir>> = sites.iter().filter(|site| site.load.is_some()).collect();
-        if copies.iter().any(|site| !same_chain(&site.chain, &first.chain)) {
-            let message = "the copies of the buffer have different element-wise work in them, and a read cannot tell \
-                           which of it to do";
-            self.refuse(ReasonCode::NotAPureCopy, at, message);
-        }
-        let from = first.load.as_ref().map(|load| element(load.op.result(0).ty()));
-        let to = element(at.operand(0).ty());
-        let resized = from.is_some_and(|from| from.scalar_bits() != to.scalar_bits());
-        for load in self.loads {
-            let name = load.op.name();
-            let fine = match name {
-                "vector.load" | "memref.load" | "vector.transfer_read" | "vector.maskedload" => true,
-                "nvgpu.ldmatrix" => !resized,
-                "gpu.subgroup_mma_load_matrix" => !resized && first.chain.iter().all(|op| is_matrix_work(*op)),
-                _ => false,
-            };
-            if !fine {
-                let message = format!(
-                    "the element-wise work ({}) cannot move behind {name}{}",
-                    first
-                        .chain
-                        .iter()
-                        .rev()
-                        .map(|op| op.name())
-                        .collect::<Vec<_>>()
-                        .join(", "),
-                    if resized {
-                        ", which would read elements of another size"
-                    } else {
-                        ""
+        for site in sites {
+            match (&site.load, &site.work) {
+                (Some(_), Some(work)) if work.is_same(&first) => {}
+                (Some(_), _) => {
+                    let message = "the copies of the buffer have different element-wise work in them, and a read cannot \
+                                   tell which of it to do";
+                    self.refuse(ReasonCode::NotAPureCopy, at, message);
+                }
+                (None, _) => {
+                    let stored = work::number(site.touch.op.operand(0));
+                    if !stored.is_some_and(|stored| first.makes_of_zeros(self.scene.context, stored)) {
+                        let message = "element-wise work stands in the copies, and what is stored beside them is not \
+                                       known to be what that work makes of zeros, which are what cp.async fills in";
+                        self.refuse(ReasonCode::NotAPureCopy, site.touch.op, message);
                     }
-                );
-                self.refuse(ReasonCode::NotAPureCopy, load.op, message);
+                }
             }
+        }
+        let (from, to) = first.types();
+        for load in self.loads.iter().filter(|load| self.scene.is_inside(load.op, scope)) {
+            if let Err(problem) = work::can_follow(&first, load.op) {
+                self.refuse_problem(problem);
+            }
+        }
+        if from != to
+            && let Err(problem) = work::can_hold(self.buffer.value, from, to)
+        {
+            self.refuse_problem(problem);
         }
         true
     }
-}
 
-fn element(ty: Type<'_>) -> Type<'_> {
-    ty.as_vector().map_or(ty, |(_, element)| element)
-}
-
-/// What `gpu.subgroup_mma_elementwise` can do (its attribute MMAElementwiseOp).
-fn is_matrix_work(op: Op<'_>) -> bool {
-    matches!(
-        op.name(),
-        "arith.addf" | "arith.subf" | "arith.mulf" | "arith.divf" | "arith.negf" | "arith.maximumf" | "arith.minimumf"
-    )
-}
-
-/// Whether two chains do the same to what they get.
-fn same_chain(a: &[Op<'_>], b: &[Op<'_>]) -> bool {
-    a.len() == b.len()
-        && a.iter().zip(b).all(|(one, other)| {
-            let attributes = ["predicate", "value", "fastmath", "overflowFlags"];
-            let same = |name: &&str| {
-                one.attr(name).map(Attr::raw).map(|raw| raw.ptr) == other.attr(name).map(Attr::raw).map(|raw| raw.ptr)
-            };
-            one.name() == other.name()
-                && one.num_operands() == other.num_operands()
-                && one.result(0).ty() == other.result(0).ty()
-                && attributes.iter().all(same)
-                && one
-                    .operands()
-                    .zip(other.operands())
-                    .all(|(x, y)| same_operand(x, y, a, b))
-        })
-}
-
-/// The same value, equal constants, or results of the chains themselves (and the loads at their ends).
-fn same_operand<'ir>(x: Value<'ir>, y: Value<'ir>, a: &[Op<'ir>], b: &[Op<'ir>]) -> bool {
-    if x == y {
-        return true;
-    }
-    let (Some(one), Some(other)) = (x.def_op(), y.def_op()) else {
-        return false;
-    };
-    if one.is("arith.constant") && other.is("arith.constant") {
-        return one
-            .attr("value")
-            .is_some_and(|value| other.attr("value") == Some(value));
-    }
-    let place = |op: Op<'ir>, chain: &[Op<'ir>]| chain.iter().position(|member| *member == op);
-    match (place(one, a), place(other, b)) {
-        (Some(i), Some(j)) => i == j,
-        (None, None) if one.name() == other.name() && one.num_operands() == other.num_operands() => {
-            is_load(one) || one.operands().zip(other.operands()).all(|(x, y)| x == y)
+    fn refuse_problem(&mut self, problem: Problem<'ir>) {
+        match problem.op {
+            Some(op) => self.refuse(ReasonCode::NotAPureCopy, op, problem.message),
+            None => self.refuse_buffer(ReasonCode::NotAPureCopy, problem.message),
         }
-        _ => false,
     }
 }
 
-fn is_load(op: Op<'_>) -> bool {
-    matches!(
-        op.name(),
-        "vector.load" | "memref.load" | "vector.transfer_read" | "vector.maskedload"
-    )
+/// The element type that a buffer has once the work of a loop's copies has moved.
+pub fn held<'ir>(sites: &[Site<'ir>], element: Type<'ir>) -> Type<'ir> {
+    let work = sites
+        .iter()
+        .find_map(|site| site.work.as_ref().filter(|work| !work.is_none()));
+    work.map_or(element, |work| work.types().0)
+}
+
+/// One buffer cannot hold elements of two types: work that would change them stays where several loops would differ.
+pub fn agree_on_elements(entries: &mut [Entry<'_>]) {
+    let mut types: Vec<Type<'_>> = Vec::new();
+    for entry in entries.iter().filter(|entry| entry.verdict.runs_ahead()) {
+        types.extend(entry.held.filter(|held| !types.contains(held)));
+    }
+    if types.len() < 2 {
+        return;
+    }
+    let names: Vec<String> = types.iter().map(ToString::to_string).collect();
+    for entry in entries.iter_mut().filter(|entry| entry.verdict.runs_ahead()) {
+        let Some(scope) = entry.scope else { continue };
+        let message = format!(
+            "the loops that fill the buffer would have it hold elements of different types ({}) once the element-wise \
+             work has moved behind its reads",
+            names.join(", ")
+        );
+        let reason = Reason::new(ReasonCode::NotAPureCopy, message, scope.location());
+        entry.verdict.reject(reason);
+    }
 }

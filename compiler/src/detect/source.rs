@@ -10,90 +10,52 @@ use super::footprint::{is_uniform, loops_between};
 use super::kernel::Touch;
 use super::shared::Case;
 use super::verdict::ReasonCode;
+use super::work::{self, Problem, Work};
 use crate::ir::{Def, Op, Value, is_zero};
 
-/// Where a stored value comes from.
-pub struct Traced<'ir> {
-    pub load: Op<'ir>,
-    pub chain: Vec<Op<'ir>>,
-    /// Conditions that replace it by zeros, and the operations that do so.
-    pub guards: Vec<Value<'ir>>,
-    pub passed: Vec<Op<'ir>>,
-}
-
 impl<'ir> Case<'_, 'ir> {
-    /// The load behind a value: itself, or behind element-wise operations on it and on what is the same everywhere.
-    pub fn trace(&self, value: Value<'ir>, scope: Op<'ir>) -> Option<Traced<'ir>> {
-        let mut traced: Option<Traced<'ir>> = None;
-        let (mut chain, mut guards, mut passed) = (Vec::new(), Vec::new(), Vec::new());
-        let mut open = vec![value];
-        // More operations than any element-wise chain has; a bound for expressions that share parts.
-        for _ in 0..200 {
-            let Some(value) = open.pop() else {
-                let mut traced = traced?;
-                (traced.chain, traced.guards, traced.passed) = (chain, guards, passed);
-                return Some(traced);
-            };
-            let op = value.def_op().filter(|op| self.scene.is_inside(*op, scope));
-            let Some(op) = op else {
-                if !is_uniform(self.scene, value) {
-                    return None;
-                }
-                continue;
-            };
-            match op.name() {
-                "vector.load" | "memref.load" | "vector.transfer_read" | "vector.maskedload" => {
-                    if traced.as_ref().is_some_and(|other| other.load != op) {
-                        return None;
-                    }
-                    traced = Some(Traced {
-                        load: op,
-                        chain: Vec::new(),
-                        guards: Vec::new(),
-                        passed: Vec::new(),
-                    });
-                }
-                "arith.constant" => {}
-                // Zeros in place of what must not be loaded. Element-wise work on the loaded side alone would have to
-                // keep zeros.
-                "scf.if" | "arith.select" => match guarded(op, value) {
-                    Some((guard, loaded)) if loaded_directly(loaded) => {
-                        guards.push(guard);
-                        passed.push(op);
-                        open.push(loaded);
-                    }
-                    _ if op.is("arith.select")
-                        && is_uniform(self.scene, op.operand(0))
-                        && !self.is_inside_value(op.operand(0), scope) =>
-                    {
-                        chain.push(op);
-                        open.extend(op.operands().skip(1));
-                    }
-                    _ => return None,
-                },
-                _ if matches!(op.dialect(), "arith" | "math") && op.num_results() == 1 && op.num_regions() == 0 => {
-                    if is_invariant(self, op, scope) {
-                        continue;
-                    }
-                    chain.push(op);
-                    open.extend(op.operands());
-                }
-                "vector.broadcast" | "vector.splat" if is_invariant(self, op, scope) => {}
-                _ => return None,
-            }
-        }
-        None
+    /// The load behind a value of the loop, with guards and element-wise work on it.
+    pub fn trace(&self, value: Value<'ir>, scope: Op<'ir>) -> Result<Work<'ir>, Problem<'ir>> {
+        work::trace(self.scene.context, value, scope, &|scalar| {
+            self.is_same_everywhere(scalar, scope)
+        })
     }
 
-    pub fn is_inside_value(&self, value: Value<'ir>, scope: Op<'ir>) -> bool {
-        value.def_op().is_some_and(|op| self.scene.is_inside(op, scope))
-            || matches!(value.def(), Def::Argument(block, _) if block.parent() == Some(scope))
+    /// Whether every thread of the block computes the same in every iteration of a loop.
+    fn is_same_everywhere(&self, value: Value<'ir>, scope: Op<'ir>) -> bool {
+        let mut open = vec![value];
+        // A bound for expressions that share parts.
+        for _ in 0..100 {
+            let Some(value) = open.pop() else { return true };
+            let inside = match value.def() {
+                Def::Result(op, _) => Some(op).filter(|op| self.scene.is_inside(*op, scope)),
+                Def::Argument(block, _) => {
+                    let owner = block.parent();
+                    if owner.is_some_and(|owner| owner == scope || self.scene.is_inside(owner, scope)) {
+                        return false;
+                    }
+                    None
+                }
+            };
+            match inside {
+                Some(op) => {
+                    let pure = matches!(op.dialect(), "arith" | "math" | "index") && op.num_regions() == 0;
+                    if !pure && !matches!(op.name(), "vector.broadcast" | "vector.splat") {
+                        return false;
+                    }
+                    open.extend(op.operands());
+                }
+                None if is_uniform(self.scene, value) => {}
+                None => return false,
+            }
+        }
+        false
     }
 
     /// The load stands in the same iteration, feeds nothing else, and reads memory that `cp.async` can read: global
     /// memory that every thread sees.
-    pub fn source(&mut self, traced: &Traced<'ir>, store: &Touch<'ir>, scope: Op<'ir>) -> Option<Touch<'ir>> {
-        let load = traced.load;
+    pub fn source(&mut self, work: &Work<'ir>, store: &Touch<'ir>, scope: Op<'ir>) -> Option<Touch<'ir>> {
+        let load = work.load;
         let access = accesses(load).into_iter().next()?;
         let touch = Touch {
             op: load,
@@ -103,17 +65,7 @@ impl<'ir> Case<'_, 'ir> {
             writes: false,
         };
         let mut fine = true;
-        let passed = |op: Op<'ir>| traced.chain.contains(&op) || traced.passed.contains(&op);
-        let mine = |user: Op<'ir>| {
-            user == store.op || passed(user) || user.is("scf.yield") && user.parent().is_some_and(passed)
-        };
-        let values = traced
-            .chain
-            .iter()
-            .chain(&traced.passed)
-            .chain([&load])
-            .flat_map(|op| op.results());
-        let elsewhere = values.flat_map(Value::uses).any(|used| !mine(used.op));
+        let elsewhere = work.used_elsewhere(store.op).is_some();
         if loops_between(load, scope) != loops_between(store.op, scope) || elsewhere {
             let message = "the load does not stand beside the store, or its value is used elsewhere too";
             self.refuse(ReasonCode::NotAPureCopy, store.op, message);
@@ -172,39 +124,7 @@ pub fn carries_load<'ir>(value: Value<'ir>, scope: Op<'ir>) -> bool {
         return false;
     };
     let yielded = block.terminator().and_then(|end| end.operands().nth(number - 1));
-    block.parent() == Some(scope) && yielded.is_some_and(loaded_directly)
-}
-
-/// The condition of a value that is zero on one side, and its other side.
-pub fn guarded<'ir>(op: Op<'ir>, value: Value<'ir>) -> Option<(Value<'ir>, Value<'ir>)> {
-    let (a, b) = if op.is("scf.if") {
-        let Def::Result(_, number) = value.def() else {
-            return None;
-        };
-        let mut sides = op.regions().filter_map(|region| {
-            let block = region.blocks().next()?;
-            block.terminator()?.operands().nth(number)
-        });
-        (sides.next()?, sides.next()?)
-    } else {
-        // A vector of conditions is no prefix.
-        op.operand(0).ty().scalar_bits()?;
-        (op.operand(1), op.operand(2))
-    };
-    match (is_zero(a), is_zero(b)) {
-        (false, true) => Some((op.operand(0), a)),
-        (true, false) => Some((op.operand(0), b)),
-        _ => None,
-    }
-}
-
-fn loaded_directly(value: Value<'_>) -> bool {
-    value.def_op().is_some_and(|op| {
-        matches!(
-            op.name(),
-            "vector.load" | "memref.load" | "vector.transfer_read" | "vector.maskedload"
-        )
-    })
+    block.parent() == Some(scope) && yielded.and_then(Value::def_op).is_some_and(work::is_source)
 }
 
 /// Whether a mask is on for the first elements and off for the others.
@@ -213,30 +133,4 @@ fn is_prefix(mask: Value<'_>) -> bool {
     flat && mask
         .def_op()
         .is_some_and(|op| matches!(op.name(), "vector.create_mask" | "vector.constant_mask"))
-}
-
-/// Whether an operation of the loop computes the same in every iteration and thread.
-fn is_invariant<'ir>(case: &Case<'_, 'ir>, op: Op<'ir>, scope: Op<'ir>) -> bool {
-    let mut open: Vec<Value<'ir>> = op.operands().collect();
-    for _ in 0..100 {
-        let Some(value) = open.pop() else { return true };
-        match value.def() {
-            Def::Result(op, _) if case.scene.is_inside(op, scope) => {
-                let pure = matches!(op.dialect(), "arith" | "math") && op.num_regions() == 0;
-                if !pure && !matches!(op.name(), "vector.broadcast" | "vector.splat") {
-                    return false;
-                }
-                open.extend(op.operands());
-            }
-            Def::Argument(block, _)
-                if block.parent() == Some(scope)
-                    || block.parent().is_some_and(|op| case.scene.is_inside(op, scope)) =>
-            {
-                return false;
-            }
-            _ if is_uniform(case.scene, value) => {}
-            _ => return false,
-        }
-    }
-    false
 }

@@ -92,6 +92,9 @@ pub struct CopyOps {
     pub store: OpId,
     /// Bytes a thread moves.
     pub bytes: u32,
+    /// Element-wise operations between them, which would move behind the reads of the buffer; operands first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub work: Vec<OpId>,
 }
 
 /// The verdict on one buffer in one loop.
@@ -200,7 +203,8 @@ impl BufferVerdict {
         self.verdict != Verdict::Rejected || self.staged_depth.is_some()
     }
 
-    pub(super) fn reject(&mut self, reason: Reason) {
+    /// Rejects it for one more reason.
+    pub fn reject(&mut self, reason: Reason) {
         self.verdict = Verdict::Rejected;
         self.staged_depth = None;
         self.reasons.push(reason);

@@ -481,6 +481,12 @@ impl<'ir> Attr<'ir> {
         self.as_int() == Some(0)
     }
 
+    /// Whether it is a floating-point number that is none.
+    pub fn is_nan(self) -> bool {
+        // SAFETY: the value is asked for only of a float.
+        unsafe { mlirAttributeIsAFloat(self.raw) && mlirFloatAttrGetValueDouble(self.raw).is_nan() }
+    }
+
     /// The number that every element of a dense constant has.
     pub fn splat_value(self) -> Option<Attr<'ir>> {
         // SAFETY: the value is asked for only of a splat.

@@ -21,4 +21,4 @@ pub use context::{Context, Diagnostic, Module, ParseError, PipelineError, Severi
 pub use handles::{Block, BufferId, Def, Location, Op, OpId, Region, Use, Value};
 pub use pass_manager::{PassLevel, PassManager};
 pub use rewrite::{Mapping, clone_op, clone_ops};
-pub use walk::{OpIndex, constant_index, enclosing, is_zero, preorder};
+pub use walk::{OpIndex, constant_index, enclosing, is_zero, preorder, usable_before};

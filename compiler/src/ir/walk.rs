@@ -35,6 +35,19 @@ pub fn enclosing<'ir>(op: Op<'ir>, name: &str) -> Option<Op<'ir>> {
     None
 }
 
+/// Whether a value is there before an operation of its kernel.
+pub fn usable_before<'ir>(value: Value<'ir>, op: Op<'ir>) -> bool {
+    let Some(def) = value.def_op() else { return true };
+    let mut place = Some(op);
+    while let Some(current) = place {
+        if current.block() == def.block() {
+            return def.is_before(current);
+        }
+        place = current.parent();
+    }
+    false
+}
+
 /// The value of an integer constant (`arith.constant`, index or integer).
 pub fn constant_index(value: Value<'_>) -> Option<i64> {
     let op = value.def_op()?;

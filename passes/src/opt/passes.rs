@@ -25,7 +25,7 @@ use crate::expand::{expand, multi_buffer};
 use crate::hazard;
 use crate::pipeline::transform;
 use crate::plan::SharedLayout;
-use crate::sink::sink;
+use crate::sink::{sink, sink_and_detect};
 use crate::{swizzle, waits};
 
 /// What a user may ask of detection and planning.
@@ -157,7 +157,14 @@ impl AlcopPass {
             }
             AlcopPass::Sink(options) => {
                 let detection = detection(module, options, settings);
-                sink(module, &detection).map(|_| ())
+                for (_, error) in sink(module, &detection)?.left {
+                    module.context().report(Diagnostic {
+                        severity: Severity::Warning,
+                        location: String::new(),
+                        message: error.to_string(),
+                    });
+                }
+                Ok(())
             }
             AlcopPass::MultiBuffer => {
                 let plan = planned::read(module)?;
@@ -181,11 +188,8 @@ impl AlcopPass {
             AlcopPass::CheckHazards => judge(module, module),
             AlcopPass::Pipeline(options) => {
                 let mut copy = module.duplicate();
-                let mut found = detection(module, options, settings);
+                let found = sink_and_detect(&mut copy, &detect_options(options, settings))?;
                 remarks(module, &found, true);
-                if sink(&mut copy, &found)? > 0 {
-                    found = detection(&copy, options, settings);
-                }
                 let plan = planned::plan(&copy, &found, &settings.architecture, &options.depths)?;
                 if plan.loops.is_empty() {
                     return Ok(());
@@ -205,12 +209,15 @@ impl AlcopPass {
 }
 
 fn detection(module: &Module<'_>, options: &Options, settings: &Settings) -> Detection {
-    let options = DetectOptions {
+    detect(module, &detect_options(options, settings))
+}
+
+fn detect_options(options: &Options, settings: &Settings) -> DetectOptions {
+    DetectOptions {
         shared_bytes_per_block: settings.shared_bytes_per_block,
         block_size: options.block_size,
         assume_noalias: options.assume_noalias,
-    };
-    detect(module, &options)
+    }
 }
 
 fn remarks(module: &Module<'_>, detection: &Detection, rejections_only: bool) {

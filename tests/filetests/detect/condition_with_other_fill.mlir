@@ -1,5 +1,5 @@
 // What is not copied is filled with ones.
-// EXPECT memref.alloc#0 loop=0 verdict=rejected codes=not-a-pure-copy,not-fully-overwritten
+// EXPECT memref.alloc#0 loop=0 verdict=rejected codes=not-a-pure-copy
 // EXPECT vector.load#1 loop=0 verdict=rejected codes=sync-positions-differ
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
