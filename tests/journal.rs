@@ -23,6 +23,10 @@ fn lines(path: &Path) -> Vec<Value> {
         .collect()
 }
 
+fn text_of(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("written")
+}
+
 #[test]
 fn a_journal_is_ranked_repeated_compared_merged_and_checked() {
     let directory = tempfile::tempdir().expect("a directory");
@@ -62,7 +66,7 @@ fn a_journal_is_ranked_repeated_compared_merged_and_checked() {
     );
 
     // A record that is not what its key says, one of another search, and one that is none.
-    let text = std::fs::read_to_string(&a).expect("written");
+    let text = text_of(&a);
     let edited = path("edited.jsonl");
     std::fs::write(
         &edited,
@@ -72,6 +76,44 @@ fn a_journal_is_ranked_repeated_compared_merged_and_checked() {
     expect(&alcop(&["journal", "validate", &edited]), 2, "its key is");
     let other = searched(directory.path(), "c", "128", &["--trials", "1"]);
     let other = other.to_str().expect("UTF-8");
+    // Of different searches the difference is said.
+    let differs = stdout(&alcop(&["journal", "diff", a_text, other]));
+    assert!(
+        differs.starts_with(
+            "different searches: the operator is matmul nn 64×64×128 f16→f32 in the first, matmul nn 128×64×128 f16→f32 \
+             in the second\n"
+        ),
+        "{differs}"
+    );
+    let differs: Value =
+        serde_json::from_str(&stdout(&alcop(&["journal", "diff", a_text, other, "--json"]))).expect("JSON");
+    assert_eq!(differs["different_searches"][0]["what"], "operator");
+    assert!(!stdout(&alcop(&["journal", "diff", a_text, b_text])).contains("different searches"));
+    // Trials that cannot be, and one that is there twice.
+    let first = text_of(&a).lines().next().expect("a record").to_owned();
+    let time = first
+        .split("\"time_us\":")
+        .last()
+        .and_then(|rest| rest.split(',').next())
+        .expect("a time");
+    for (bad, message) in [
+        (
+            first.replace(&format!(",\"time_us\":{time}"), ""),
+            ":1: not a trial record: the trial is ok, and has no time_us",
+        ),
+        (
+            first.replace(&format!(",\"time_us\":{time}"), ",\"time_us\":-1.5"),
+            "time_us is -1.5, which is not positive",
+        ),
+        (
+            first.replace(&format!(",\"time_us\":{time}"), ",\"time_us\":0"),
+            "time_us is 0, which is not positive",
+        ),
+        (format!("{first}\n{first}"), ":2: the trial of"),
+    ] {
+        std::fs::write(path("edited.jsonl"), format!("{bad}\n")).expect("writable");
+        expect(&alcop(&["journal", "validate", &path("edited.jsonl")]), 2, message);
+    }
     expect(
         &alcop(&["journal", "merge", a_text, other, "-o", &path("no.jsonl")]),
         2,
@@ -102,6 +144,16 @@ fn predict_adds_times_and_terms_and_names_what_is_wrong_with_a_table() {
     let header: Vec<&str> = rows.next().expect("a header").split(',').collect();
     let time = header.iter().position(|name| *name == "predicted_ms").expect("added");
     assert!(header.iter().filter(|name| name.starts_with("term_")).count() > 10);
+    let fits = header.iter().position(|name| *name == "fits").expect("added");
+    let room = stdout(&predict(&TABLE.replace(",64,64,32,", ",256,256,256,")));
+    let cells: Vec<Vec<&str>> = room.lines().skip(1).map(|row| row.split(',').collect()).collect();
+    assert_eq!((cells[0][fits], cells[2][fits]), ("yes", "yes"));
+    assert_eq!(cells[1][time], "", "no time for what does not fit");
+    assert!(
+        cells[1][fits].starts_with("shared memory: 524288 B of 166912 B"),
+        "{}",
+        cells[1][fits]
+    );
     assert!(rows.all(|row| {
         row.split(',')
             .nth(time)

@@ -156,6 +156,9 @@ fn check_in_place(
                 registers.depth = 1;
                 registers.read_ahead = 0;
             }
+            entry.renumber_syncs();
+            let own = entry.loop_index;
+            entry.registers.retain(|registers| registers.loop_index != own);
             edited.set(true);
         }
         plan

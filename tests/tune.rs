@@ -207,6 +207,48 @@ fn ctrl_c_leaves_a_valid_journal_that_is_gone_on_with() {
     assert_eq!(journal(&path)[..records.len()], records[..]);
 }
 
+/// The strategy's only trial is recorded; what comes behind it, until the last record, takes many times as long as the
+/// signal on its way.
+#[test]
+fn ctrl_c_behind_the_trials_is_said_as_well() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (name, role, missing) in [
+        // During the schedules without a pipeline, and during the winner's verification.
+        ("baselines", "search", "unpipelined"),
+        ("winner", "unpipelined", "baseline"),
+    ] {
+        let out = directory.path().join(name);
+        let path = out.join("journal.jsonl");
+        let child = Command::new(env!("CARGO_BIN_EXE_alcop"))
+            .args([
+                "tune", "--op", "matmul", "--m", "512", "--n", "768", "--k", "1024", "--trials", "1", "--out",
+            ])
+            .arg(&out)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let roles =
+            || std::fs::read_to_string(&path).map_or(0, |text| text.matches(&format!("\"role\":\"{role}\"")).count());
+        let wanted = if role == "search" { 1 } else { 8 };
+        while roles() < wanted {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(interrupted.expect("kill is there").success());
+        let output = child.wait_with_output().expect("it ends");
+        expect(&output, 130, "interrupted after");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("stopped: interrupted"), "{said}");
+        assert!(said.contains("not measured: interrupted"), "{said}");
+        let records = journal(&path);
+        let of = |role: &str| records.iter().filter(|record| record["role"] == role).count();
+        assert!(of(missing) < if missing == "unpipelined" { 8 } else { 1 }, "{said}");
+        // It goes on with what is missing.
+        assert_eq!(records.iter().filter(|record| record["status"] != "ok").count(), 0);
+    }
+}
+
 #[test]
 fn a_tuned_schedule_is_handed_out_again_and_verified_again() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -145,6 +145,7 @@ fn number_syncs(index: &OpIndex<'_>, entry: &mut LoopPlan) {
         let apart = steps.filter(|pair| ops[pair[0]..pair[1]].iter().any(heavy));
         buffer.sync = apart.count() as u32;
     }
+    entry.renumber_syncs();
 }
 
 fn check_depth(buffer: &BufferVerdict, depths: &Depths) -> Result<(), Error> {

@@ -20,10 +20,12 @@ pub enum Error {
         given: u32,
     },
     /// The plan names an operation that the module lacks (the user's mistake).
-    #[error("the plan names {id}, which the module does not have")]
+    #[error("the plan names {id}{}, which the module does not have", .field.as_ref().map_or_else(String::new, |field| format!(" in {field}")))]
     NoSuchOp {
         /// The name.
         id: OpId,
+        /// The field of the plan, if known.
+        field: Option<String>,
     },
     /// The plan asks for something that the checks before the rewrite refuse.
     #[error("{location}: {message} [{code}]")]
@@ -34,6 +36,8 @@ pub enum Error {
         location: String,
         /// The thing, the numbers, the way out.
         message: String,
+        /// The field of the plan that asks for it, if one does: `loops[0].buffers[1].slots`.
+        field: Option<String>,
     },
     /// A pass left an invalid module behind (a bug of ours).
     #[error("internal error: the module is invalid after {pass}: {}", .diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -67,6 +71,37 @@ impl Error {
             code,
             location: location.to_string(),
             message: message.into(),
+            field: None,
+        }
+    }
+
+    /// The same error, in a part of the plan: first in the field, then in what holds that.
+    pub fn within(mut self, part: impl ToString) -> Self {
+        let part = part.to_string();
+        if let Error::Refused { field, .. } | Error::NoSuchOp { field, .. } = &mut self {
+            *field = Some(match field.take() {
+                Some(inner) => format!("{part}.{inner}"),
+                None => part,
+            });
+        }
+        self
+    }
+
+    /// The same error with the field of the plan in its message, for whoever wrote the plan.
+    pub fn naming_field(self) -> Self {
+        match self {
+            Error::Refused {
+                code,
+                location,
+                message,
+                field: Some(field),
+            } => Error::Refused {
+                code,
+                location,
+                message: format!("the plan's {field}: {message}"),
+                field: Some(field),
+            },
+            other => other,
         }
     }
 }

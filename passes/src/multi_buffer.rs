@@ -102,7 +102,7 @@ pub fn find<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, id: &BufferId) -> Result
                 op: op.clone(),
                 index: *number,
             };
-            let found = index.find(&id).ok_or(Error::NoSuchOp { id })?;
+            let found = index.find(&id).ok_or(Error::NoSuchOp { id, field: None })?;
             if found.num_results() != 1 || !found.is_within(kernel) {
                 return missing(format!("{op}#{number} makes no buffer of this kernel"));
             }

@@ -42,6 +42,7 @@ pub fn transform(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Err
 }
 
 fn run(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str, texts: bool) -> Result<Compiled, Error> {
+    plan.check_target(architecture)?;
     transform(module, plan)?;
     multi_buffer::place(module)?;
     refuse_hazards(module)?;

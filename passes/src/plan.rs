@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 
+mod fields;
+
 /// The version of the plan's JSON.
 pub const SCHEMA: u32 = 2;
 
@@ -46,7 +48,42 @@ impl PipelinePlan {
                 module: fingerprint,
             });
         }
-        Ok(())
+        fields::check(self)
+    }
+
+    /// Refuses a plan that was made for another architecture.
+    pub fn check_target(&self, architecture: &str) -> Result<(), Error> {
+        if self.target == architecture {
+            return Ok(());
+        }
+        let message = format!(
+            "it was made for {:?}, and this is compiled for {architecture}; compile for that target, or make the plan anew",
+            self.target
+        );
+        Err(Error::refused("target-differs", "the plan", message).within("target"))
+    }
+}
+
+impl LoopPlan {
+    /// Numbers what is waited for apart from 0 on, without gaps and in the old order; what is not waited for has 0.
+    pub fn renumber_syncs(&mut self) {
+        let mut numbers: Vec<u32> = self.ahead().map(|buffer| buffer.sync).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        for buffer in &mut self.buffers {
+            let place = numbers.iter().position(|number| *number == buffer.sync);
+            buffer.sync = match buffer.transport {
+                Transport::Synchronous => 0,
+                _ => place.map_or(0, |place| place as u32),
+            };
+        }
+    }
+
+    /// The buffers that are not filled in their places.
+    fn ahead(&self) -> impl Iterator<Item = &BufferPlan> {
+        self.buffers
+            .iter()
+            .filter(|buffer| buffer.transport != Transport::Synchronous)
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use alcop_compiler::detect::{Detection, Level, Reason, attributes};
+use alcop_compiler::detect::{DetectOptions, Detection, Level, Reason, attributes, detect};
 use alcop_compiler::ir::{Context, Module};
 use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::Error;
+use alcop_passes::allowed;
 use alcop_passes::opt::planned;
 use alcop_passes::outline::outline;
-use alcop_passes::pipeline::compile;
+use alcop_passes::pipeline::{compile, transform};
 use alcop_passes::plan::PipelinePlan;
 use alcop_passes::sink::sink_and_detect;
 use alcop_spec::{GpuTarget, Kernel, LaunchFile, OpSpec, Rejection, TileSchedule};
@@ -128,13 +129,24 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let plan = plan(&mut module, arguments, &schedule, &target, launch.is_some())?;
     if arguments.emit == Emit::Plan {
+        if arguments.plan.is_some() {
+            // What is printed would be obeyed.
+            let obeyed = plan.check_target(target.arch.name());
+            obeyed
+                .and_then(|()| transform(&mut module.duplicate(), &plan))
+                .map_err(|error| failure(error.naming_field()))?;
+        }
         let text = serde_json::to_string_pretty(&plan).map_err(Failure::bug)?;
         return output::write(&arguments.output, &format!("{text}\n"));
     }
     if let Some((op, ..)) = &launch {
         check_budgets(op, &schedule, &target).map_err(Failure::refused)?;
     }
-    let compiled = compile(&mut module, &plan, target.arch.name()).map_err(failure)?;
+    let of_plan = |error: Error| match arguments.plan {
+        Some(_) => failure(error.naming_field()),
+        None => failure(error),
+    };
+    let compiled = compile(&mut module, &plan, target.arch.name()).map_err(of_plan)?;
     if compiled.dynamic_shared_bytes > shared_limit(&target) {
         return Err(Failure::refused(format!(
             "the kernel needs {} B of shared memory and {} allows {} B a block; take fewer slots [does-not-fit]",
@@ -172,13 +184,17 @@ fn plan(
     of_operator: bool,
 ) -> Result<PipelinePlan, Failure> {
     if planned::is_in(module) {
-        return plan_of_module(module, arguments);
+        return plan_of_module(module, arguments, target);
     }
     // A plan is made of, and for, the module whose copies are pure.
     let detection = sink_and_detect(module, &detect_options(target)).map_err(failure)?;
     if let Some(path) = &arguments.plan {
         attributes::strip(module);
-        return output::read_json(path);
+        let plan: PipelinePlan = output::read_json(path)?;
+        plan.check_is_for(module)
+            .and_then(|()| allowed::check(&plan, &detection))
+            .map_err(|error| failure(error.naming_field()))?;
+        return Ok(plan);
     }
     if of_operator {
         return plan_operator(module, &detection, schedule, target).map_err(failure);
@@ -197,7 +213,7 @@ fn plan(
 }
 
 /// The plan that the module carries, which was made for the module as it is.
-fn plan_of_module(module: &mut Module<'_>, arguments: &Arguments) -> Result<PipelinePlan, Failure> {
+fn plan_of_module(module: &mut Module<'_>, arguments: &Arguments, target: &GpuTarget) -> Result<PipelinePlan, Failure> {
     let given = arguments
         .plan
         .as_ref()
@@ -211,7 +227,16 @@ fn plan_of_module(module: &mut Module<'_>, arguments: &Arguments) -> Result<Pipe
         return Err(Failure::without_effect(option, &why));
     }
     let plan = planned::read(module).map_err(failure)?;
+    // The plan may be made by alcop-plan{assume-noalias}.
+    let options = DetectOptions {
+        assume_noalias: true,
+        ..detect_options(target)
+    };
+    let detection = detect(module, &options);
     attributes::strip(module);
+    plan.check_is_for(module)
+        .and_then(|()| allowed::check(&plan, &detection))
+        .map_err(|error| failure(error.naming_field()))?;
     Ok(plan)
 }
 

@@ -102,8 +102,11 @@ fn compile(program: &Program, pipelined: bool, tally: &mut Tally) -> Result<Kern
             let all = entry.buffers.iter().all(|buffer| buffer.slots == 1);
             let some = entry.buffers.iter().any(|buffer| buffer.slots == 1);
             tally.in_place += usize::from(some && !all);
+            entry.renumber_syncs();
             if some {
                 entry.around.retain(|_| !all);
+                let own = entry.loop_index;
+                entry.registers.retain(|registers| registers.loop_index != own);
                 entry
                     .registers
                     .iter_mut()

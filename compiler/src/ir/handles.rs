@@ -98,6 +98,7 @@ handle!(
 
 /// Names one operation of a module in plain data: the `index`-th of that name in textual order (preorder).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OpId {
     /// The operation's name, e.g. `vector.store`.
     pub op: String,
@@ -113,7 +114,7 @@ impl fmt::Display for OpId {
 
 /// Names one buffer of a kernel in plain data: SSA names do not survive parsing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum BufferId {
     /// The n-th workgroup attribution of the kernel.
     WorkgroupAttribution {

@@ -99,14 +99,18 @@ impl<'ir> PipelineLoop<'ir> {
 /// Finds and checks every loop of a plan, in the order in which they are rewritten: inner ones first.
 pub fn check<'ir>(index: &OpIndex<'ir>, plan: &PipelinePlan) -> Result<Vec<PipelineLoop<'ir>>, Error> {
     let mut barriers: HashSet<Op<'ir>> = HashSet::new();
-    for id in plan.loops.iter().flat_map(|entry| &entry.barriers) {
-        barriers.insert(find(index, id)?);
+    for (number, entry) in plan.loops.iter().enumerate() {
+        for (place, id) in entry.barriers.iter().enumerate() {
+            let found = find(index, id).map_err(|error| error.within(format!("loops[{number}].barriers[{place}]")))?;
+            barriers.insert(found);
+        }
     }
     let mut homes: HashMap<(Op<'ir>, &BufferId), Vec<Op<'ir>>> = HashMap::new();
-    for entry in &plan.loops {
-        let op = find_loop(index, entry.loop_index)?;
+    for (number, entry) in plan.loops.iter().enumerate() {
+        let of_loop = |error: Error| error.within(format!("loops[{number}].loop"));
+        let op = find_loop(index, entry.loop_index).map_err(of_loop)?;
         let Some(kernel) = enclosing(op, "gpu.func") else {
-            return Err(not_in_a_kernel(op));
+            return Err(of_loop(not_in_a_kernel(op)));
         };
         for buffer in &entry.buffers {
             let loops = homes.entry((kernel, &buffer.buffer)).or_default();
@@ -118,8 +122,9 @@ pub fn check<'ir>(index: &OpIndex<'ir>, plan: &PipelinePlan) -> Result<Vec<Pipel
         }
     }
     let mut loops = Vec::with_capacity(plan.loops.len());
-    for entry in &plan.loops {
-        loops.push(check_loop(index, entry, &homes, &barriers)?);
+    for (number, entry) in plan.loops.iter().enumerate() {
+        let checked = check_loop(index, entry, &homes, &barriers);
+        loops.push(checked.map_err(|error| error.within(format!("loops[{number}]")))?);
     }
     check_nests(&loops)?;
     loops.sort_by_key(|entry| std::cmp::Reverse(depth(entry.outer())));
@@ -138,7 +143,7 @@ fn check_nests(loops: &[PipelineLoop<'_>]) -> Result<(), Error> {
             let shared = entry.nest.iter().find(|op| other.nest.contains(op));
             if let Some(shared) = shared {
                 let message = "the plan lets two pipelines run across the iterations of this loop; at most one can";
-                return Err(Error::refused("sync-positions-differ", shared.location(), message));
+                return Err(Error::refused("sync-positions-differ", shared.location(), message).within("loops"));
             }
         }
     }
@@ -146,7 +151,10 @@ fn check_nests(loops: &[PipelineLoop<'_>]) -> Result<(), Error> {
 }
 
 fn find<'ir>(index: &OpIndex<'ir>, id: &OpId) -> Result<Op<'ir>, Error> {
-    index.find(id).ok_or_else(|| Error::NoSuchOp { id: id.clone() })
+    index.find(id).ok_or_else(|| Error::NoSuchOp {
+        id: id.clone(),
+        field: None,
+    })
 }
 
 pub fn find_loop<'ir>(index: &OpIndex<'ir>, number: usize) -> Result<Op<'ir>, Error> {
@@ -165,14 +173,15 @@ fn check_loop<'ir>(
 ) -> Result<PipelineLoop<'ir>, Error> {
     let op = find_loop(index, plan.loop_index)?;
     let kernel = enclosing(op, "gpu.func").expect("checked before");
-    let nest = check_around(index, op, &plan.around)?;
+    let nest = check_around(index, op, &plan.around).map_err(|error| error.within("around"))?;
     if plan.buffers.is_empty() {
-        return Err(Error::refused(
-            "unknown-op",
-            op.location(),
-            "the plan pipelines a loop without buffers",
-        ));
+        let message = "the plan pipelines a loop without buffers";
+        return Err(Error::refused("unknown-op", op.location(), message).within("buffers"));
     }
+    let part = |buffer: &BufferPlan| {
+        let place = plan.buffers.iter().position(|other| std::ptr::eq(other, buffer));
+        format!("buffers[{}]", place.expect("one of them"))
+    };
     let mut checked = PipelineLoop {
         nest,
         kernel,
@@ -185,31 +194,33 @@ fn check_loop<'ir>(
     let mut ordered: Vec<&BufferPlan> = plan.buffers.iter().collect();
     ordered.sort_by_key(|buffer| buffer.transport == Transport::Synchronous);
     for buffer in &ordered {
-        checked.buffers.push(check_buffer(index, kernel, op, buffer)?);
+        let found = check_buffer(index, kernel, op, buffer).map_err(|error| error.within(part(buffer)))?;
+        checked.buffers.push(found);
     }
     let single = checked.is_single_slot();
     for (number, buffer) in ordered.into_iter().enumerate() {
-        check_uses(&checked, number, buffer.reused, &homes[&(kernel, &buffer.buffer)])?;
+        check_uses(&checked, number, buffer.reused, &homes[&(kernel, &buffer.buffer)])
+            .map_err(|error| error.within("reused").within(part(buffer)))?;
         let ids: Vec<(Op<'ir>, Op<'ir>)> = buffer
             .copies
             .iter()
             .map(|copy| Ok((find(index, &copy.load)?, find(index, &copy.store)?)))
-            .collect::<Result<_, Error>>()?;
-        let sites = copies::find(op, number, &checked.buffers[number], &ids)?;
+            .collect::<Result<_, Error>>()
+            .map_err(|error| error.within("copies").within(part(buffer)))?;
+        let sites = copies::find(op, number, &checked.buffers[number], &ids)
+            .map_err(|error| error.within("copies").within(part(buffer)))?;
         checked.sites.extend(sites);
     }
     if !single {
-        check_sites(&checked)?;
-        check_in_place(&checked)?;
+        check_sites(&checked).map_err(|error| error.within("buffers"))?;
+        check_in_place(&checked).map_err(|error| error.within("buffers"))?;
     }
-    for id in &plan.barriers {
+    for (place, id) in plan.barriers.iter().enumerate() {
         let barrier = find(index, id)?;
         if !barrier.is("gpu.barrier") || !barrier.is_within(op) {
-            return Err(Error::refused(
-                "unknown-op",
-                barrier.location(),
-                "not a gpu.barrier of the pipelined loop",
-            ));
+            let message = "not a gpu.barrier of the pipelined loop";
+            let error = Error::refused("unknown-op", barrier.location(), message);
+            return Err(error.within(format!("barriers[{place}]")));
         }
         checked.gone.insert(barrier);
     }
@@ -220,23 +231,62 @@ fn check_loop<'ir>(
         .find(|op| op.is("gpu.barrier") && !barriers.contains(op));
     if let Some(kept) = kept {
         let message = "a barrier that the plan keeps stands in the loop";
-        return Err(Error::refused("barrier-orders-other-memory", kept.location(), message));
+        let error = Error::refused("barrier-orders-other-memory", kept.location(), message);
+        return Err(error.within("barriers"));
     }
     let in_place: HashSet<Op<'ir>> = checked.sites_in_place().map(|site| site.store).collect();
     let stores = checked.sites.iter().map(|site| site.store);
     checked.gone.extend(stores.filter(|store| !in_place.contains(store)));
     checked.gone.extend(copies::groups_and_waits(op, &checked.sites));
-    for registers in &plan.registers {
-        let found = check_registers(index, &checked, registers)?;
+    for (place, registers) in plan.registers.iter().enumerate() {
+        let found = check_registers(index, &checked, registers);
+        let found = found.map_err(|error| error.within(format!("registers[{place}]")))?;
         checked.registers.push(found);
     }
     if !single {
-        items::timeline(&checked, &items::items(&checked)).map_err(|untimely| untimely_error(&checked, untimely))?;
+        let named = |buffer: usize| {
+            let place = plan
+                .buffers
+                .iter()
+                .position(|other| other.buffer == checked.buffers[buffer].id);
+            format!("buffers[{}]", place.expect("it came from the plan"))
+        };
+        let items = items::items(&checked);
+        items::timeline(&checked, &items).map_err(|untimely| {
+            let (buffer, error) = untimely_error(&checked, untimely);
+            error.within("distance").within(named(buffer))
+        })?;
+        check_syncs(&checked, &items).map_err(|(buffer, error)| error.within("sync").within(named(buffer)))?;
     }
     Ok(checked)
 }
 
-fn untimely_error(checked: &PipelineLoop<'_>, untimely: Untimely) -> Error {
+/// Buffers of different numbers are waited for at different places.
+fn check_syncs<'ir>(checked: &PipelineLoop<'ir>, items: &[items::Item<'ir>]) -> Result<(), (usize, Error)> {
+    let timings = items::timings(checked, items);
+    let first = |sync: u32| {
+        let same = timings.iter().filter(|timing| timing.sync == sync);
+        same.map(|timing| timing.first_read).min()
+    };
+    for (number, timing) in timings.iter().enumerate() {
+        let other = timings[..number]
+            .iter()
+            .position(|other| other.sync != timing.sync && first(other.sync) == first(timing.sync));
+        if let Some(other) = other {
+            let [buffer, other] = [number, other].map(|number| &checked.buffers[number]);
+            let message = format!(
+                "{} has the number {} and {} has {}, but both are read first at one place, so that nothing comes between; \
+                 give them one number",
+                buffer.buffer.ty, buffer.sync, other.buffer.ty, other.sync
+            );
+            let location = buffer.buffer.values[0].location();
+            return Err((number, Error::refused("sync-positions-differ", location, message)));
+        }
+    }
+    Ok(())
+}
+
+fn untimely_error(checked: &PipelineLoop<'_>, untimely: Untimely) -> (usize, Error) {
     let (buffer, message) = match untimely {
         Untimely::NothingAhead { buffer } => {
             let planned = &checked.buffers[buffer];
@@ -256,7 +306,7 @@ fn untimely_error(checked: &PipelineLoop<'_>, untimely: Untimely) -> Error {
         }
     };
     let location = checked.buffers[buffer].buffer.values[0].location();
-    Error::refused("sync-positions-differ", location, message)
+    (buffer, Error::refused("sync-positions-differ", location, message))
 }
 
 /// The loops that the pipeline runs across: each directly inside the one before, with bounds that do not change.
@@ -293,7 +343,7 @@ fn check_buffer<'ir>(
     plan: &BufferPlan,
 ) -> Result<Planned<'ir>, Error> {
     let refuse = |code, message: String| Err(Error::refused(code, op.location(), message));
-    let buffer = multi_buffer::find(index, kernel, &plan.buffer)?;
+    let buffer = multi_buffer::find(index, kernel, &plan.buffer).map_err(|error| error.within("buffer"))?;
     if plan.slots == 0 || plan.distance >= plan.slots {
         return refuse(
             "sync-positions-differ",
@@ -308,10 +358,11 @@ fn check_buffer<'ir>(
         return refuse(
             "width-unsupported",
             format!("cp.async moves 4, 8 or 16 bytes, not {}", plan.width_bytes),
-        );
+        )
+        .map_err(|error| error.within("width_bytes"));
     }
     if plan.layout == SharedLayout::Xor {
-        swizzle::check(&buffer.used_in(op))?;
+        swizzle::check(&buffer.used_in(op)).map_err(|error| error.within("layout"))?;
     }
     let outlives = buffer.values.iter().all(|value| {
         value
@@ -438,7 +489,7 @@ fn check_registers<'ir>(
     plan: &RegisterPlan,
 ) -> Result<Registers<'ir>, Error> {
     let scope = checked.inner();
-    let inner = find_loop(index, plan.loop_index)?;
+    let inner = find_loop(index, plan.loop_index).map_err(|error| error.within("loop"))?;
     let refuse = |code, message: String| Err(Error::refused(code, inner.location(), message));
     if inner != scope && inner.parent() != Some(scope) {
         return refuse(
@@ -479,7 +530,8 @@ fn check_registers<'ir>(
         .loads
         .iter()
         .map(|id| find(index, id))
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| error.within("loads"))?;
     let read = loads.iter().filter_map(|load| checked.buffer_of(load.operand(0)));
     let slots = read.map(|buffer| checked.buffers[buffer].slots).min().unwrap_or(1);
     if depth > 1 && (slots < 2 || depth > steps + 1) {

@@ -190,7 +190,8 @@ impl<'ir> Rings<'ir> {
                      allows {limit} B a block; use fewer slots or smaller tiles",
                     rings.join(" and ")
                 );
-                return Err(Error::refused("does-not-fit", kernel.location(), message));
+                let field = "loops[…].buffers[…].slots";
+                return Err(Error::refused("does-not-fit", kernel.location(), message).within(field));
             }
         }
         Ok(())

@@ -206,6 +206,7 @@ fn report(module: &Module<'_>, error: Error) {
             code,
             location,
             message,
+            ..
         } => (location, format!("{message} [{code}]")),
         other => (module.op().location().to_string(), other.to_string()),
     };

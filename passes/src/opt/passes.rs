@@ -168,9 +168,10 @@ impl AlcopPass {
             }
             AlcopPass::MultiBuffer => {
                 let plan = planned::read(module)?;
+                plan.check_target(&settings.architecture).map_err(Error::naming_field)?;
                 let mut copy = module.duplicate();
                 attributes::strip(&copy);
-                let renamed = multi_buffer(&mut copy, &plan)?;
+                let renamed = multi_buffer(&mut copy, &plan).map_err(Error::naming_field)?;
                 planned::write(&mut copy, &renamed)?;
                 module.replace_with(copy);
                 Ok(())
@@ -179,9 +180,10 @@ impl AlcopPass {
             AlcopPass::Swizzle => swizzle::lay_out(module).map(|_| ()),
             AlcopPass::Expand => {
                 let plan = planned::read(module)?;
+                plan.check_target(&settings.architecture).map_err(Error::naming_field)?;
                 let mut copy = module.duplicate();
                 attributes::strip(&copy);
-                expand(&mut copy, &plan)?;
+                expand(&mut copy, &plan).map_err(Error::naming_field)?;
                 module.replace_with(copy);
                 Ok(())
             }

@@ -59,6 +59,17 @@ pub fn plan(
             Level::Register => set_fragment_sets(&mut plan, wish, &wishes)?,
         }
     }
+    for entry in &mut plan.loops {
+        entry.renumber_syncs();
+        // One fragment set of a loop that is not unrolled is no change.
+        let own = entry.loop_index;
+        entry
+            .registers
+            .retain(|registers| registers.depth > 1 || registers.loop_index != own);
+        if entry.buffers.iter().all(|buffer| buffer.slots == 1) {
+            entry.around.clear();
+        }
+    }
     for wish in &wishes {
         // What the plan leaves as it is has a depth of 1.
         let planned = planned_depth(&plan, wish.buffer).unwrap_or(1);
@@ -103,7 +114,8 @@ pub fn read(module: &Module<'_>) -> Result<PipelinePlan, Error> {
     };
     let malformed = |what: String| Error::refused("plan-malformed", location, format!("{PLAN} is no plan: {what}"));
     let value = to_json(attribute).ok_or_else(|| malformed(format!("{attribute} is not made of plain data")))?;
-    let plan: PipelinePlan = serde_json::from_value(value).map_err(|error| malformed(error.to_string()))?;
+    let plan: PipelinePlan = serde_path_to_error::deserialize(value)
+        .map_err(|error| malformed(format!("{}: {}", error.path(), error.inner())))?;
     let detection = entries(module);
     let annotated = attributes::annotations(module, &detection);
     for (kernel, annotations) in detection.kernels.iter().zip(&annotated) {

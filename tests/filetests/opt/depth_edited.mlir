@@ -2,6 +2,8 @@
 // RUN alcop opt %s --alcop-pipeline="shared-stages=4 layout=plain" | FileCheck %s
 // RUN alcop opt %s --alcop-plan=layout=plain --alcop-expand | FileCheck %s
 // CHECK: memref<1024xi8
+// RUN alcop compile %s --shared-stages 4 --emit plan | FileCheck %s --check-prefix=PLAN
+// PLAN: "slots": 2,
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
     %dst: memref<1024x4xf32> {llvm.noalias}, %log: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {

@@ -1,5 +1,7 @@
 // RUN(1) alcop opt %s --alcop-plan 2>&1 | FileCheck %s
 // CHECK: error: alcop.depth = "2" is of the wrong type [attributes-disagree]
+// RUN(1) alcop compile %s 2>&1 | FileCheck %s --check-prefix=COMPILE
+// COMPILE: alcop.depth = "2" is of the wrong type [attributes-disagree]
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
     %dst: memref<1024x4xf32> {llvm.noalias}, %log: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {

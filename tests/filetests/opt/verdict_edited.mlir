@@ -1,6 +1,8 @@
 // A verdict is a fact; editing it does not change it.
 // RUN(1) alcop opt %s --alcop-plan 2>&1 | FileCheck %s
 // CHECK: error: alcop.verdict says "rejected" of the buffer {{.*}}, detection says "pipelinable"; to leave a buffer out, set alcop.depth = 1 [attributes-disagree]
+// RUN(1) alcop compile %s 2>&1 | FileCheck %s --check-prefix=COMPILE
+// COMPILE: alcop.verdict says "rejected" of the buffer
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
     %dst: memref<1024x4xf32> {llvm.noalias}, %log: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
