@@ -160,7 +160,7 @@ fn check_depth(buffer: &BufferVerdict, depths: &Depths) -> Result<(), Error> {
 }
 
 fn buffer_plan(index: &OpIndex<'_>, buffer: &BufferVerdict, depths: &Depths) -> Result<BufferPlan, Error> {
-    let Some(width_bytes) = buffer.copies.first().map(|copy| copy.bytes) else {
+    let Some(narrowest) = buffer.copies.iter().map(|copy| copy.bytes).min() else {
         return Err(Error::refused(
             "not-a-pure-copy",
             &buffer.location,
@@ -168,19 +168,23 @@ fn buffer_plan(index: &OpIndex<'_>, buffer: &BufferVerdict, depths: &Depths) -> 
         ));
     };
     let synchronous = depths.shared_stages == 1;
+    // What no copy differs from is said once.
+    let asynchronous = buffer.copies.iter().filter(|copy| !copy.staged);
+    let width_bytes = asynchronous.map(|copy| copy.bytes).min().unwrap_or(narrowest);
+    let transport_of = |staged: bool| match (synchronous, staged) {
+        (true, _) => Transport::Synchronous,
+        (false, true) => Transport::RegisterStaged,
+        (false, false) => Transport::CpAsync,
+    };
+    let transport = transport_of(buffer.copies.iter().all(|copy| copy.staged));
     Ok(BufferPlan {
         buffer: buffer.id.clone(),
         slots: depths.shared_stages,
         distance: depths.shared_stages - 1,
-        transport: match (synchronous, buffer.staged_depth.is_some()) {
-            (true, _) => Transport::Synchronous,
-            (false, true) => Transport::RegisterStaged,
-            (false, false) => Transport::CpAsync,
-        },
-        completion: if synchronous || buffer.staged_depth.is_some() {
-            Completion::Barrier
-        } else {
-            Completion::CommitGroup
+        transport,
+        completion: match transport {
+            Transport::CpAsync => Completion::CommitGroup,
+            Transport::RegisterStaged | Transport::Synchronous => Completion::Barrier,
         },
         width_bytes,
         layout: layout(index, buffer, depths.layout),
@@ -191,6 +195,8 @@ fn buffer_plan(index: &OpIndex<'_>, buffer: &BufferVerdict, depths: &Depths) -> 
             .map(|copy| CopyPlan {
                 load: copy.load.clone(),
                 store: copy.store.clone(),
+                width_bytes: Some(copy.bytes).filter(|bytes| *bytes != width_bytes),
+                transport: Some(transport_of(copy.staged)).filter(|own| *own != transport),
             })
             .collect(),
         reused: buffer.reused,

@@ -9,7 +9,7 @@ use super::kernel::Touch;
 use super::memory::{Root, Space};
 use super::shared::Case;
 use super::verdict::ReasonCode;
-use crate::ir::{Attr, Op};
+use crate::ir::{Attr, Op, Type};
 
 impl<'ir> Case<'_, 'ir> {
     /// The bytes that a `memref.copy` can move at once, all threads sharing the work.
@@ -63,23 +63,46 @@ impl<'ir> Case<'_, 'ir> {
         Some(best)
     }
 
-    /// The address of an access must be a multiple of its width: base, offset, strides and indices together.
-    pub fn alignment(&mut self, touch: &Touch<'ir>, bytes: u64) {
+    /// The widest asynchronous copy, at most `most` bytes, that what is loaded and stored can be made of: all of its pieces
+    /// start at multiples of their width on each side. `moved` is the type of what moves.
+    pub fn provable_width(&self, sides: &[&Touch<'ir>], most: u64, moved: Type<'ir>) -> Option<u64> {
+        let element = moved.as_vector().map_or(moved, |(_, element)| element);
+        let element = u64::from(element.scalar_bits()? / 8);
+        let fits = |width: &u64| *width <= most && most.is_multiple_of(*width) && width.is_multiple_of(element);
+        let proven = |width: &u64| sides.iter().all(|touch| self.misaligned(touch, *width).is_none());
+        WIDTHS.into_iter().filter(fits).find(proven)
+    }
+
+    /// The address of an access must be a multiple of its width. Whether it is known to be; if not, that is a reason.
+    pub fn alignment(&mut self, touch: &Touch<'ir>, bytes: u64) -> bool {
+        match self.misaligned(touch, bytes) {
+            None => true,
+            Some((code, message)) => {
+                self.refuse(code, touch.op, message);
+                false
+            }
+        }
+    }
+
+    /// Why the address of an access is not known to be a multiple of a width: base, offset, strides and indices together.
+    pub fn misaligned(&self, touch: &Touch<'ir>, bytes: u64) -> Option<(ReasonCode, String)> {
         let op = touch.op;
         let Some(parts) = op.operand(touch.access.memref).ty().as_memref() else {
-            return self.refuse(ReasonCode::AlignmentUnproven, op, "the memref has no strided layout");
+            let message = "the memref has no strided layout".to_owned();
+            return Some((ReasonCode::AlignmentUnproven, message));
         };
         if parts.strides.last().is_some_and(|stride| *stride != Some(1)) && contiguous_extent(op) > 1 {
-            return self.refuse(ReasonCode::NotContiguous, op, "the last dimension is not contiguous");
+            let message = "the last dimension is not contiguous".to_owned();
+            return Some((ReasonCode::NotContiguous, message));
         }
         let stated = op.attr("alignment").and_then(Attr::as_int).unwrap_or(0).max(0) as u64;
         if stated > 0 && stated.is_multiple_of(bytes) {
-            return;
+            return None;
         }
         let base = self.base_alignment(touch);
         let address = self.scene.memory.address(op, touch.access);
         if touch.place.alignment(&address, base, bytes).is_multiple_of(bytes) {
-            return;
+            return None;
         }
         let message = match address.divisor() {
             _ if !base.is_multiple_of(bytes) => {
@@ -87,7 +110,7 @@ impl<'ir> Case<'_, 'ir> {
             }
             known => format!("the address moves by multiples of {known} bytes, not of {bytes}"),
         };
-        self.refuse(ReasonCode::AlignmentUnproven, op, message);
+        Some((ReasonCode::AlignmentUnproven, message))
     }
 
     /// What is known of the alignment of an access's root, in bytes.

@@ -3,7 +3,7 @@
 //! ```text
 //! %v = vector.load %a[…]; vector.store %v, %s[…]                        a copy
 //! %v = vector.transfer_read %a[…], %zero, %mask; … transfer_write       a copy with zero fill
-//! memref.copy %tile, %s                                                 a copy that all threads share
+//! memref.copy %tile, %s                                                 a copy that all threads share, if all do the same
 //! %v = vector.load …; %w = arith.mulf %v, %scale; vector.store %w       a copy after sinking
 //! ```
 
@@ -15,6 +15,7 @@ use super::kernel::Touch;
 use super::memory::is_view;
 use super::shared::Case;
 use super::source::carries_load;
+use super::uniform::is_copied_together;
 use super::verdict::{CopyOps, ReasonCode};
 use crate::ir::{Attr, Op, Value, constant_index, is_zero};
 
@@ -33,6 +34,13 @@ pub struct Site<'ir> {
     pub conditions: Vec<(Op<'ir>, bool)>,
     /// Bytes of one asynchronous copy.
     pub bytes: u32,
+    /// Whether its width or alignment keeps it from being asynchronous.
+    pub narrow: bool,
+    /// Why its asynchronous copies are narrower than what a thread moves.
+    pub narrowed: Option<String>,
+    /// Whether all threads do the same `memref.copy`, so that each may do a part of it. Otherwise what a thread copies is
+    /// its own.
+    pub together: bool,
 }
 
 impl Site<'_> {
@@ -90,6 +98,8 @@ impl<'ir> Case<'_, 'ir> {
                 load: self.scene.index.id(site.load.as_ref()?.op)?,
                 store: self.scene.index.id(site.touch.op)?,
                 bytes: site.bytes,
+                staged: site.narrow,
+                narrowed: site.narrowed.clone(),
             })
         });
         copies.collect()
@@ -155,6 +165,9 @@ impl<'ir> Case<'_, 'ir> {
                 chain: Vec::new(),
                 conditions,
                 bytes: 0,
+                narrow: false,
+                narrowed: None,
+                together: false,
             });
         }
         if carries_load(value, scope) {
@@ -171,16 +184,28 @@ impl<'ir> Case<'_, 'ir> {
         let load = self.source(&traced, store, scope)?;
         let ty = traced.load.result(0).ty();
         let bytes = contiguous_bytes(ty);
-        let piece = bytes.and_then(|bytes| match bytes {
+        let most = bytes.and_then(|bytes| match bytes {
             4 | 8 | 16 => Some(bytes),
             _ if bytes > 0 && bytes.is_multiple_of(16) => Some(16),
             _ => None,
         });
-        match piece {
-            Some(piece) => {
-                self.alignment(&load, piece);
-                if traced.chain.is_empty() {
-                    self.alignment(store, piece);
+        let (mut piece, mut narrowed) = (None, None);
+        match most {
+            Some(most) => {
+                let target = Some(store).filter(|_| traced.chain.is_empty());
+                let sides: Vec<&Touch<'ir>> = std::iter::once(&load).chain(target).collect();
+                piece = self.provable_width(&sides, most, ty);
+                match piece {
+                    Some(piece) if piece < most => {
+                        let why = sides.iter().find_map(|touch| self.misaligned(touch, most));
+                        narrowed = why.map(|(_, message)| message);
+                    }
+                    Some(_) => {}
+                    None => {
+                        for touch in sides {
+                            self.alignment(touch, most);
+                        }
+                    }
                 }
             }
             None => {
@@ -190,7 +215,8 @@ impl<'ir> Case<'_, 'ir> {
                 self.refuse(ReasonCode::WidthUnsupported, store.op, message);
             }
         }
-        let piece = piece.or(bytes)?;
+        let narrow = piece.is_none();
+        let piece = piece.or(most).or(bytes)?;
         let mut ahead = index_operands(&load);
         ahead.push(load.op.operand(load.access.memref));
         ahead.extend(traced.guards.iter().copied());
@@ -203,6 +229,9 @@ impl<'ir> Case<'_, 'ir> {
             chain: traced.chain,
             conditions,
             bytes: piece as u32,
+            narrow,
+            narrowed,
+            together: false,
         })
     }
 
@@ -228,6 +257,7 @@ impl<'ir> Case<'_, 'ir> {
             self.refuse(ReasonCode::NotAPureCopy, op, message);
             return None;
         }
+        let mut narrow = false;
         let piece = if op.is("memref.copy") {
             self.row_piece(&load, store)?
         } else {
@@ -245,8 +275,9 @@ impl<'ir> Case<'_, 'ir> {
                 self.refuse(ReasonCode::WidthUnsupported, op, message);
                 return None;
             };
-            self.alignment(&load, piece);
-            self.alignment(store, piece);
+            for touch in [&load, store] {
+                narrow |= !self.alignment(touch, piece);
+            }
             piece
         };
         let mut ahead: Vec<Value<'ir>> = op.operands().collect();
@@ -258,6 +289,9 @@ impl<'ir> Case<'_, 'ir> {
             chain: Vec::new(),
             conditions,
             bytes: piece as u32,
+            narrow,
+            narrowed: None,
+            together: op.is("memref.copy") && is_copied_together(self.scene, op, scope),
         })
     }
 

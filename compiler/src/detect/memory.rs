@@ -93,6 +93,11 @@ impl<'ir> Place<'ir> {
     }
 }
 
+/// Whether the memory was there before the kernel.
+fn is_outer(root: Root<'_>) -> bool {
+    matches!(root, Root::Argument(_) | Root::Outside(_) | Root::Global(_))
+}
+
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -209,6 +214,14 @@ impl<'ir> Memory<'ir> {
 
     /// Whether two places may be the same memory.
     pub fn alias(&self, a: &Place<'ir>, b: &Place<'ir>) -> Alias {
+        match self.alias_as_stated(a, b) {
+            Alias::May if self.assume_noalias && is_outer(a.root) && is_outer(b.root) => Alias::Never,
+            known => known,
+        }
+    }
+
+    /// The same by what the kernel itself says, without [`Self::assume_noalias`].
+    pub fn alias_as_stated(&self, a: &Place<'ir>, b: &Place<'ir>) -> Alias {
         match (a.root, b.root) {
             (one, other) if one == other && one != Root::Unknown => Alias::Same,
             _ if a.space != b.space && a.space != Space::Other && b.space != Space::Other => Alias::Never,
@@ -220,7 +233,7 @@ impl<'ir> Memory<'ir> {
             },
             (Root::Own(_) | Root::Dynamic, _) | (_, Root::Own(_) | Root::Dynamic) => Alias::Never,
             (Root::Global(_), Root::Global(_)) => Alias::Never,
-            _ if self.assume_noalias || self.is_noalias(a.root) || self.is_noalias(b.root) => Alias::Never,
+            _ if self.is_noalias(a.root) || self.is_noalias(b.root) => Alias::Never,
             _ => Alias::May,
         }
     }

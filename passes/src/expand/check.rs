@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use alcop_compiler::detect::copied_together;
 use alcop_compiler::ir::{BufferId, Builder, Op, OpId, OpIndex, Value, constant_index, enclosing};
 
-use super::copies::{self, Site};
+use super::copies::{self, Copy, Site};
 use super::items::{self, Registers};
 use crate::error::Error;
 use crate::multi_buffer::{self, Access, Buffer};
@@ -190,12 +191,21 @@ fn check_loop<'ir>(
     let single = checked.is_single_slot();
     for (number, buffer) in ordered.into_iter().enumerate() {
         check_uses(&checked, number, buffer.reused, &homes[&(kernel, &buffer.buffer)])?;
-        let ids: Vec<(Op<'ir>, Op<'ir>)> = buffer
+        let found: Vec<Copy<'ir>> = buffer
             .copies
             .iter()
-            .map(|copy| Ok((find(index, &copy.load)?, find(index, &copy.store)?)))
+            .map(|copy| {
+                Ok(Copy {
+                    load: find(index, &copy.load)?,
+                    store: find(index, &copy.store)?,
+                    width_bytes: copy.width_bytes,
+                    transport: copy.transport,
+                })
+            })
             .collect::<Result<_, Error>>()?;
-        let sites = copies::find(op, number, &checked.buffers[number], &ids)?;
+        let whole = found.iter().map(|copy| copy.store).filter(|op| op.is("memref.copy"));
+        let together = copied_together(index, kernel, op, whole);
+        let sites = copies::find(op, number, &checked.buffers[number], &found, &together)?;
         checked.sites.extend(sites);
     }
     if !single {
@@ -304,12 +314,6 @@ fn check_buffer<'ir>(
             ),
         );
     }
-    if plan.transport == Transport::CpAsync && !matches!(plan.width_bytes, 4 | 8 | 16) {
-        return refuse(
-            "width-unsupported",
-            format!("cp.async moves 4, 8 or 16 bytes, not {}", plan.width_bytes),
-        );
-    }
     if plan.layout == SharedLayout::Xor {
         swizzle::check(&buffer.used_in(op))?;
     }
@@ -378,7 +382,8 @@ fn check_sites(checked: &PipelineLoop<'_>) -> Result<(), Error> {
             counters.insert(parent.body().expect("a loop").argument(0));
             times = times.saturating_mul(items::static_trip(parent).unwrap_or(0));
         }
-        copies += times;
+        times = times.saturating_mul(site.pieces(checked.kernel));
+        copies = copies.saturating_add(times);
         let bases: HashSet<Value<'_>> = checked
             .buffers
             .iter()
