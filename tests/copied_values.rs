@@ -151,7 +151,8 @@ fn a_staged_copy_beside_asynchronous_ones() {
     });
 }
 
-/// Copies have their own widths in the code: what a thread issues for one chunk, counted.
+/// Copies have their own widths in the code: what a thread issues for one chunk, counted. LLVM may unroll the loop, so that
+/// there are several chunks in the text.
 #[test]
 fn each_copy_has_its_own_width_and_way() {
     let counts = |file: &str, width: u32| {
@@ -161,15 +162,15 @@ fn each_copy_has_its_own_width_and_way() {
         let copies = kernel.ptx.lines().filter(|line| line.contains("cp.async.c"));
         copies.filter(|line| line.contains(&format!(", {width};"))).count()
     };
-    // The prologue copies one chunk, the loop one an iteration.
     for (file, expected) in [
-        ("widths.mlir", [(16, 2), (8, 2), (4, 2)]),
-        ("wide_and_narrow.mlir", [(16, 2), (8, 4), (4, 8)]),
-        ("rows_of_threads.mlir", [(16, 6), (8, 0), (4, 0)]),
-        ("tile_of_one_thread.mlir", [(16, 64), (8, 0), (4, 2)]),
+        ("widths.mlir", [1, 1, 1]),
+        ("wide_and_narrow.mlir", [1, 2, 4]),
+        ("rows_of_threads.mlir", [3, 0, 0]),
+        ("tile_of_one_thread.mlir", [32, 0, 1]),
     ] {
-        for (width, count) in expected {
-            assert_eq!(counts(file, width), count, "{file}: copies of {width} bytes");
-        }
+        let found = [16, 8, 4].map(|width| counts(file, width));
+        let chunks = found[0] / expected[0];
+        assert!(chunks >= 2, "{file}: one chunk before the loop, one in it: {found:?}");
+        assert_eq!(found, expected.map(|copies| copies * chunks), "{file}: copies of 16, 8 and 4 bytes");
     }
 }

@@ -12,7 +12,7 @@ use super::effects::{accesses, contiguous_bytes, is_id, transfer};
 use super::evaluate::static_trip;
 use super::graph::{EdgeKind, LoopGraph};
 use super::kernel::Touch;
-use super::memory::is_view;
+use super::memory::{Space, is_view};
 use super::shared::Case;
 use super::source::carries_load;
 use super::uniform::is_copied_together;
@@ -64,6 +64,12 @@ impl<'ir> Case<'_, 'ir> {
             let Some(conditions) = self.conditions(store.op, scope) else {
                 continue;
             };
+            let ty = store.op.operand(store.access.memref).ty();
+            if self.scene.memory.space(ty) != Space::Workgroup {
+                let message = format!("the copy stores to a {ty}, and cp.async writes memrefs in workgroup memory");
+                self.refuse(ReasonCode::NotAPureCopy, store.op, message);
+                continue;
+            }
             let site = match store.op.name() {
                 "memref.copy" | "nvgpu.device_async_copy" => self.whole(&store, conditions, scope, graph),
                 "vector.store" | "memref.store" | "vector.transfer_write" => {
