@@ -6,7 +6,7 @@ use alcop_compiler::detect::Detection;
 use alcop_compiler::ir::{Context, Module};
 use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::Error;
-use alcop_passes::decide::decide;
+use alcop_passes::fit::{Asked, decide_within};
 use alcop_passes::outline::outline;
 use alcop_passes::pipeline::compile;
 use alcop_passes::plan::PipelinePlan;
@@ -155,7 +155,19 @@ fn plan(
         return output::read_json(path);
     }
     let depths = depths(schedule);
-    let plan = decide(module, &detection, target.arch.name(), &depths).map_err(failure)?;
+    let asked = match arguments.file {
+        Some(_) => arguments.schedule.asked(),
+        // An operator's schedule is what its tiles were made for.
+        None => Asked {
+            shared: true,
+            registers: true,
+        },
+    };
+    let (plan, lowered) =
+        decide_within(module, &detection, target.arch.name(), &depths, asked).map_err(failure)?;
+    for lowered in lowered {
+        tracing::warn!("{}: {}", lowered.location, lowered.message);
+    }
     if plan.loops.is_empty() && schedule.shared_stages > 1 {
         say_why_nothing_is_pipelined(&detection);
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use alcop_passes::fit::Asked;
 use alcop_spec::{AxisTiles, DType, Layout, Matmul, OpSpec, Swizzle, TileSchedule};
 use clap::Args;
 
@@ -72,12 +73,12 @@ pub struct ScheduleArguments {
     /// Tile of a warp: MxN
     #[arg(long, default_value = "64x64", value_name = "MxN")]
     pub warp: String,
-    /// Slots in shared memory; 1 is no pipeline
-    #[arg(long, default_value_t = 3)]
-    pub shared_stages: u32,
-    /// Fragment sets in registers; 1 is no pipeline
-    #[arg(long, default_value_t = 2)]
-    pub register_stages: u32,
+    /// Slots in shared memory; 1 is no pipeline [default: 3, or what a kernel from a file allows]
+    #[arg(long)]
+    pub shared_stages: Option<u32>,
+    /// Fragment sets in registers; 1 is no pipeline [default: 2, or what a kernel from a file allows]
+    #[arg(long)]
+    pub register_stages: Option<u32>,
     /// Launch blocks in groups of so many tile rows; 1 walks whole columns of tiles
     #[arg(long, default_value_t = 1, value_name = "ROWS")]
     pub raster: u32,
@@ -90,6 +91,14 @@ pub struct ScheduleArguments {
 }
 
 impl ScheduleArguments {
+    /// Which depths were asked for by name.
+    pub fn asked(&self) -> Asked {
+        Asked {
+            shared: self.schedule.is_some() || self.shared_stages.is_some(),
+            registers: self.schedule.is_some() || self.register_stages.is_some(),
+        }
+    }
+
     /// The schedule.
     pub fn schedule(&self) -> Result<TileSchedule, Failure> {
         if let Some(path) = &self.schedule {
@@ -100,8 +109,8 @@ impl ScheduleArguments {
         Ok(TileSchedule {
             block: AxisTiles::mnk(m, n, k),
             warp: AxisTiles::mn(warp_m, warp_n),
-            shared_stages: self.shared_stages,
-            register_stages: self.register_stages,
+            shared_stages: self.shared_stages.unwrap_or(3),
+            register_stages: self.register_stages.unwrap_or(2),
             swizzle: Swizzle::Xor,
             raster_rows: self.raster,
             split_k: self.split_k,

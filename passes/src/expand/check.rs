@@ -99,11 +99,36 @@ impl<'ir> PipelineLoop<'ir> {
 
 /// Finds and checks every loop of a plan, in the order in which they are rewritten: inner ones first.
 pub fn check<'ir>(index: &OpIndex<'ir>, plan: &PipelinePlan) -> Result<Vec<PipelineLoop<'ir>>, Error> {
+    let (barriers, homes) = surroundings(index, plan)?;
+    let mut loops = Vec::with_capacity(plan.loops.len());
+    for entry in &plan.loops {
+        loops.push(check_loop(index, entry, &homes, &barriers)?);
+    }
+    check_nests(&loops)?;
+    loops.sort_by_key(|entry| std::cmp::Reverse(depth(entry.outer())));
+    Ok(loops)
+}
+
+/// Checks one loop of a plan, the `number`-th.
+pub fn check_one(index: &OpIndex<'_>, plan: &PipelinePlan, number: usize) -> Result<(), Error> {
+    let (barriers, homes) = surroundings(index, plan)?;
+    check_loop(index, &plan.loops[number], &homes, &barriers)?;
+    Ok(())
+}
+
+/// The loops that fill each buffer of a kernel.
+type Homes<'ir, 'plan> = HashMap<(Op<'ir>, &'plan BufferId), Vec<Op<'ir>>>;
+
+/// The barriers that the whole plan replaces, and the loops that fill each buffer.
+fn surroundings<'ir, 'plan>(
+    index: &OpIndex<'ir>,
+    plan: &'plan PipelinePlan,
+) -> Result<(HashSet<Op<'ir>>, Homes<'ir, 'plan>), Error> {
     let mut barriers: HashSet<Op<'ir>> = HashSet::new();
     for id in plan.loops.iter().flat_map(|entry| &entry.barriers) {
         barriers.insert(find(index, id)?);
     }
-    let mut homes: HashMap<(Op<'ir>, &BufferId), Vec<Op<'ir>>> = HashMap::new();
+    let mut homes = Homes::new();
     for entry in &plan.loops {
         let op = find_loop(index, entry.loop_index)?;
         let Some(kernel) = enclosing(op, "gpu.func") else {
@@ -118,13 +143,7 @@ pub fn check<'ir>(index: &OpIndex<'ir>, plan: &PipelinePlan) -> Result<Vec<Pipel
             loops.push(op);
         }
     }
-    let mut loops = Vec::with_capacity(plan.loops.len());
-    for entry in &plan.loops {
-        loops.push(check_loop(index, entry, &homes, &barriers)?);
-    }
-    check_nests(&loops)?;
-    loops.sort_by_key(|entry| std::cmp::Reverse(depth(entry.outer())));
-    Ok(loops)
+    Ok((barriers, homes))
 }
 
 fn depth(op: Op<'_>) -> usize {
@@ -161,7 +180,7 @@ pub fn find_loop<'ir>(index: &OpIndex<'ir>, number: usize) -> Result<Op<'ir>, Er
 fn check_loop<'ir>(
     index: &OpIndex<'ir>,
     plan: &LoopPlan,
-    homes: &HashMap<(Op<'ir>, &BufferId), Vec<Op<'ir>>>,
+    homes: &Homes<'ir, '_>,
     barriers: &HashSet<Op<'ir>>,
 ) -> Result<PipelineLoop<'ir>, Error> {
     let op = find_loop(index, plan.loop_index)?;

@@ -72,6 +72,18 @@ pub fn expand(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Error>
     })
 }
 
+/// Whether [`expand`] would obey a plan. Changes nothing.
+pub fn accepts(module: &Module<'_>, plan: &PipelinePlan) -> Result<(), Error> {
+    plan.check_is_for(module)?;
+    let loops = check::check(&OpIndex::new(module.op()), plan)?;
+    Rings::new(&loops)?.check(&plan.target)
+}
+
+/// Whether it would obey one loop of a plan, beside the others; but for the room that all rings need together.
+pub(crate) fn accepts_loop(index: &OpIndex<'_>, plan: &PipelinePlan, number: usize) -> Result<(), Error> {
+    check::check_one(index, plan, number)
+}
+
 /// Gives every buffer of the plan its ring, whose slot 0 stands for the buffer. Nothing else changes, but for barriers
 /// between loops whose rings share bytes. Returns the plan for the module as it is then, which [`expand`] obeys in those
 /// rings. On an error the module is as it was.
