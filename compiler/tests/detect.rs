@@ -209,7 +209,10 @@ fn width_unsupported() {
 #[test]
 fn alignment_unproven() {
     let arguments = "%src: memref<1024x4xf32> {llvm.noalias}, %dst: memref<1024x4xf32> {llvm.noalias}";
-    refused(&Kernel { arguments, ..GOOD }, ReasonCode::AlignmentUnproven);
+    let verdict = accepted(&Kernel { arguments, ..GOOD });
+    assert_eq!((verdict.async_bytes, verdict.copies[0].bytes), (Some(4), 4));
+    let why = verdict.copies[0].narrowed.as_deref().expect("a reason");
+    assert!(why.contains("aligned to 4 bytes; 16 are needed"), "{why}");
     let stated = "%v = vector.load %src[%row, %c0] {alignment = 16 : i64} : memref<1024x4xf32>, vector<4xf32>
         vector.store %v, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>";
     accepted(&Kernel {
@@ -221,14 +224,12 @@ fn alignment_unproven() {
     let arguments = "%src: memref<1024x5xf32> {llvm.noalias, llvm.align = 16 : i64}, %dst: memref<1024x4xf32>";
     let copy = "%v = vector.load %src[%row, %c0] : memref<1024x5xf32>, vector<4xf32>
         vector.store %v, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>";
-    refused(
-        &Kernel {
-            arguments,
-            copy,
-            ..GOOD
-        },
-        ReasonCode::AlignmentUnproven,
-    );
+    let verdict = accepted(&Kernel {
+        arguments,
+        copy,
+        ..GOOD
+    });
+    assert_eq!(verdict.async_bytes, Some(4));
 }
 
 #[test]
@@ -537,7 +538,7 @@ fn an_offset_of_the_memref_counts_for_alignment() {
              %dst: memref<1024x4xf32>"
         )
     };
-    for (offset, fine) in [(4, true), (1, false)] {
+    for (offset, bytes) in [(4, 16), (2, 8), (1, 4)] {
         let arguments = with(offset);
         let copy = GOOD.copy.replacen(
             "memref<1024x4xf32>",
@@ -549,11 +550,7 @@ fn an_offset_of_the_memref_counts_for_alignment() {
             copy: &copy,
             ..GOOD
         };
-        if fine {
-            accepted(&kernel);
-        } else {
-            refused(&kernel, ReasonCode::AlignmentUnproven);
-        }
+        assert_eq!(accepted(&kernel).async_bytes, Some(bytes));
     }
 }
 
@@ -871,18 +868,14 @@ fn a_column_off_the_boundary_is_not_aligned() {
              vector.store %v, %s[%t, %c0] : memref<32x4xf32, #gpu.address_space<workgroup>>, vector<4xf32>"
         )
     };
-    for (column, fine) in [("%c4", true), ("%c2", false), ("%t", false)] {
+    for (column, bytes) in [("%c4", 16), ("%c2", 8), ("%t", 4)] {
         let copy = copy(column);
         let kernel = Kernel {
             arguments,
             copy: &copy,
             ..GOOD
         };
-        if fine {
-            accepted(&kernel);
-        } else {
-            refused(&kernel, ReasonCode::AlignmentUnproven);
-        }
+        assert_eq!(accepted(&kernel).async_bytes, Some(bytes));
     }
 }
 

@@ -33,18 +33,34 @@ pub fn decide(
         let message = "0 stages; a level without a pipeline has 1";
         return Err(Error::refused("does-not-fit", "the request", message));
     }
+    draft(module, detection, target, &|_, _| depths.clone())
+}
+
+/// The same with depths for each loop: `depths` gets the loop's number and the most slots that its buffers may have.
+pub(crate) fn draft(
+    module: &Module<'_>,
+    detection: &Detection,
+    target: &str,
+    depths: &dyn Fn(usize, u32) -> Depths,
+) -> Result<PipelinePlan, Error> {
     let index = OpIndex::new(module.op());
     let mut loops: Vec<LoopPlan> = Vec::new();
     for kernel in &detection.kernels {
         let first = loops.len();
+        let most = |loop_index: usize| {
+            let own = kernel.buffers.iter().filter(|buffer| {
+                buffer.level == Level::Shared && buffer.loop_index == Some(loop_index) && runs_ahead(buffer)
+            });
+            own.map(most_slots).min().unwrap_or(1)
+        };
         for buffer in &kernel.buffers {
             let Some(loop_index) = buffer.loop_index else { continue };
-            let ahead = buffer.verdict == Verdict::Pipelinable || buffer.staged_depth.is_some();
-            if buffer.level != Level::Shared || !ahead {
+            if buffer.level != Level::Shared || !runs_ahead(buffer) {
                 continue;
             }
-            check_depth(buffer, depths)?;
-            let plan = buffer_plan(&index, buffer, depths)?;
+            let depths = depths(loop_index, most(loop_index));
+            check_depth(buffer, &depths)?;
+            let plan = buffer_plan(&index, buffer, &depths)?;
             let entry = match loops.iter_mut().find(|entry| entry.loop_index == loop_index) {
                 Some(entry) => entry,
                 None => {
@@ -69,7 +85,8 @@ pub fn decide(
             }
         }
         for entry in &mut loops[first..] {
-            entry.registers = register_plans(entry, &kernel.buffers, depths);
+            let depths = depths(entry.loop_index, most(entry.loop_index));
+            entry.registers = register_plans(entry, &kernel.buffers, &depths);
             number_syncs(&index, entry);
         }
     }
@@ -148,8 +165,16 @@ fn number_syncs(index: &OpIndex<'_>, entry: &mut LoopPlan) {
     entry.renumber_syncs();
 }
 
+fn runs_ahead(buffer: &BufferVerdict) -> bool {
+    buffer.verdict == Verdict::Pipelinable || buffer.staged_depth.is_some()
+}
+
+fn most_slots(buffer: &BufferVerdict) -> u32 {
+    buffer.max_depth.or(buffer.staged_depth).unwrap_or(1)
+}
+
 fn check_depth(buffer: &BufferVerdict, depths: &Depths) -> Result<(), Error> {
-    let most = buffer.max_depth.or(buffer.staged_depth).unwrap_or(1);
+    let most = most_slots(buffer);
     if depths.shared_stages <= most {
         return Ok(());
     }
@@ -161,7 +186,7 @@ fn check_depth(buffer: &BufferVerdict, depths: &Depths) -> Result<(), Error> {
 }
 
 fn buffer_plan(index: &OpIndex<'_>, buffer: &BufferVerdict, depths: &Depths) -> Result<BufferPlan, Error> {
-    let Some(width_bytes) = buffer.copies.first().map(|copy| copy.bytes) else {
+    let Some(narrowest) = buffer.copies.iter().map(|copy| copy.bytes).min() else {
         return Err(Error::refused(
             "not-a-pure-copy",
             &buffer.location,
@@ -169,19 +194,23 @@ fn buffer_plan(index: &OpIndex<'_>, buffer: &BufferVerdict, depths: &Depths) -> 
         ));
     };
     let synchronous = depths.shared_stages == 1;
+    // What no copy differs from is said once.
+    let asynchronous = buffer.copies.iter().filter(|copy| !copy.staged);
+    let width_bytes = asynchronous.map(|copy| copy.bytes).min().unwrap_or(narrowest);
+    let transport_of = |staged: bool| match (synchronous, staged) {
+        (true, _) => Transport::Synchronous,
+        (false, true) => Transport::RegisterStaged,
+        (false, false) => Transport::CpAsync,
+    };
+    let transport = transport_of(buffer.copies.iter().all(|copy| copy.staged));
     Ok(BufferPlan {
         buffer: buffer.id.clone(),
         slots: depths.shared_stages,
         distance: depths.shared_stages - 1,
-        transport: match (synchronous, buffer.staged_depth.is_some()) {
-            (true, _) => Transport::Synchronous,
-            (false, true) => Transport::RegisterStaged,
-            (false, false) => Transport::CpAsync,
-        },
-        completion: if synchronous || buffer.staged_depth.is_some() {
-            Completion::Barrier
-        } else {
-            Completion::CommitGroup
+        transport,
+        completion: match transport {
+            Transport::CpAsync => Completion::CommitGroup,
+            Transport::RegisterStaged | Transport::Synchronous => Completion::Barrier,
         },
         width_bytes,
         layout: layout(index, buffer, depths.layout),
@@ -192,6 +221,8 @@ fn buffer_plan(index: &OpIndex<'_>, buffer: &BufferVerdict, depths: &Depths) -> 
             .map(|copy| CopyPlan {
                 load: copy.load.clone(),
                 store: copy.store.clone(),
+                width_bytes: Some(copy.bytes).filter(|bytes| *bytes != width_bytes),
+                transport: Some(transport_of(copy.staged)).filter(|own| *own != transport),
             })
             .collect(),
         reused: buffer.reused,

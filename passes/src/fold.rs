@@ -62,6 +62,24 @@ pub fn mul<'ir>(builder: &Builder<'ir>, a: Value<'ir>, b: Value<'ir>) -> Value<'
     }
 }
 
+/// The quotient of two indices that are not negative.
+pub fn div<'ir>(builder: &Builder<'ir>, a: Value<'ir>, b: Value<'ir>) -> Value<'ir> {
+    match (constant_index(a), constant_index(b)) {
+        (Some(a), Some(b)) if b > 0 => builder.index(a / b),
+        (_, Some(1)) => a,
+        _ => builder.div(a, b),
+    }
+}
+
+/// What is left of that division.
+pub fn rem<'ir>(builder: &Builder<'ir>, a: Value<'ir>, b: Value<'ir>) -> Value<'ir> {
+    match (constant_index(a), constant_index(b)) {
+        (Some(a), Some(b)) if b > 0 => builder.index(a % b),
+        (_, Some(1)) => builder.index(0),
+        _ => builder.rem(a, b),
+    }
+}
+
 /// Whether one index is less than another, both signed.
 pub fn less<'ir>(builder: &Builder<'ir>, a: Value<'ir>, b: Value<'ir>) -> Condition<'ir> {
     match (constant_index(a), constant_index(b)) {

@@ -8,6 +8,7 @@ mod data;
 pub mod decide;
 pub mod error;
 pub mod expand;
+pub mod fit;
 pub mod fold;
 pub mod hazard;
 pub mod multi_buffer;

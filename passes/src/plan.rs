@@ -120,11 +120,11 @@ pub struct BufferPlan {
     /// Buffers of one number are waited for together, at the first read of any of them.
     #[serde(default)]
     pub sync: u32,
-    /// What carries the bytes.
+    /// What carries the bytes, where a copy does not say otherwise.
     pub transport: Transport,
     /// How completion is observed.
     pub completion: Completion,
-    /// Bytes of one copy.
+    /// Bytes of one asynchronous copy, where a copy does not say otherwise.
     pub width_bytes: u32,
     /// Where the pieces of a row lie.
     pub layout: SharedLayout,
@@ -144,6 +144,13 @@ pub struct CopyPlan {
     pub load: OpId,
     /// The store.
     pub store: OpId,
+    /// Its own width, where it is not the buffer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width_bytes: Option<u32>,
+    /// What carries its bytes, where that is not what carries the buffer's: some copies of a buffer may be asynchronous
+    /// and others staged through registers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transport: Option<Transport>,
 }
 
 /// What carries bytes from global to shared memory.

@@ -200,8 +200,18 @@ fn plan(
         return plan_operator(module, &detection, schedule, target).map_err(failure);
     }
     let depths = depths(schedule);
-    let plan = planned::plan(module, &detection, target.arch.name(), &depths).map_err(failure)?;
+    let (plan, lowered) = planned::plan(
+        module,
+        &detection,
+        target.arch.name(),
+        &depths,
+        arguments.stages.asked(),
+    )
+    .map_err(failure)?;
     attributes::strip(module);
+    for lowered in lowered {
+        tracing::warn!("{}: {}", lowered.location, lowered.message);
+    }
     if schedule.shared_stages > 1 {
         if plan.loops.is_empty() {
             say_why_nothing_is_pipelined(&detection);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use alcop_passes::fit::Asked;
 use alcop_spec::{AxisTiles, DType, Layout, Matmul, OpSpec, Swizzle, TileSchedule};
 use clap::Args;
 
@@ -103,15 +104,23 @@ pub struct TileArguments {
 /// How deep each level is pipelined.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StageArguments {
-    /// Slots in shared memory; 1 is no pipeline [default: 3]
+    /// Slots in shared memory; 1 is no pipeline [default: 3, or what a kernel from a file allows]
     #[arg(long, conflicts_with = "schedule")]
     pub shared_stages: Option<u32>,
-    /// Fragment sets in registers; 1 is no pipeline [default: 2]
+    /// Fragment sets in registers; 1 is no pipeline [default: 2, or what a kernel from a file allows]
     #[arg(long, conflicts_with = "schedule")]
     pub register_stages: Option<u32>,
 }
 
 impl StageArguments {
+    /// Which depths were asked for by name.
+    pub const fn asked(&self) -> Asked {
+        Asked {
+            shared: self.shared_stages.is_some(),
+            registers: self.register_stages.is_some(),
+        }
+    }
+
     /// The option of these that was given, if one was.
     pub const fn given(&self) -> Option<&'static str> {
         match self {

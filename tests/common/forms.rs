@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use alcop::compiler::detect::{Detection, detect};
 use alcop::compiler::ir::{Attr, Context, Module, Op, Value, preorder};
 use alcop::passes::decide::{Depths, decide};
+use alcop::passes::fit::{Asked, Lowered, decide_within};
 use alcop::passes::pipeline::compile_to_ptx;
 use alcop::passes::plan::{PipelinePlan, SharedLayout};
 use alcop::passes::sink::sink_and_detect;
@@ -42,6 +43,17 @@ pub fn planned(module: &Module<'_>, (shared_stages, register_stages): (u32, u32)
         layout: SharedLayout::Xor,
     };
     decide(module, &detection(module), "sm_80", &depths).map_err(|error| error.to_string())
+}
+
+/// The plan at 3 slots and 2 fragment sets that nobody asked for by name, and what of it is lower.
+pub fn planned_by_default(module: &Module<'_>) -> Result<(PipelinePlan, Vec<Lowered>), String> {
+    let depths = Depths {
+        shared_stages: 3,
+        register_stages: 2,
+        layout: SharedLayout::Xor,
+    };
+    let asked = Asked::default();
+    decide_within(module, &detection(module), "sm_80", &depths, asked).map_err(|error| error.to_string())
 }
 
 pub fn kernel_of<'ir>(module: &'ir Module<'_>) -> Op<'ir> {

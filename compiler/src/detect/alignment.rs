@@ -12,6 +12,28 @@ use super::shared::Case;
 use super::verdict::ReasonCode;
 use crate::ir::{Attr, Op, Type};
 
+/// One side of a copy. Where work between load and store changes the type of the elements and moves behind the reads, the
+/// buffer gets elements of the first type in place of the second: places count in elements.
+#[derive(Clone, Copy, Debug)]
+pub struct Side<'a, 'ir> {
+    /// The access.
+    pub touch: &'a Touch<'ir>,
+    /// What the elements become.
+    pub from: Type<'ir>,
+    /// What they are.
+    pub to: Type<'ir>,
+}
+
+fn too_narrow(base: u64, address: &Linear<'_>, bytes: u64) -> (ReasonCode, String) {
+    let message = match address.divisor() {
+        _ if !base.is_multiple_of(bytes) => {
+            format!("the base is only known to be aligned to {base} bytes; {bytes} are needed (llvm.align)")
+        }
+        known => format!("the address moves by multiples of {known} bytes, not of {bytes}"),
+    };
+    (ReasonCode::AlignmentUnproven, message)
+}
+
 impl<'ir> Case<'_, 'ir> {
     /// The bytes that a `memref.copy` can move at once, all threads sharing the work.
     pub fn row_piece(&mut self, load: &Touch<'ir>, store: &Touch<'ir>) -> Option<u64> {
@@ -64,57 +86,70 @@ impl<'ir> Case<'_, 'ir> {
         Some(best)
     }
 
-    /// The address of an access must be a multiple of its width: base, offset, strides and indices together.
-    pub fn alignment(&mut self, touch: &Touch<'ir>, bytes: u64) {
+    /// The widest asynchronous copy, at most `most` bytes, that what is loaded and stored can be made of: all of its pieces
+    /// start at multiples of their width on each side. `moved` is the type of what moves.
+    pub fn provable_width(&self, sides: &[Side<'_, 'ir>], most: u64, moved: Type<'ir>) -> Option<u64> {
+        let element = moved.as_vector().map_or(moved, |(_, element)| element);
+        let element = u64::from(element.scalar_bits()? / 8);
+        let fits = |width: &u64| *width <= most && most.is_multiple_of(*width) && width.is_multiple_of(element);
+        let proven = |width: &u64| sides.iter().all(|side| self.side_misaligned(side, *width).is_none());
+        WIDTHS.into_iter().filter(fits).find(proven)
+    }
+
+    /// The address of an access must be a multiple of its width. Whether it is known to be; if not, that is a reason.
+    pub fn alignment(&mut self, touch: &Touch<'ir>, bytes: u64) -> bool {
+        match self.misaligned(touch, bytes) {
+            None => true,
+            Some((code, message)) => {
+                self.refuse(code, touch.op, message);
+                false
+            }
+        }
+    }
+
+    /// Why the address of an access is not known to be a multiple of a width: base, offset, strides and indices together.
+    pub fn misaligned(&self, touch: &Touch<'ir>, bytes: u64) -> Option<(ReasonCode, String)> {
         let op = touch.op;
         let Some(parts) = op.operand(touch.access.memref).ty().as_memref() else {
-            return self.refuse(ReasonCode::AlignmentUnproven, op, "the memref has no strided layout");
+            let message = "the memref has no strided layout".to_owned();
+            return Some((ReasonCode::AlignmentUnproven, message));
         };
         if parts.strides.last().is_some_and(|stride| *stride != Some(1)) && contiguous_extent(op) > 1 {
-            return self.refuse(ReasonCode::NotContiguous, op, "the last dimension is not contiguous");
+            let message = "the last dimension is not contiguous".to_owned();
+            return Some((ReasonCode::NotContiguous, message));
         }
         let stated = op.attr("alignment").and_then(Attr::as_int).unwrap_or(0).max(0) as u64;
         if stated > 0 && stated.is_multiple_of(bytes) {
-            return;
+            return None;
         }
         let base = self.base_alignment(touch);
         let address = self.scene.memory.address(op, touch.access);
         if touch.place.alignment(&address, base, bytes).is_multiple_of(bytes) {
-            return;
+            return None;
         }
-        self.misaligned(op, base, &address, bytes);
+        Some(too_narrow(base, &address, bytes))
     }
 
-    /// The same for a buffer whose elements of the second type become elements of the first: places count in elements.
-    pub fn alignment_as(&mut self, touch: &Touch<'ir>, bytes: u64, (from, to): (Type<'ir>, Type<'ir>)) {
-        let (Some(new), Some(old), true) = (from.bytes(), to.bytes(), from != to) else {
-            return self.alignment(touch, bytes);
+    /// The same for a side of a copy, whose buffer may get other elements.
+    pub fn side_misaligned(&self, side: &Side<'_, 'ir>, bytes: u64) -> Option<(ReasonCode, String)> {
+        let touch = side.touch;
+        let (Some(new), Some(old), true) = (side.from.bytes(), side.to.bytes(), side.from != side.to) else {
+            return self.misaligned(touch, bytes);
         };
         let op = touch.op;
         let base = self.base_alignment(touch);
         let stated = op.attr("alignment").and_then(Attr::as_int).unwrap_or(0).max(0) as u64;
         let elements = stated.is_multiple_of(old).then_some(stated / old);
         if elements.is_some_and(|elements| elements > 0 && (elements * new).is_multiple_of(bytes)) {
-            return;
+            return None;
         }
         let mut address = self.scene.memory.address(op, touch.access);
         if !address.scale(new, old) {
             let message = "its place is not known as a number of elements, which the type of the copies would change";
-            return self.refuse(ReasonCode::AlignmentUnproven, op, message);
+            return Some((ReasonCode::AlignmentUnproven, message.to_owned()));
         }
-        if !gcd(base, address.divisor()).is_multiple_of(bytes) {
-            self.misaligned(op, base, &address, bytes);
-        }
-    }
-
-    fn misaligned(&mut self, op: Op<'ir>, base: u64, address: &Linear<'ir>, bytes: u64) {
-        let message = match address.divisor() {
-            _ if !base.is_multiple_of(bytes) => {
-                format!("the base is only known to be aligned to {base} bytes; {bytes} are needed (llvm.align)")
-            }
-            known => format!("the address moves by multiples of {known} bytes, not of {bytes}"),
-        };
-        self.refuse(ReasonCode::AlignmentUnproven, op, message);
+        let aligned = gcd(base, address.divisor()).is_multiple_of(bytes);
+        (!aligned).then(|| too_narrow(base, &address, bytes))
     }
 
     /// What is known of the alignment of an access's root, in bytes.

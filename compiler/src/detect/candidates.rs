@@ -23,6 +23,8 @@ pub struct SharedBuffer<'ir> {
     pub loads: Vec<Touch<'ir>>,
     /// What makes it no candidate wherever it is used.
     pub problems: Vec<Reason>,
+    /// Whether something that is not understood uses it: it may be accessed through other names.
+    pub given_away: bool,
     /// Other buffers that may have bytes of it.
     pub overlaps: Vec<usize>,
     /// Positions of the accesses of those.
@@ -48,7 +50,7 @@ pub fn find<'ir>(scene: &Scene<'_, 'ir>) -> Vec<SharedBuffer<'ir>> {
     for op in &scene.ops {
         for value in op.results().filter(|value| is_shared(*value)) {
             match scene.memory.place(value).root {
-                Root::Global(symbol) if !is_view(*op) => {
+                Root::Global(symbol) if op.is("memref.get_global") => {
                     let values = globals.entry(symbol).or_default();
                     if values.is_empty() {
                         made.push(value);
@@ -59,7 +61,8 @@ pub fn find<'ir>(scene: &Scene<'_, 'ir>) -> Vec<SharedBuffer<'ir>> {
                 // A view of a window is followed from there.
                 Root::Dynamic if has_window(scene, op.operand(0)) => {}
                 Root::Dynamic => made.push(value),
-                _ if is_view(*op) => {}
+                // A view, or another name for the memory of a buffer, which then is given away.
+                _ if scene.memory.place(value).base != value => {}
                 _ => made.push(value),
             }
         }
@@ -122,6 +125,7 @@ pub fn find<'ir>(scene: &Scene<'_, 'ir>) -> Vec<SharedBuffer<'ir>> {
                 first.stores.sort_by_key(|touch| touch.at);
                 first.loads.sort_by_key(|touch| touch.at);
                 first.problems.extend(again.problems);
+                first.given_away |= again.given_away;
                 continue;
             }
             windows.push((found.len(), value));
@@ -259,6 +263,7 @@ fn buffer<'ir>(
     let mut touches: BTreeMap<(usize, bool), Touch<'ir>> = BTreeMap::new();
     let mut open: Vec<Value<'ir>> = values.to_vec();
     let mut seen: HashSet<Value<'ir>> = HashSet::new();
+    let mut given_away = false;
     while let Some(value) = open.pop() {
         if !seen.insert(value) {
             continue;
@@ -283,6 +288,7 @@ fn buffer<'ir>(
                 touches.insert((at, access.writes), touch);
             }
             if !understood {
+                given_away = true;
                 let message = format!("{} uses the buffer in a way that is not understood", used.op.name());
                 problems.push(Reason::new(ReasonCode::UnknownOp, message, used.op.location()));
             }
@@ -296,6 +302,7 @@ fn buffer<'ir>(
         stores,
         loads,
         problems,
+        given_away,
         overlaps: Vec::new(),
         foreign: Vec::new(),
     }

@@ -3,18 +3,20 @@
 //! ```text
 //! %v = vector.load %a[…]; vector.store %v, %s[…]                        a copy
 //! %v = vector.transfer_read %a[…], %zero, %mask; … transfer_write       a copy with zero fill
-//! memref.copy %tile, %s                                                 a copy that all threads share
+//! memref.copy %tile, %s                                                 a copy that all threads share, if all do the same
 //! %v = vector.load …; %w = arith.mulf %v, %scale; vector.store %w       a copy after sinking
 //! ```
 
 use super::affine;
+use super::alignment::Side;
 use super::effects::{accesses, contiguous_bytes, is_id, transfer};
 use super::evaluate::static_trip;
 use super::graph::{EdgeKind, LoopGraph};
 use super::kernel::Touch;
-use super::memory::is_view;
+use super::memory::{Space, is_view};
 use super::shared::Case;
 use super::source::carries_load;
+use super::uniform::is_copied_together;
 use super::verdict::{CopyOps, ReasonCode};
 use super::work::{self, Work};
 use crate::ir::{Attr, Op, Value, constant_index};
@@ -34,6 +36,13 @@ pub struct Site<'ir> {
     pub conditions: Vec<(Op<'ir>, bool)>,
     /// Bytes of one asynchronous copy.
     pub bytes: u32,
+    /// Whether its width or alignment keeps it from being asynchronous.
+    pub narrow: bool,
+    /// Why its asynchronous copies are narrower than what a thread moves.
+    pub narrowed: Option<String>,
+    /// Whether all threads do the same `memref.copy`, so that each may do a part of it. Otherwise what a thread copies is
+    /// its own.
+    pub together: bool,
 }
 
 impl Site<'_> {
@@ -57,6 +66,12 @@ impl<'ir> Case<'_, 'ir> {
             let Some(conditions) = self.conditions(store.op, scope) else {
                 continue;
             };
+            let ty = store.op.operand(store.access.memref).ty();
+            if self.scene.memory.space(ty) != Space::Workgroup {
+                let message = format!("the copy stores to a {ty}, and cp.async writes memrefs in workgroup memory");
+                self.refuse(ReasonCode::NotAPureCopy, store.op, message);
+                continue;
+            }
             let site = match store.op.name() {
                 "memref.copy" | "nvgpu.device_async_copy" => self.whole(&store, conditions, scope, graph),
                 "vector.store" | "memref.store" | "vector.transfer_write" => {
@@ -93,6 +108,8 @@ impl<'ir> Case<'_, 'ir> {
                 store: self.scene.index.id(site.touch.op)?,
                 bytes: site.bytes,
                 work: work.filter_map(|op| self.scene.index.id(*op)).collect(),
+                staged: site.narrow,
+                narrowed: site.narrowed.clone(),
             })
         });
         copies.collect()
@@ -159,6 +176,9 @@ impl<'ir> Case<'_, 'ir> {
                 work: None,
                 conditions,
                 bytes: 0,
+                narrow: false,
+                narrowed: None,
+                together: false,
             });
         }
         if carries_load(value, scope) {
@@ -180,15 +200,36 @@ impl<'ir> Case<'_, 'ir> {
         let load = self.source(&work, store, scope)?;
         let ty = work.load.result(0).ty();
         let bytes = contiguous_bytes(ty);
-        let piece = bytes.and_then(|bytes| match bytes {
+        let most = bytes.and_then(|bytes| match bytes {
             4 | 8 | 16 => Some(bytes),
             _ if bytes > 0 && bytes.is_multiple_of(16) => Some(16),
             _ => None,
         });
-        match piece {
-            Some(piece) => {
-                self.alignment(&load, piece);
-                self.alignment_as(store, piece, work.types());
+        let (mut piece, mut narrowed) = (None, None);
+        match most {
+            Some(most) => {
+                let (from, to) = work.types();
+                let source = Side {
+                    touch: &load,
+                    from,
+                    to: from,
+                };
+                let sides = [source, Side { touch: store, from, to }];
+                piece = self.provable_width(&sides, most, ty);
+                match piece {
+                    Some(piece) if piece < most => {
+                        let why = sides.iter().find_map(|side| self.side_misaligned(side, most));
+                        narrowed = why.map(|(_, message)| message);
+                    }
+                    Some(_) => {}
+                    None => {
+                        for side in &sides {
+                            if let Some((code, message)) = self.side_misaligned(side, most) {
+                                self.refuse(code, side.touch.op, message);
+                            }
+                        }
+                    }
+                }
             }
             None => {
                 let rows = ty.as_vector().is_some_and(|(shape, _)| shape.len() > 1);
@@ -197,7 +238,8 @@ impl<'ir> Case<'_, 'ir> {
                 self.refuse(ReasonCode::WidthUnsupported, store.op, message);
             }
         }
-        let piece = piece.or(bytes)?;
+        let narrow = piece.is_none();
+        let piece = piece.or(most).or(bytes)?;
         let mut ahead = index_operands(&load);
         ahead.push(load.op.operand(load.access.memref));
         ahead.extend(work.guards.iter().map(|guard| guard.condition));
@@ -210,6 +252,9 @@ impl<'ir> Case<'_, 'ir> {
             work: Some(work),
             conditions,
             bytes: piece as u32,
+            narrow,
+            narrowed,
+            together: false,
         })
     }
 
@@ -235,6 +280,7 @@ impl<'ir> Case<'_, 'ir> {
             self.refuse(ReasonCode::NotAPureCopy, op, message);
             return None;
         }
+        let mut narrow = false;
         let piece = if op.is("memref.copy") {
             self.row_piece(&load, store)?
         } else {
@@ -252,8 +298,9 @@ impl<'ir> Case<'_, 'ir> {
                 self.refuse(ReasonCode::WidthUnsupported, op, message);
                 return None;
             };
-            self.alignment(&load, piece);
-            self.alignment(store, piece);
+            for touch in [&load, store] {
+                narrow |= !self.alignment(touch, piece);
+            }
             piece
         };
         let mut ahead: Vec<Value<'ir>> = op.operands().collect();
@@ -265,6 +312,9 @@ impl<'ir> Case<'_, 'ir> {
             work: None,
             conditions,
             bytes: piece as u32,
+            narrow,
+            narrowed: None,
+            together: op.is("memref.copy") && is_copied_together(self.scene, op, scope),
         })
     }
 

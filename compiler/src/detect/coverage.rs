@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 use super::copies::Site;
 use super::effects::{contiguous_bytes, indices, is_id, transfer};
 use super::evaluate::{Ids, Program, Thread, threads};
-use super::footprint::{MAX_THREADS, is_uniform, iterations, loops_between};
+use super::footprint::{MAX_THREADS, iterations, loops_between};
 use super::shared::Case;
+use super::uniform::is_uniform;
 use super::verdict::ReasonCode;
 use crate::ir::{Attr, Op, Type, Value};
 
@@ -69,7 +70,8 @@ impl<'ir> Case<'_, 'ir> {
             }
             mark(if one.is_empty() { &other } else { &one }, &mut written);
         }
-        self.count(&written);
+        let own = |site: &Site<'ir>| site.touch.op.is("memref.copy") && !site.together;
+        self.count(&written, sites.iter().any(own));
     }
 
     /// The one condition of a site that only the iteration decides, and those that are known for each thread.
@@ -193,7 +195,6 @@ impl<'ir> Case<'_, 'ir> {
             return false;
         };
         *budget = left;
-        let shared = op.is("memref.copy");
         let start = address.constant;
         let size = self.bytes as i64;
         let (mut scratch, mut out) = (Vec::new(), Vec::new());
@@ -223,12 +224,12 @@ impl<'ir> Case<'_, 'ir> {
                         self.refuse(ReasonCode::NotContiguous, op, message);
                         return false;
                     }
-                    side.push((from, to, if shared { 0 } else { thread.number }));
+                    side.push((from, to, if site.together { 0 } else { thread.number }));
                 }
             }
         }
-        if shared {
-            // All threads copy the same together: that is distributed over them.
+        if site.together {
+            // All threads copy the same: that is distributed over them.
             side.sort_unstable();
             side.dedup();
         }
@@ -315,7 +316,7 @@ impl<'ir> Case<'_, 'ir> {
         indices(op, site.touch.access).into_iter().zip(most).collect()
     }
 
-    fn count(&mut self, written: &[u8]) {
+    fn count(&mut self, written: &[u8], own_copies: bool) {
         let element = self.memref.element.bytes().unwrap_or(1) as usize;
         let elements = written.len() / element;
         let missed = written.iter().filter(|times| **times == 0).count() / element;
@@ -325,9 +326,16 @@ impl<'ir> Case<'_, 'ir> {
         }
         let twice = written.iter().filter(|times| **times > 1).count() / element;
         if twice > 0 {
+            let hint = match own_copies {
+                true => {
+                    "; the memref.copy differs between threads, or not all of them reach it, and each that does copies \
+                     all of it"
+                }
+                false => "",
+            };
             let message = format!(
                 "{twice} of {elements} elements are written more than once in an iteration, and asynchronous copies \
-                 land in any order"
+                 land in any order{hint}"
             );
             self.refuse_buffer(ReasonCode::SeveralWriters, message);
         }

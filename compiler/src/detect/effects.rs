@@ -155,6 +155,8 @@ pub fn effect(op: Op<'_>) -> Effect {
         | "gpu.terminator" => Effect::None,
         "memref.alloc" | "memref.alloca" | "memref.dealloc" => Effect::Allocates,
         "memref.get_global" | "memref.dim" | "memref.prefetch" | "gpu.dynamic_shared_memory" => Effect::None,
+        // They read or write nothing; what is done with the pointer counts where it is done, and the buffer is given away.
+        "memref.extract_strided_metadata" | "memref.extract_aligned_pointer_as_index" => Effect::None,
         "nvgpu.mma.sync"
         | "nvgpu.mma.sp.sync"
         | "gpu.subgroup_mma_compute"

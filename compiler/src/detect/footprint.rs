@@ -7,10 +7,10 @@
 //! Two accesses of one buffer can then be proven apart, or be given the iterations between them.
 
 use super::affine::static_bounds;
-use super::effects::{contiguous_bytes, is_block_id};
+use super::effects::contiguous_bytes;
 use super::evaluate::{Program, static_trip, threads};
 use super::kernel::{Scene, Touch};
-use super::memory::is_view;
+use super::uniform::is_uniform;
 use crate::ir::{Def, Op, Value, constant_index};
 
 /// Threads that a block may have (CUDA C++ Programming Guide, "Compute Capabilities").
@@ -243,65 +243,6 @@ fn is_outside<'ir>(value: Value<'ir>, scope: Op<'ir>) -> bool {
         Def::Result(op, _) => !op.is_within(scope),
         Def::Argument(block, _) => block.parent().is_none_or(|op| !op.is_within(scope)),
     }
-}
-
-/// Whether a load reads global memory that nothing in the kernel writes.
-fn is_constant_memory<'ir>(scene: &Scene<'_, 'ir>, load: Op<'ir>) -> bool {
-    let place = scene.memory.place(load.operand(0));
-    let written = scene
-        .touches
-        .iter()
-        .any(|touch| touch.writes && scene.memory.alias(&touch.place, &place) != super::memory::Alias::Never);
-    scene.memory.is_global(&place) && !written && scene.wild.is_empty()
-}
-
-/// Whether every thread of the block has the same value: arguments, positions of blocks, loop counters, arithmetic.
-pub fn is_uniform<'ir>(scene: &Scene<'_, 'ir>, value: Value<'ir>) -> bool {
-    let mut open = vec![value];
-    // A bound for expressions that share parts.
-    for _ in 0..500 {
-        let Some(value) = open.pop() else { return true };
-        match value.def() {
-            Def::Argument(block, position) => {
-                let launch = scene.memory.kernel.is("gpu.launch");
-                let entry = Some(block) == scene.memory.entry();
-                let inside = block.parent().is_some_and(|op| scene.at(op).is_some());
-                match block.parent() {
-                    // Threads' positions are arguments 3 to 5.
-                    _ if entry && launch => {
-                        if (3..6).contains(&position) {
-                            return false;
-                        }
-                    }
-                    _ if entry || !inside => {}
-                    Some(op) if op.is("scf.for") && position == 0 => open.extend(op.operands().take(3)),
-                    Some(op) if position == 0 && static_bounds(op).is_some() => {}
-                    _ => return false,
-                }
-            }
-            Def::Result(op, _) if scene.at(op).is_none() || is_block_id(op) => {}
-            Def::Result(op, _) => {
-                let arithmetic = matches!(op.dialect(), "arith" | "index" | "math" | "affine") && op.num_regions() == 0;
-                let splat = matches!(op.name(), "vector.broadcast" | "vector.splat");
-                // An extent is what the view or allocation was given, which may differ between threads.
-                let sized = is_view(op) || matches!(op.name(), "memref.alloc" | "memref.get_global");
-                if op.is("memref.dim") || sized {
-                    open.extend(op.operands());
-                    continue;
-                }
-                // All threads that load the same number load the same value, where nobody writes it.
-                if op.is("memref.load") && is_constant_memory(scene, op) {
-                    open.extend(op.operands());
-                    continue;
-                }
-                if !arithmetic && !splat {
-                    return false;
-                }
-                open.extend(op.operands());
-            }
-        }
-    }
-    false
 }
 
 /// The loops between an operation and the loop around them, outermost first, through conditions; `None` when something

@@ -93,6 +93,11 @@ impl<'ir> Place<'ir> {
     }
 }
 
+/// Whether the memory was there before the kernel.
+fn is_outer(root: Root<'_>) -> bool {
+    matches!(root, Root::Argument(_) | Root::Outside(_) | Root::Global(_))
+}
+
 fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
@@ -173,7 +178,7 @@ impl<'ir> Memory<'ir> {
             if let Some(place) = self.places.borrow().get(&value) {
                 break Rc::clone(place);
             }
-            match value.def_op().filter(|op| is_view(*op) && chain.len() < 1000) {
+            match value.def_op().filter(|op| names_operand(*op, value) && chain.len() < 1000) {
                 Some(op) => {
                     chain.push((value, op));
                     value = op.operand(0);
@@ -186,7 +191,7 @@ impl<'ir> Memory<'ir> {
             }
         };
         for (value, op) in chain.into_iter().rev() {
-            place = Rc::new(self.view(op, &place));
+            place = Rc::new(self.view(op, &place, value));
             self.places.borrow_mut().insert(value, Rc::clone(&place));
         }
         place
@@ -209,6 +214,14 @@ impl<'ir> Memory<'ir> {
 
     /// Whether two places may be the same memory.
     pub fn alias(&self, a: &Place<'ir>, b: &Place<'ir>) -> Alias {
+        match self.alias_as_stated(a, b) {
+            Alias::May if self.assume_noalias && is_outer(a.root) && is_outer(b.root) => Alias::Never,
+            known => known,
+        }
+    }
+
+    /// The same by what the kernel itself says, without [`Self::assume_noalias`].
+    pub fn alias_as_stated(&self, a: &Place<'ir>, b: &Place<'ir>) -> Alias {
         match (a.root, b.root) {
             (one, other) if one == other && one != Root::Unknown => Alias::Same,
             _ if a.space != b.space && a.space != Space::Other && b.space != Space::Other => Alias::Never,
@@ -220,7 +233,7 @@ impl<'ir> Memory<'ir> {
             },
             (Root::Own(_) | Root::Dynamic, _) | (_, Root::Own(_) | Root::Dynamic) => Alias::Never,
             (Root::Global(_), Root::Global(_)) => Alias::Never,
-            _ if self.assume_noalias || self.is_noalias(a.root) || self.is_noalias(b.root) => Alias::Never,
+            _ if self.is_noalias(a.root) || self.is_noalias(b.root) => Alias::Never,
             _ => Alias::May,
         }
     }
@@ -295,10 +308,10 @@ impl<'ir> Memory<'ir> {
         }
     }
 
-    /// The place of a view's result.
-    fn view(&self, op: Op<'ir>, source: &Place<'ir>) -> Place<'ir> {
+    /// The place of `value`, a view's result.
+    fn view(&self, op: Op<'ir>, source: &Place<'ir>, value: Value<'ir>) -> Place<'ir> {
         let mut place = source.clone();
-        let element = element_bytes(op.result(0).ty());
+        let element = element_bytes(value.ty());
         match op.name() {
             "memref.subview" => {
                 let strides = op.operand(0).ty().as_memref().map(|memref| memref.strides);
@@ -325,9 +338,14 @@ impl<'ir> Memory<'ir> {
                     place.assumed.push((bytes, source.pointer.clone()));
                 }
             }
+            // The base of a memref is its pointer, without the offset.
+            "memref.extract_strided_metadata" => place.origin = source.pointer.clone(),
             _ => {}
         }
-        place.space = self.space(op.result(0).ty());
+        // A cast to the generic space leaves memory where it is.
+        if matches!(place.space, Space::Other) || matches!(place.root, Root::Unknown) {
+            place.space = self.space(value.ty());
+        }
         place
     }
 }
@@ -348,6 +366,19 @@ pub fn is_view(op: Op<'_>) -> bool {
     ) && op.num_operands() > 0
         && op.num_results() == 1
         && op.result(0).ty().memref_rank().is_some()
+}
+
+/// Whether a value names the memory of the first operand of the operation that makes it: a view, or what is one but cannot
+/// be given a slot, such as the base that is extracted from a memref.
+fn names_operand<'ir>(op: Op<'ir>, value: Value<'ir>) -> bool {
+    let memref = |value: Value<'ir>| value.ty().memref_rank().is_some();
+    match op.name() {
+        "memref.extract_strided_metadata" => op.result(0) == value,
+        "builtin.unrealized_conversion_cast" => {
+            op.num_operands() == 1 && op.num_results() == 1 && memref(value) && memref(op.operand(0))
+        }
+        _ => is_view(op),
+    }
 }
 
 /// Whether an operation makes new memory.

@@ -33,11 +33,13 @@ mod reuse;
 mod shared;
 mod sink;
 mod source;
+mod uniform;
 mod verdict;
 pub mod work;
 
 pub use affine::static_bounds;
 pub use print::{Remark, detection_json, detection_table, detections_json, remark_list, remarks};
+pub use uniform::copied_together;
 pub use verdict::{BufferVerdict, CopyOps, Detection, KernelVerdicts, Level, LoopVerdict, Reason, ReasonCode, Verdict};
 
 use std::collections::{HashMap, HashSet};

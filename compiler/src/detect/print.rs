@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
-use super::verdict::{Detection, Level, Verdict};
+use super::verdict::{BufferVerdict, Detection, Level, Verdict};
 
 /// The JSON of `alcop explain --json`.
 pub fn detection_json(detection: &Detection) -> Value {
@@ -24,6 +24,23 @@ fn word(verdict: Verdict) -> &'static str {
         Verdict::AfterSinking => "after sinking",
         Verdict::Rejected => "rejected",
     }
+}
+
+/// How wide the copies of a buffer are, the widest first: `16 B, 8 B`, or `8 B, staged`.
+fn widths(buffer: &BufferVerdict) -> Option<String> {
+    if buffer.async_bytes.is_none() && buffer.staged_depth.is_none() {
+        return None;
+    }
+    let staged = |staged: bool| buffer.copies.iter().filter(move |copy| copy.staged == staged);
+    let mut widths: Vec<u32> = staged(false).map(|copy| copy.bytes).collect();
+    widths.extend(buffer.async_bytes);
+    widths.sort_unstable_by_key(|bytes| std::cmp::Reverse(*bytes));
+    widths.dedup();
+    let mut cells: Vec<String> = widths.into_iter().map(|bytes| format!("{bytes} B")).collect();
+    if buffer.staged_depth.is_some() {
+        cells.push("staged".to_owned());
+    }
+    Some(cells.join(", "))
 }
 
 /// A table, one buffer a row, the reasons below their buffer.
@@ -56,11 +73,7 @@ pub fn detection_table(detection: &Detection) -> String {
                     .max_depth
                     .or(buffer.staged_depth)
                     .map_or_else(dash, |depth| format!("<= {depth}")),
-                match buffer.async_bytes {
-                    Some(bytes) => format!("{bytes} B"),
-                    None if buffer.staged_depth.is_some() => "staged".to_owned(),
-                    None => dash(),
-                },
+                widths(buffer).unwrap_or_else(dash),
             ]);
         }
         let widths: Vec<usize> = (0..7)
@@ -139,10 +152,15 @@ pub fn remark_list(detection: &Detection) -> Vec<Remark> {
                     .max_depth
                     .map_or(String::new(), |depth| format!(", at most {depth} deep"));
                 let rejects = buffer.verdict != Verdict::Pipelinable;
+                let narrowed = buffer.copies.iter().find_map(|copy| {
+                    let why = copy.narrowed.as_ref()?;
+                    Some(format!(", a copy in pieces of {} B: {why}", copy.bytes))
+                });
+                let narrowed = narrowed.unwrap_or_default();
                 line(
                     &buffer.location,
                     rejects,
-                    format!("{name}: {}{depth}", word(buffer.verdict)),
+                    format!("{name}: {}{depth}{narrowed}", word(buffer.verdict)),
                 );
             }
         }

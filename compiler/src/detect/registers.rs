@@ -13,7 +13,7 @@ use super::candidates::SharedBuffer;
 use super::effects::{Effect, effect, indices, is_id};
 use super::evaluate::static_trip;
 use super::kernel::{Scene, Touch, first_in};
-use super::memory::{Alias, Space, is_view};
+use super::memory::{Alias, Root, Space, is_view};
 use super::order::unfenced;
 use super::shared::Entry;
 use super::verdict::{BufferVerdict, Level, Reason, ReasonCode, Verdict};
@@ -29,11 +29,10 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], entries: 
     for (number, buffer) in found.iter().enumerate() {
         of_touch.extend(buffer.loads.iter().map(|load| (load.at, number)));
     }
-    let owned: HashSet<usize> = found
-        .iter()
-        .flat_map(|buffer| &buffer.stores)
-        .map(|store| store.at)
-        .collect();
+    let mut of_store: HashMap<usize, usize> = HashMap::new();
+    for (number, buffer) in found.iter().enumerate() {
+        of_store.extend(buffer.stores.iter().map(|store| (store.at, number)));
+    }
     let mut of_buffer: HashMap<usize, Vec<&Entry<'ir>>> = HashMap::new();
     for entry in entries {
         of_buffer.entry(entry.buffer).or_default().push(entry);
@@ -76,17 +75,20 @@ pub fn judge<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], entries: 
             }
             (Some(scope), Some(number)) => {
                 verdict.loop_index = scene.loop_index(scope);
-                let (reasons, strangers) = loops
+                let (reasons, writes) = loops
                     .entry(scope)
-                    .or_insert_with(|| (loop_reasons(scene, scope), strangers(scene, scope, &owned)));
+                    .or_insert_with(|| (loop_reasons(scene, scope), writes(scene, scope)));
                 for reason in reasons.iter() {
                     verdict.reject(reason.clone());
                 }
                 let entries = of_buffer.get(&number).map_or(&[][..], Vec::as_slice);
+                let stranger = writes
+                    .iter()
+                    .find(|write| may_write(scene, write, touch, number, found, &of_store));
                 judge_load(
                     scene,
                     (touch, scope),
-                    (&found[number], strangers),
+                    (&found[number], stranger.copied()),
                     entries,
                     &mut verdict,
                 );
@@ -115,18 +117,45 @@ fn loop_reasons<'ir>(scene: &Scene<'_, 'ir>, scope: Op<'ir>) -> Vec<Reason> {
     reasons
 }
 
-/// Writes of a loop to shared memory that belongs to no known buffer.
-fn strangers<'a, 'ir>(scene: &'a Scene<'_, 'ir>, scope: Op<'ir>, owned: &HashSet<usize>) -> Vec<&'a Touch<'ir>> {
+/// Writes of a loop to memory that other threads see.
+fn writes<'a, 'ir>(scene: &'a Scene<'_, 'ir>, scope: Op<'ir>) -> Vec<&'a Touch<'ir>> {
     let touches = scene.touches_in(scene.inside(scope)).iter();
     touches
-        .filter(|touch| touch.writes && !owned.contains(&touch.at) && touch.place.space == Space::Workgroup)
+        .filter(|touch| touch.writes && !scene.memory.is_private(&touch.place))
         .collect()
+}
+
+/// Whether a write that does not belong to the load's buffer, the one of that number, may write what the load reads.
+fn may_write<'ir>(
+    scene: &Scene<'_, 'ir>,
+    write: &Touch<'ir>,
+    load: &Touch<'ir>,
+    number: usize,
+    found: &[SharedBuffer<'ir>],
+    of_store: &HashMap<usize, usize>,
+) -> bool {
+    let buffer = &found[number];
+    let owner = of_store.get(&write.at).copied();
+    if owner == Some(number) || buffer.stores.iter().any(|store| store.at == write.at) {
+        return false;
+    }
+    // What is given away may be reached by a pointer of unknown origin, in whatever space that is typed.
+    if buffer.given_away && write.place.root == Root::Unknown {
+        return true;
+    }
+    match owner {
+        // Windows into dynamic shared memory, whose places were compared.
+        Some(other) if write.place.root == Root::Dynamic && load.place.root == Root::Dynamic => {
+            buffer.overlaps.contains(&other)
+        }
+        _ => scene.memory.alias(&write.place, &load.place) != Alias::Never,
+    }
 }
 
 fn judge_load<'ir>(
     scene: &Scene<'_, 'ir>,
     (load, scope): (&Touch<'ir>, Op<'ir>),
-    (buffer, strangers): (&SharedBuffer<'ir>, &[&Touch<'ir>]),
+    (buffer, stranger): (&SharedBuffer<'ir>, Option<&Touch<'ir>>),
     entries: &[&Entry<'ir>],
     verdict: &mut BufferVerdict,
 ) {
@@ -187,9 +216,6 @@ fn judge_load<'ir>(
         verdict.reject(problem.clone());
     }
     let mut refuse = |code, message: &str, at: Op<'ir>| verdict.reject(Reason::new(code, message, at.location()));
-    let stranger = strangers
-        .iter()
-        .find(|touch| scene.memory.alias(&touch.place, &load.place) != Alias::Never);
     if let Some(touch) = stranger {
         refuse(ReasonCode::MayAlias, "it may write what the load reads", touch.op);
     }

@@ -224,6 +224,9 @@ impl<'ir> Case<'_, 'ir> {
             work: None,
             conditions: trial.conditions(touch.op, scope)?,
             bytes: 0,
+            narrow: false,
+            narrowed: None,
+            together: false,
         };
         let (open, closed) = trial.split(&site, scope, ids)?;
         let (mut budget, mut side) = (MAX_STEPS, Side::new());

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::candidates::SharedBuffer;
-use super::copies::Site;
 use super::effects::{Effect, effect, is_loop};
 use super::graph::LoopGraph;
 use super::kernel::{Scene, Touch, first_in};
@@ -15,6 +14,7 @@ use super::linear::Linear;
 use super::memory::{Root, Space};
 use super::order::{behind, effects, other_memory};
 use super::sink::{agree_on_elements, held};
+use super::uniform::is_run_by_all;
 use super::verdict::{BufferVerdict, Level, Reason, ReasonCode, Verdict};
 use crate::ir::{MemRef, Op, OpId, Type};
 
@@ -363,7 +363,7 @@ fn judge_in<'ir>(
         && !sinks
         && case.reasons.iter().all(narrow)
         && sites.len() == writers
-        && sites.iter().all(Site::is_load_and_store);
+        && sites.iter().all(|site| !site.narrow || site.is_load_and_store());
     if staged {
         verdict.async_bytes = None;
         // What fits is found with the other buffers of the loop.
@@ -446,6 +446,11 @@ impl<'a, 'ir> Case<'a, 'ir> {
         if fresh.is_some_and(|op| scene.is_inside(op, scope)) {
             let message = "the buffer is allocated inside the loop that fills it; allocate it before the loop";
             self.refuse(ReasonCode::NotSequential, scope, message);
+        }
+        if !is_run_by_all(scene, scope) {
+            let message = "the loop has no barrier of its own, and not all threads are known to run it alike: they would \
+                           not all pass the barriers of a pipeline";
+            self.refuse(ReasonCode::SyncPositionsDiffer, scope, message);
         }
         let mut parent = scope.parent();
         while let Some(op) = parent.filter(|op| *op != scene.kernel) {

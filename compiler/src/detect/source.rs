@@ -6,9 +6,10 @@
 //! ```
 
 use super::effects::{Transfer, accesses, transfer};
-use super::footprint::{is_uniform, loops_between};
+use super::footprint::loops_between;
 use super::kernel::Touch;
 use super::shared::Case;
+use super::uniform::is_uniform;
 use super::verdict::ReasonCode;
 use super::work::{self, Problem, Work};
 use crate::ir::{Def, Op, Value, is_zero};

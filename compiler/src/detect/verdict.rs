@@ -90,11 +90,17 @@ pub struct CopyOps {
     pub load: OpId,
     /// The store to shared memory.
     pub store: OpId,
-    /// Bytes a thread moves.
+    /// Bytes of one asynchronous copy that it becomes; where it is staged, bytes that a thread moves.
     pub bytes: u32,
     /// Element-wise operations between them, which would move behind the reads of the buffer; operands first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub work: Vec<OpId>,
+    /// Whether `cp.async` cannot move it, so that it is loaded into registers one chunk early.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub staged: bool,
+    /// Why it is narrower than what a thread moves at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrowed: Option<String>,
 }
 
 /// The verdict on one buffer in one loop.
@@ -125,7 +131,8 @@ pub struct BufferVerdict {
     pub staged_depth: Option<u32>,
     /// The largest depth that fits.
     pub max_depth: Option<u32>,
-    /// Bytes of one asynchronous copy.
+    /// Bytes of one asynchronous copy; of the narrowest, where its copies differ ([`CopyOps::bytes`] has each). `None`
+    /// where a copy is staged.
     pub async_bytes: Option<u32>,
     /// Buffers of one group share commit groups.
     pub group: Option<usize>,

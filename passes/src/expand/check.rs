@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use alcop_compiler::ir::{BufferId, Builder, Op, OpId, OpIndex, Value, constant_index, enclosing};
+use alcop_compiler::detect::copied_together;
+use alcop_compiler::ir::{BufferId, Builder, Context, Op, OpId, OpIndex, Value, constant_index, enclosing};
 
-use super::copies::{self, Site};
+use super::copies::{self, Copy, Site};
 use super::items::{self, Registers};
 use crate::error::Error;
 use crate::multi_buffer::{self, Access, Buffer};
@@ -97,7 +98,38 @@ impl<'ir> PipelineLoop<'ir> {
 }
 
 /// Finds and checks every loop of a plan, in the order in which they are rewritten: inner ones first.
-pub fn check<'ir>(index: &OpIndex<'ir>, plan: &PipelinePlan) -> Result<Vec<PipelineLoop<'ir>>, Error> {
+pub fn check<'ir>(
+    context: &Context,
+    index: &OpIndex<'ir>,
+    plan: &PipelinePlan,
+) -> Result<Vec<PipelineLoop<'ir>>, Error> {
+    let (barriers, homes) = surroundings(index, plan)?;
+    let mut loops = Vec::with_capacity(plan.loops.len());
+    for (number, entry) in plan.loops.iter().enumerate() {
+        let checked = check_loop(context, index, entry, &homes, &barriers);
+        loops.push(checked.map_err(|error| error.within(format!("loops[{number}]")))?);
+    }
+    check_nests(&loops)?;
+    loops.sort_by_key(|entry| std::cmp::Reverse(depth(entry.outer())));
+    Ok(loops)
+}
+
+/// Checks one loop of a plan, the `number`-th.
+pub fn check_one(context: &Context, index: &OpIndex<'_>, plan: &PipelinePlan, number: usize) -> Result<(), Error> {
+    let (barriers, homes) = surroundings(index, plan)?;
+    let checked = check_loop(context, index, &plan.loops[number], &homes, &barriers);
+    checked.map_err(|error| error.within(format!("loops[{number}]")))?;
+    Ok(())
+}
+
+/// The loops that fill each buffer of a kernel.
+type Homes<'ir, 'plan> = HashMap<(Op<'ir>, &'plan BufferId), Vec<Op<'ir>>>;
+
+/// The barriers that the whole plan replaces, and the loops that fill each buffer.
+fn surroundings<'ir, 'plan>(
+    index: &OpIndex<'ir>,
+    plan: &'plan PipelinePlan,
+) -> Result<(HashSet<Op<'ir>>, Homes<'ir, 'plan>), Error> {
     let mut barriers: HashSet<Op<'ir>> = HashSet::new();
     for (number, entry) in plan.loops.iter().enumerate() {
         for (place, id) in entry.barriers.iter().enumerate() {
@@ -105,7 +137,7 @@ pub fn check<'ir>(index: &OpIndex<'ir>, plan: &PipelinePlan) -> Result<Vec<Pipel
             barriers.insert(found);
         }
     }
-    let mut homes: HashMap<(Op<'ir>, &BufferId), Vec<Op<'ir>>> = HashMap::new();
+    let mut homes = Homes::new();
     for (number, entry) in plan.loops.iter().enumerate() {
         let of_loop = |error: Error| error.within(format!("loops[{number}].loop"));
         let op = find_loop(index, entry.loop_index).map_err(of_loop)?;
@@ -121,14 +153,7 @@ pub fn check<'ir>(index: &OpIndex<'ir>, plan: &PipelinePlan) -> Result<Vec<Pipel
             loops.push(op);
         }
     }
-    let mut loops = Vec::with_capacity(plan.loops.len());
-    for (number, entry) in plan.loops.iter().enumerate() {
-        let checked = check_loop(index, entry, &homes, &barriers);
-        loops.push(checked.map_err(|error| error.within(format!("loops[{number}]")))?);
-    }
-    check_nests(&loops)?;
-    loops.sort_by_key(|entry| std::cmp::Reverse(depth(entry.outer())));
-    Ok(loops)
+    Ok((barriers, homes))
 }
 
 fn depth(op: Op<'_>) -> usize {
@@ -166,9 +191,10 @@ pub fn find_loop<'ir>(index: &OpIndex<'ir>, number: usize) -> Result<Op<'ir>, Er
 }
 
 fn check_loop<'ir>(
+    context: &Context,
     index: &OpIndex<'ir>,
     plan: &LoopPlan,
-    homes: &HashMap<(Op<'ir>, &BufferId), Vec<Op<'ir>>>,
+    homes: &Homes<'ir, '_>,
     barriers: &HashSet<Op<'ir>>,
 ) -> Result<PipelineLoop<'ir>, Error> {
     let op = find_loop(index, plan.loop_index)?;
@@ -201,13 +227,22 @@ fn check_loop<'ir>(
     for (number, buffer) in ordered.into_iter().enumerate() {
         check_uses(&checked, number, buffer.reused, &homes[&(kernel, &buffer.buffer)])
             .map_err(|error| error.within("reused").within(part(buffer)))?;
-        let ids: Vec<(Op<'ir>, Op<'ir>)> = buffer
+        let found: Vec<Copy<'ir>> = buffer
             .copies
             .iter()
-            .map(|copy| Ok((find(index, &copy.load)?, find(index, &copy.store)?)))
+            .map(|copy| {
+                Ok(Copy {
+                    load: find(index, &copy.load)?,
+                    store: find(index, &copy.store)?,
+                    width_bytes: copy.width_bytes,
+                    transport: copy.transport,
+                })
+            })
             .collect::<Result<_, Error>>()
             .map_err(|error| error.within("copies").within(part(buffer)))?;
-        let sites = copies::find(op, number, &checked.buffers[number], &ids)
+        let whole = found.iter().map(|copy| copy.store).filter(|op| op.is("memref.copy"));
+        let together = copied_together(context, index, kernel, op, whole);
+        let sites = copies::find(op, number, &checked.buffers[number], &found, &together)
             .map_err(|error| error.within("copies").within(part(buffer)))?;
         checked.sites.extend(sites);
     }
@@ -354,13 +389,6 @@ fn check_buffer<'ir>(
             ),
         );
     }
-    if plan.transport == Transport::CpAsync && !matches!(plan.width_bytes, 4 | 8 | 16) {
-        return refuse(
-            "width-unsupported",
-            format!("cp.async moves 4, 8 or 16 bytes, not {}", plan.width_bytes),
-        )
-        .map_err(|error| error.within("width_bytes"));
-    }
     if plan.layout == SharedLayout::Xor {
         swizzle::check(&buffer.used_in(op)).map_err(|error| error.within("layout"))?;
     }
@@ -429,7 +457,8 @@ fn check_sites(checked: &PipelineLoop<'_>) -> Result<(), Error> {
             counters.insert(parent.body().expect("a loop").argument(0));
             times = times.saturating_mul(items::static_trip(parent).unwrap_or(0));
         }
-        copies += times;
+        times = times.saturating_mul(site.pieces(checked.kernel));
+        copies = copies.saturating_add(times);
         let bases: HashSet<Value<'_>> = checked
             .buffers
             .iter()

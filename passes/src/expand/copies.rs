@@ -3,7 +3,7 @@
 //! ```text
 //! %v = vector.load %a[…]; vector.store %v, %s[…]                       a site: load and store
 //! %v = scf.if %in { vector.load … } else { zeros }; vector.store …     a site with a guard: zeros where it is off
-//! memref.copy %tile, %s                                                a site whose work the threads share
+//! memref.copy %tile, %s                                                a site whose work the threads share, or each its own
 //! scf.if %in { copy } else { store zeros }                             two sites, each with a condition
 //! ```
 
@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use alcop_compiler::ir::{Attr, Block, Def, Op, Type, Use, Value, is_zero, preorder};
 
 use super::check::Planned;
+use super::fill;
 use super::items::static_trip;
 use crate::error::Error;
 use crate::multi_buffer::{self, Access};
@@ -28,6 +29,10 @@ pub struct Site<'ir> {
     pub from: From<'ir>,
     /// Bytes of one asynchronous copy.
     pub width_bytes: u32,
+    /// What carries the bytes.
+    pub transport: Transport,
+    /// Whether it is a `memref.copy` that all threads would do alike, so that each does a part of it.
+    pub together: bool,
 }
 
 /// Where a site's data comes from.
@@ -64,6 +69,24 @@ impl<'ir> Site<'ir> {
         std::iter::successors(self.store.parent(), |op| op.parent()).take_while(move |op| *op != scope)
     }
 
+    /// Asynchronous copies that one thread makes each time, where a `memref.copy` stands for several.
+    pub fn pieces(&self, kernel: Op<'ir>) -> u64 {
+        let parts = self.store.operand(1).ty().as_memref().filter(|_| self.store.is("memref.copy"));
+        let Some(bytes) = parts.and_then(|parts| {
+            let elements = parts.shape.iter().try_fold(1_u64, |all, extent| {
+                all.checked_mul(u64::try_from((*extent)?).ok()?)
+            });
+            elements?.checked_mul(parts.element.bytes()?)
+        }) else {
+            return 1;
+        };
+        let pieces = bytes / u64::from(self.width_bytes.max(1));
+        match self.together {
+            true => pieces.div_ceil(fill::threads(kernel).max(1).unsigned_abs()),
+            false => pieces,
+        }
+    }
+
     /// Whether it depends on the chunk what is copied: a condition, a guard, a mask.
     pub fn is_masked(&self, scope: Op<'ir>) -> bool {
         let masked = match &self.from {
@@ -94,29 +117,42 @@ impl<'ir> Site<'ir> {
     }
 }
 
+/// A copy of the plan, found.
+pub struct Copy<'ir> {
+    pub load: Op<'ir>,
+    pub store: Op<'ir>,
+    /// Where it does not have those of its buffer.
+    pub width_bytes: Option<u32>,
+    pub transport: Option<Transport>,
+}
+
 /// The sites that fill a buffer in a loop: the copies of the plan, and stores of zeros under the opposite condition.
+/// `together` has each `memref.copy` that the threads do together.
 pub fn find<'ir>(
     scope: Op<'ir>,
     buffer: usize,
     planned: &Planned<'ir>,
-    copies: &[(Op<'ir>, Op<'ir>)],
+    copies: &[Copy<'ir>],
+    together: &HashSet<Op<'ir>>,
 ) -> Result<Vec<Site<'ir>>, Error> {
     let mut sites = Vec::new();
     if copies.is_empty() {
         let message = "the plan pipelines a buffer without copies";
         return Err(Error::refused("unknown-op", scope.location(), message));
     }
-    for (load, store) in copies {
-        let from = if load == store {
+    for copy in copies {
+        let from = if copy.load == copy.store {
             From::Whole
         } else {
-            loaded(*load, *store)?
+            loaded(copy.load, copy.store)?
         };
         sites.push(Site {
             buffer,
-            store: *store,
+            store: copy.store,
             from,
-            width_bytes: planned.width_bytes,
+            width_bytes: copy.width_bytes.unwrap_or(planned.width_bytes),
+            transport: copy.transport.unwrap_or(planned.transport),
+            together: together.contains(&copy.store),
         });
     }
     let writes = |used: &&Use<'ir>| matches!(multi_buffer::access(**used), Some(Access::Write(_)));
@@ -143,6 +179,8 @@ pub fn find<'ir>(
             store: used.op,
             from: From::Zeros,
             width_bytes: planned.width_bytes,
+            transport: planned.transport,
+            together: false,
         });
     }
     for site in &sites {
@@ -194,10 +232,35 @@ fn check(scope: Op<'_>, planned: &Planned<'_>, site: &Site<'_>) -> Result<(), Er
             return refuse("not-sequential", message);
         }
     }
-    if planned.transport == Transport::Synchronous {
+    if (planned.transport == Transport::Synchronous) != (site.transport == Transport::Synchronous) {
+        let message = "a buffer is filled in its place by all of its copies or by none; the plan has one synchronous copy \
+                       beside others"
+            .to_owned();
+        return refuse("sync-positions-differ", message);
+    }
+    if store.is("memref.copy") {
+        let plain = |memref: Value<'_>| {
+            memref
+                .ty()
+                .as_memref()
+                .is_some_and(|parts| parts.strides.last().is_none_or(|last| *last == Some(1)) && !parts.shape.contains(&None))
+        };
+        if !plain(store.operand(0)) || !plain(store.operand(1)) {
+            let message = "memref.copy of rows of unknown extent, or whose elements do not lie side by side".to_owned();
+            return refuse("not-contiguous", message);
+        }
+    }
+    if site.transport == Transport::Synchronous && !store.is("memref.copy") || matches!(site.from, From::Zeros) {
         return Ok(());
     }
-    let width = u64::from(planned.width_bytes);
+    let width = u64::from(site.width_bytes);
+    if site.transport == Transport::CpAsync && !matches!(width, 4 | 8 | 16) {
+        return refuse(
+            "width-unsupported",
+            format!("cp.async moves 4, 8 or 16 bytes, not {width}"),
+        );
+    }
+    let element = planned.buffer.memref.element.bytes().unwrap_or(0);
     let bytes = match site.from {
         From::Whole if store.is("memref.copy") => {
             let row = planned.buffer.memref.shape.last().copied().flatten();
@@ -206,21 +269,27 @@ fn check(scope: Op<'_>, planned: &Planned<'_>, site: &Site<'_>) -> Result<(), Er
                 .ty()
                 .as_memref()
                 .and_then(|memref| memref.shape.last().copied().flatten());
-            part.or(row).map_or(0, |row| row as u64) * planned.buffer.memref.element.bytes().unwrap_or(0)
+            part.or(row).map_or(0, |row| row as u64) * element
         }
         From::Whole => {
             let elements = store.attr("dstElements").and_then(Attr::as_int).unwrap_or(0) as u64;
-            elements * planned.buffer.memref.element.bytes().unwrap_or(0)
+            elements * element
         }
         _ => store.operand(0).ty().bytes().unwrap_or(0),
     };
-    if bytes == 0 || bytes % width != 0 {
+    if bytes == 0 || width == 0 || bytes % width != 0 || element == 0 || width % element != 0 {
         return refuse(
             "width-unsupported",
-            format!("the copy moves {bytes} bytes, the plan says pieces of {width}"),
+            format!("the copy moves {bytes} bytes in elements of {element}, the plan says pieces of {width}"),
         );
     }
-    if planned.transport == Transport::RegisterStaged && matches!(site.from, From::Whole) {
+    if matches!(site.from, From::Whole) && store.is("nvgpu.device_async_copy") && bytes != width {
+        return refuse(
+            "width-unsupported",
+            format!("an asynchronous copy of {bytes} bytes stays one; the plan says pieces of {width}"),
+        );
+    }
+    if site.transport == Transport::RegisterStaged && matches!(site.from, From::Whole) {
         let message = format!(
             "{} cannot be staged through registers; use a load and a store",
             store.name()

@@ -39,7 +39,7 @@ impl<'ir> Filler<'_, 'ir> {
     /// Whether something is loaded one chunk earlier than the copies are made.
     pub fn preloads(&self) -> bool {
         self.sites.iter().any(|site| {
-            self.pipelined.buffers[site.buffer].transport == Transport::RegisterStaged
+            site.transport == Transport::RegisterStaged
                 || site
                     .dependences(self.pipelined.inner())
                     .into_iter()
@@ -196,7 +196,6 @@ impl<'ir> Filler<'_, 'ir> {
         early: &mut Early<'ir>,
         out: &mut Vec<Ready<'ir>>,
     ) {
-        let planned = &self.pipelined.buffers[site.buffer];
         let store = site.store;
         let (memref, first) = site.target();
         let target = self.get(builder, store.operand(memref), map, conditions, early);
@@ -213,7 +212,7 @@ impl<'ir> Filler<'_, 'ir> {
         };
         if store.is("memref.copy") {
             let source = self.get(builder, store.operand(0), map, conditions, early);
-            for (indices, inside) in shares(builder, self.pipelined.kernel, &target_parts, site.width_bytes) {
+            for (indices, inside) in parts(builder, self.pipelined.kernel, site, &target_parts) {
                 let mut conditions = conditions.to_vec();
                 conditions.extend(inside.map(|inside| (inside, true)));
                 let what = What::Copy {
@@ -263,7 +262,7 @@ impl<'ir> Filler<'_, 'ir> {
                     .operands()
                     .map(|operand| self.get(builder, operand, &mut map, &within, early))
                     .collect();
-                if planned.transport == Transport::RegisterStaged {
+                if site.transport == Transport::RegisterStaged {
                     let value = self.staged(builder, *load, &map, &within, early);
                     ready(&target_indices, conditions, What::Store { store, value });
                     return;
@@ -314,21 +313,25 @@ impl<'ir> Filler<'_, 'ir> {
     }
 }
 
-/// The indices of the pieces of a memref that each thread moves, and whether there is such a piece for it.
-pub fn shares<'ir>(
+/// The indices of the pieces of a memref that one thread moves for a `memref.copy`, and whether there is such a piece for
+/// it: its share, where all threads do the same copy together, otherwise every piece.
+pub fn parts<'ir>(
     builder: &Builder<'ir>,
     kernel: Op<'ir>,
+    site: &Site<'ir>,
     memref: &MemRef<'ir>,
-    width_bytes: u32,
 ) -> Vec<(Vec<Value<'ir>>, Option<Value<'ir>>)> {
     let shape: Vec<i64> = memref
         .shape
         .iter()
         .map(|extent| extent.expect("checked to be static"))
         .collect();
-    let moved = i64::from(width_bytes) / element_bytes(memref);
+    let moved = i64::from(site.width_bytes) / element_bytes(memref);
     let pieces = shape.iter().product::<i64>() / moved;
-    let (thread, threads) = linear_thread(builder, kernel);
+    let (thread, threads) = match site.together {
+        true => linear_thread(builder, kernel),
+        false => (builder.index(0), 1),
+    };
     (0..(pieces + threads - 1) / threads)
         .map(|turn| {
             let piece = fold::add(builder, thread, builder.index(turn * threads));
@@ -341,8 +344,8 @@ pub fn shares<'ir>(
             let mut indices = Vec::with_capacity(shape.len());
             for extent in shape.iter().skip(1).rev() {
                 let extent = builder.index(*extent);
-                indices.push(builder.rem(rest, extent));
-                rest = builder.div(rest, extent);
+                indices.push(fold::rem(builder, rest, extent));
+                rest = fold::div(builder, rest, extent);
             }
             indices.push(rest);
             indices.reverse();
@@ -350,6 +353,15 @@ pub fn shares<'ir>(
             (indices, inside)
         })
         .collect()
+}
+
+/// The number of threads of a block.
+pub fn threads(kernel: Op<'_>) -> i64 {
+    let sizes = kernel.attr("known_block_size").and_then(Attr::as_ints);
+    sizes
+        .expect("a kernel without a block size has no pipelinable copies")
+        .iter()
+        .product()
 }
 
 /// The number of the thread in its block, and how many there are.

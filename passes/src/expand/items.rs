@@ -141,7 +141,10 @@ pub fn timings(pipelined: &PipelineLoop<'_>, items: &[Item<'_>]) -> Vec<Timing> 
                 slots: planned.slots,
                 distance: planned.distance,
                 sync: planned.sync,
-                asynchronous: planned.transport == crate::plan::Transport::CpAsync,
+                asynchronous: pipelined
+                    .sites
+                    .iter()
+                    .any(|site| site.buffer == buffer && site.transport == crate::plan::Transport::CpAsync),
             }
         })
         .collect()

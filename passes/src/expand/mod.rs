@@ -36,7 +36,7 @@ mod rewrite;
 mod rings;
 mod single_slot;
 
-use alcop_compiler::ir::{Module, OpIndex, Value, enclosing};
+use alcop_compiler::ir::{Context, Module, OpIndex, Value, enclosing};
 
 use crate::error::Error;
 use crate::plan::{self, PipelinePlan};
@@ -50,7 +50,7 @@ pub fn expand(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Error>
     plan.check_is_for(module)?;
     let context = module.context();
     {
-        let loops = check::check(&OpIndex::new(module.op()), plan)?;
+        let loops = check::check(module.context(), &OpIndex::new(module.op()), plan)?;
         let rings = Rings::new(&loops)?;
         rings.check(&plan.target)?;
         let edges: Vec<Edges> = loops.iter().map(|pipelined| rings.edges(pipelined, &loops)).collect();
@@ -72,6 +72,23 @@ pub fn expand(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Error>
     })
 }
 
+/// Whether [`expand`] would obey a plan. Changes nothing.
+pub fn accepts(module: &Module<'_>, plan: &PipelinePlan) -> Result<(), Error> {
+    plan.check_is_for(module)?;
+    let loops = check::check(module.context(), &OpIndex::new(module.op()), plan)?;
+    Rings::new(&loops)?.check(&plan.target)
+}
+
+/// Whether it would obey one loop of a plan, beside the others; but for the room that all rings need together.
+pub(crate) fn accepts_loop(
+    context: &Context,
+    index: &OpIndex<'_>,
+    plan: &PipelinePlan,
+    number: usize,
+) -> Result<(), Error> {
+    check::check_one(context, index, plan, number)
+}
+
 /// Gives every buffer of the plan its ring, whose slot 0 stands for the buffer. Nothing else changes, but for barriers
 /// between loops whose rings share bytes. Returns the plan for the module as it is then, which [`expand`] obeys in those
 /// rings. On an error the module is as it was.
@@ -81,7 +98,7 @@ pub fn multi_buffer(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<Pipe
     let mut renamed = plan.clone();
     {
         let before = OpIndex::new(module.op());
-        let loops = check::check(&before, plan)?;
+        let loops = check::check(module.context(), &before, plan)?;
         let rings = Rings::new(&loops)?;
         rings.check(&plan.target)?;
         let edges: Vec<Edges> = loops

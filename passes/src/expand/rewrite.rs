@@ -9,7 +9,7 @@ use super::copies::Site;
 use super::fill::Filler;
 use super::items::{self, Item, Registers};
 use super::nest::{Chunk, Nest};
-use super::single_slot::{share_copy, single_slot, unroll};
+use super::single_slot::{single_slot, spell_copy, unroll};
 use crate::fold;
 use crate::slice::{Materializer, usable_before};
 use crate::waits::{Place, Positions, Timeline};
@@ -346,7 +346,7 @@ impl<'ir> Rewriter<'_, 'ir> {
             }
             let whole = |site: &&Site<'ir>| site.store == *old && old.is("memref.copy");
             if let Some(site) = self.pipelined.sites_in_place().find(whole) {
-                share_copy(self.context, self.pipelined.kernel, *new, site.width_bytes);
+                spell_copy(self.context, self.pipelined.kernel, site, *new);
             }
         }
         clone

@@ -9,6 +9,7 @@
 use alcop_compiler::ir::{Builder, Context, Mapping, Op, Type, Value, clone_op, preorder};
 
 use super::check::PipelineLoop;
+use super::copies::Site;
 use super::fill;
 use super::items::Registers;
 use crate::slice::usable_before;
@@ -39,7 +40,7 @@ pub fn single_slot<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, ri
         }
     }
     for site in pipelined.sites.iter().filter(|site| site.store.is("memref.copy")) {
-        share_copy(context, pipelined.kernel, site.store, site.width_bytes);
+        spell_copy(context, pipelined.kernel, site, site.store);
     }
     for registers in &pipelined.registers {
         if registers.inner == pipelined.inner() {
@@ -66,14 +67,21 @@ pub fn single_slot<'ir>(context: &'ir Context, pipelined: &PipelineLoop<'ir>, ri
     }
 }
 
-/// A `memref.copy` that every thread would execute becomes plain loads and stores of each thread's share.
-pub fn share_copy<'ir>(context: &'ir Context, kernel: Op<'ir>, copy: Op<'ir>, width_bytes: u32) {
+/// Pieces that a thread's own copy is unrolled into at most; where there are more, it stays, to become loops.
+const MAX_OWN_PIECES: u64 = 64;
+
+/// A `memref.copy` becomes plain loads and stores: of each thread's share, where all do it together, otherwise of all of
+/// it. `copy` is that of the site, or its clone.
+pub fn spell_copy<'ir>(context: &'ir Context, kernel: Op<'ir>, site: &Site<'ir>, copy: Op<'ir>) {
+    if !site.together && site.pieces(kernel) > MAX_OWN_PIECES {
+        return;
+    }
     let builder = Builder::before(context, copy);
     let (source, target) = (copy.operand(0), copy.operand(1));
     let parts = target.ty().as_memref().expect("checked to be a memref");
     let element = parts.element.bytes().expect("checked to be whole bytes");
-    let piece = Type::vector(&[(u64::from(width_bytes) / element) as i64], parts.element);
-    for (indices, inside) in fill::shares(&builder, kernel, &parts, width_bytes) {
+    let piece = Type::vector(&[(u64::from(site.width_bytes) / element) as i64], parts.element);
+    for (indices, inside) in fill::parts(&builder, kernel, site, &parts) {
         let move_piece = |builder: &Builder<'ir>| {
             let load = [&[source][..], &indices].concat();
             let value = builder.op("vector.load").operands(&load).result(piece).value();

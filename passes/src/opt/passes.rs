@@ -22,9 +22,10 @@ use super::{BuildError, Settings};
 use crate::decide::Depths;
 use crate::error::Error;
 use crate::expand::{expand, multi_buffer};
+use crate::fit::Asked;
 use crate::hazard;
 use crate::pipeline::transform;
-use crate::plan::SharedLayout;
+use crate::plan::{PipelinePlan, SharedLayout};
 use crate::sink::{sink, sink_and_detect};
 use crate::{swizzle, waits};
 
@@ -33,6 +34,8 @@ use crate::{swizzle, waits};
 pub struct Options {
     /// Slots, fragment sets and layout.
     pub depths: Depths,
+    /// Which of them an option gave.
+    pub asked: Asked,
     /// Threads of a block, where the kernel does not say.
     pub block_size: Option<[u32; 3]>,
     /// Whether pointer arguments do not overlap.
@@ -152,7 +155,7 @@ impl AlcopPass {
             }
             AlcopPass::Plan(options) => {
                 let detection = detection(module, options, settings);
-                let plan = planned::plan(module, &detection, &settings.architecture, &options.depths)?;
+                let plan = planned_for(module, module, &detection, (options, settings))?;
                 planned::write(module, &plan)
             }
             AlcopPass::Sink(options) => {
@@ -192,7 +195,7 @@ impl AlcopPass {
                 let mut copy = module.duplicate();
                 let found = sink_and_detect(&mut copy, &detect_options(options, settings))?;
                 remarks(module, &found, true);
-                let plan = planned::plan(&copy, &found, &settings.architecture, &options.depths)?;
+                let plan = planned_for(&copy, module, &found, (options, settings))?;
                 if plan.loops.is_empty() {
                     return Ok(());
                 }
@@ -220,6 +223,30 @@ fn detect_options(options: &Options, settings: &Settings) -> DetectOptions {
         block_size: options.block_size,
         assume_noalias: options.assume_noalias,
     }
+}
+
+/// The plan of `module`; a remark for each loop that is less deep than is meant, in `reported`.
+fn planned_for(
+    module: &Module<'_>,
+    reported: &Module<'_>,
+    detection: &Detection,
+    (options, settings): (&Options, &Settings),
+) -> Result<PipelinePlan, Error> {
+    let (plan, lowered) = planned::plan(
+        module,
+        detection,
+        &settings.architecture,
+        &options.depths,
+        options.asked,
+    )?;
+    for lowered in lowered {
+        reported.context().report(Diagnostic {
+            severity: Severity::Remark,
+            location: lowered.location,
+            message: lowered.message,
+        });
+    }
+    Ok(plan)
 }
 
 fn remarks(module: &Module<'_>, detection: &Detection, rejections_only: bool) {
@@ -271,6 +298,7 @@ fn parse_options(text: &str, known: &[&str]) -> Result<Options, PassOptionError>
             register_stages: 2,
             layout: SharedLayout::Xor,
         },
+        asked: Asked::default(),
         block_size: None,
         assume_noalias: false,
     };
@@ -292,8 +320,14 @@ fn parse_options(text: &str, known: &[&str]) -> Result<Options, PassOptionError>
         };
         let count = |option| value.parse().map_err(|_| wrong(option, "a number of stages"));
         match name {
-            "shared-stages" => options.depths.shared_stages = count("shared-stages")?,
-            "register-stages" => options.depths.register_stages = count("register-stages")?,
+            "shared-stages" => {
+                options.depths.shared_stages = count("shared-stages")?;
+                options.asked.shared = true;
+            }
+            "register-stages" => {
+                options.depths.register_stages = count("register-stages")?;
+                options.asked.registers = true;
+            }
             "layout" => {
                 options.depths.layout = match value {
                     "xor" => SharedLayout::Xor,

@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::data::{to_attribute, to_json};
 use crate::decide::{Depths, decide};
 use crate::error::Error;
+use crate::fit::{Asked, Lowered, decide_within};
 use crate::plan::{BufferPlan, Completion, PipelinePlan, Transport};
 
 /// The module's attribute that holds the plan: its JSON as dictionaries.
@@ -30,16 +31,21 @@ struct Wish<'d> {
     depth: u32,
 }
 
-/// The plan of an annotated or plain module; its fingerprint is that of the module without attributes of ours.
+/// The plan of an annotated or plain module; its fingerprint is that of the module without attributes of ours. Depths that
+/// neither an option nor an attribute asks for may be lower: what is handed back beside the plan says where and why.
 pub fn plan(
     module: &Module<'_>,
     detection: &Detection,
     architecture: &str,
     depths: &Depths,
-) -> Result<PipelinePlan, Error> {
+    asked: Asked,
+) -> Result<(PipelinePlan, Vec<Lowered>), Error> {
     let wishes = wishes(module, detection)?;
     let plain = module.duplicate();
     attributes::strip(&plain);
+    if wishes.is_empty() {
+        return decide_within(&plain, detection, architecture, depths, asked);
+    }
     // A wish was compared with what fits; what is asked of all buffers does not hold for it.
     let mut excused = detection.clone();
     let wanted = |buffer: &BufferVerdict| {
@@ -81,7 +87,7 @@ pub fn plan(
             return Err(Error::refused("not-planned", &wish.buffer.location, message));
         }
     }
-    Ok(plan)
+    Ok((plan, Vec::new()))
 }
 
 /// Writes the plan into the module, and its depths into those `alcop.depth` that the module has.

@@ -62,6 +62,8 @@ pub fn plan(program: &TileProgram<'_>, schedule: &TileSchedule) -> PipelinePlan 
         sync: 0,
         copies: (position * copies[0]..copies[0] + position * copies[1])
             .map(|copy| CopyPlan {
+                width_bytes: None,
+                transport: None,
                 load: id("vector.load", copy as usize),
                 store: id("vector.store", copy as usize),
             })

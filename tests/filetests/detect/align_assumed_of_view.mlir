@@ -1,5 +1,5 @@
 // The view is assumed to be aligned; 8 bytes behind its start is not.
-// EXPECT memref.alloc#0 loop=0 verdict=rejected codes=alignment-unproven
+// EXPECT memref.alloc#0 loop=0 verdict=pipelinable depth=32 async=8
 // EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
 gpu.module @m {
   gpu.func @k(%bytes: memref<?xi8> {llvm.noalias},

@@ -1,5 +1,5 @@
 // Rows of unknown length start anywhere.
-// EXPECT memref.alloc#0 loop=0 verdict=rejected codes=alignment-unproven
+// EXPECT memref.alloc#0 loop=0 verdict=pipelinable depth=32 async=4
 // EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
 gpu.module @m {
   gpu.func @k(%src: memref<?x?xf32> {llvm.noalias, llvm.align = 16 : i64}, %dst: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {

@@ -1,5 +1,5 @@
 // Rows of 20 bytes.
-// EXPECT memref.alloc#0 loop=0 verdict=rejected codes=alignment-unproven
+// EXPECT memref.alloc#0 loop=0 verdict=pipelinable depth=32 async=4
 // EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
 gpu.module @m {
   gpu.func @k(%src: memref<1024x5xf32> {llvm.noalias, llvm.align = 16 : i64},

@@ -2,7 +2,7 @@
 // EXPECT memref.view#0 loop=1 verdict=pipelinable depth=32 async=16
 // EXPECT memref.view#1 loop=0 verdict=rejected codes=not-a-pure-copy
 // EXPECT vector.load#1 loop=1 verdict=pipelinable depth=2
-// EXPECT vector.load#2 loop=0 verdict=rejected codes=sync-positions-differ
+// EXPECT vector.load#2 loop=0 verdict=rejected codes=may-alias,sync-positions-differ
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
     %dst: memref<1024x4xf32> {llvm.noalias}, %log: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
