@@ -1,80 +1,143 @@
-//! Launch bundles of generated kernels: the launch file, its PTX, and operands whose products are exact.
+//! Launch bundles: a launch file with everything that it names beside it, under its own name, so that bundles in one
+//! folder do not meet.
 //!
 //! ```text
-//! best.json   { "ptx": "best.ptx", "grid": …, "args": [{"npy": "a.npy"}, {"npy": "b.npy"}, {…, "output": "best.c.npy"}] }
-//! best.ptx    a.npy    b.npy
+//! best.json   { "ptx": "best.ptx", "grid": …, "args": [{"npy": "best.a.npy"}, {"npy": "best.b.npy"}, {…, "output": "best.c.npy"}] }
+//! best.ptx    best.a.npy    best.b.npy
 //! ```
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use alcop_runtime::launch::ArgBuffer;
-use alcop_runtime::npy::{NpyArray, encode};
-use alcop_search::evaluate::arguments;
+use alcop_runtime::npy;
+use alcop_search::evaluate::operands;
 use alcop_spec::kernel::Zeros;
 use alcop_spec::tiles::workspace;
 use alcop_spec::{Kernel, KernelArg, LaunchFile, OpSpec, TileSchedule};
+use alcop_system::files::{self, ClashError, Output, Place, WriteError};
+use alcop_system::memory::OutOfMemory;
 
-/// A file of a bundle.
-pub struct BundleFile {
-    /// Where it belongs.
-    pub path: PathBuf,
-    /// Its content.
-    pub bytes: Vec<u8>,
+/// A bundle that is not written.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// Standard output, a FIFO or a device: nothing can stand beside it. User's mistake.
+    #[error("a launch file comes with files beside it, and {} takes one stream; name the launch file with -o", .0.display())]
+    Stream(PathBuf),
+    /// Two files of the bundle would be one, or one of them an input. User's mistake.
+    #[error(transparent)]
+    Clash(#[from] ClashError),
+    /// A limit of the machine.
+    #[error("{0}; emit the kernel alone (--emit ptx), or a smaller shape")]
+    Memory(#[from] OutOfMemory),
+    /// The system's reason.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// The file where a launch file named so is written, links followed: what it names stands beside that one.
+///
+/// # Errors
+/// A stream, or a place that cannot be found.
+pub fn launch_path(path: &Path) -> Result<PathBuf, BundleError> {
+    let fail = |source| WriteError {
+        path: path.to_owned(),
+        source,
+    };
+    if path == Path::new("-") || files::is_stream(path).map_err(fail)? {
+        return Err(BundleError::Stream(path.to_owned()));
+    }
+    let is_link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    match files::place(path).map_err(fail)? {
+        Place::Name(resolved) if is_link => Ok(resolved),
+        _ => Ok(path.to_owned()),
+    }
+}
+
+/// A file beside a launch file: `out/best.json` and `a.npy` give `out/best.a.npy`.
+pub fn beside(launch_path: &Path, extension: &str) -> PathBuf {
+    launch_path.with_extension(extension)
+}
+
+/// The files of an operator's bundle, and what they are; the last one is written when the kernel is run.
+pub fn names(launch_path: &Path) -> [(PathBuf, &'static str); 5] {
+    [
+        (launch_path.to_owned(), "the launch file"),
+        (beside(launch_path, "ptx"), "its PTX"),
+        (beside(launch_path, "a.npy"), "operand A"),
+        (beside(launch_path, "b.npy"), "operand B"),
+        (beside(launch_path, "c.npy"), "the result of a run"),
+    ]
 }
 
 /// The files of a launch, the launch file itself last, so that it never names what is not there yet. PTX and operands
-/// lie beside it; the PTX and the output have its name with another extension. A and B hold whole numbers from −2 to 2:
-/// every sum is exact, so that a wrong element is wrong by a whole number.
+/// lie beside it. A and B hold whole numbers from −2 to 2: every sum is exact, so that a wrong element is wrong by a
+/// whole number.
 ///
-/// `None` where `launch_path` has no file name.
-pub fn bundle(launch_path: &Path, op: &OpSpec, schedule: &TileSchedule, kernel: &Kernel) -> Option<Vec<BundleFile>> {
+/// # Errors
+/// There is no memory for the operands, or the launch file has the name of its own PTX.
+pub fn bundle(
+    launch_path: &Path,
+    op: &OpSpec,
+    schedule: &TileSchedule,
+    kernel: &Kernel,
+) -> Result<Vec<Output<'static>>, BundleError> {
+    let named = names(launch_path);
+    let claims = named.each_ref().map(|(path, what)| (path.as_path(), *what));
+    files::check_clashes(&claims, &[])?;
     let OpSpec::Matmul(mm) = op;
-    let name = |extension: &str| launch_path.with_extension(extension).file_name().map(PathBuf::from);
-    let (ptx, output) = (name("ptx")?, name("c.npy")?);
-    let mut files = vec![BundleFile {
-        path: launch_path.with_file_name(&ptx),
-        bytes: kernel.ptx.clone().into_bytes(),
-    }];
+    let [_, (ptx, _), (a, _), (b, _), (c, _)] = named;
+    let mut files = vec![Output::new(ptx.clone(), kernel.ptx.clone().into_bytes())];
     let mut args = Vec::new();
-    let operands = [("a", mm.a_shape()), ("b", mm.b_shape()), ("c", mm.c_shape())];
-    for ((name, shape), argument) in operands.into_iter().zip(arguments(op)) {
-        let ArgBuffer::Array { dtype, bytes: data } = argument else {
-            continue;
+    let stored = [(a, mm.a_shape()), (b, mm.b_shape())];
+    for ((path, shape), operand) in stored.into_iter().zip(operands(op)?) {
+        let ArgBuffer::Array { dtype, bytes } = operand else {
+            unreachable!("operands are arrays")
         };
-        let shape = with_batch(mm.batch, shape);
-        args.push(if name == "c" {
-            let output = Some(output.clone());
-            let zeros = Zeros { dtype, shape };
-            KernelArg::Zeros { zeros, output }
-        } else {
-            let npy = PathBuf::from(format!("{name}.npy"));
-            files.push(BundleFile {
-                path: launch_path.with_file_name(&npy),
-                bytes: encode(&NpyArray { dtype, shape, data }),
-            });
-            KernelArg::Npy { npy, output: None }
+        args.push(KernelArg::Npy {
+            npy: file_name(&path),
+            output: None,
+        });
+        let header = npy::header(dtype, &with_batch(mm.batch, shape));
+        files.push(Output {
+            path,
+            pieces: vec![Cow::Owned(header), Cow::Owned(bytes)],
         });
     }
+    args.push(KernelArg::Zeros {
+        zeros: Zeros {
+            dtype: mm.out_dtype.into(),
+            shape: with_batch(mm.batch, mm.c_shape()),
+        },
+        output: Some(file_name(&c)),
+    });
     args.extend(
         workspace(mm, schedule)
             .into_iter()
             .map(|zeros| KernelArg::Zeros { zeros, output: None }),
     );
     let launch = LaunchFile {
-        ptx,
+        ptx: file_name(&ptx),
         entry: kernel.entry.clone(),
         grid: kernel.grid,
         block: kernel.block,
         dynamic_shared_bytes: kernel.dynamic_shared_bytes,
         args,
     };
-    let mut text = serde_json::to_string_pretty(&launch).expect("plain data with string keys is JSON");
+    files.push(launch_output(launch_path, &launch));
+    Ok(files)
+}
+
+/// The launch file as an output.
+pub fn launch_output(launch_path: &Path, launch: &LaunchFile) -> Output<'static> {
+    let mut text = serde_json::to_string_pretty(launch).expect("plain data with string keys is JSON");
     text.push('\n');
-    files.push(BundleFile {
-        path: launch_path.to_owned(),
-        bytes: text.into_bytes(),
-    });
-    Some(files)
+    Output::new(launch_path, text.into_bytes())
+}
+
+/// The last part of a path that has a place: what a launch file calls a file beside it.
+pub(crate) fn file_name(path: &Path) -> PathBuf {
+    path.file_name().expect("a place has a name").into()
 }
 
 fn with_batch(batch: u64, shape: [u64; 2]) -> Vec<usize> {
@@ -120,17 +183,23 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("k.json");
         for split_k in [1, 2] {
-            for file in bundle(&path, &op, &schedule(split_k), &kernel).expect("a file name") {
-                std::fs::write(file.path, file.bytes).expect("writable");
-            }
+            let files = bundle(&path, &op, &schedule(split_k), &kernel).expect("names of their own");
+            assert_eq!(files.last().map(|file| file.path.clone()), Some(path.clone()));
+            files::write_all(&files).expect("writable");
             let loaded = read_launch(&path).expect("complete");
             assert_eq!(loaded.kernel, kernel);
-            assert_eq!(loaded.args, kernel_arguments(&op, &schedule(split_k)));
+            assert_eq!(loaded.args, kernel_arguments(&op, &schedule(split_k)).expect("memory"));
             assert_eq!(loaded.args.len(), if split_k == 1 { 3 } else { 5 });
         }
         let loaded = read_launch(&path).expect("complete");
         assert_eq!(loaded.outputs[0].path, directory.path().join("k.c.npy"));
         assert_eq!(loaded.outputs[0].shape, [2, 3, 5]);
-        assert!(bundle(Path::new("/"), &op, &schedule(1), &kernel).is_none());
+        let refused = |path: &Path| {
+            bundle(path, &op, &schedule(1), &kernel)
+                .expect_err("no name")
+                .to_string()
+        };
+        assert!(refused(Path::new("/")).contains("cannot write /"));
+        assert!(refused(&directory.path().join("k.ptx")).contains("both the launch file and its PTX"));
     }
 }

@@ -13,13 +13,14 @@ use alcop_compiler::ir::{Attr, MemRef, Module, Op, Type, Value, preorder};
 use alcop_passes::slice::is_view;
 use alcop_spec::KernelArg;
 use alcop_spec::kernel::{ArrayDType, Zeros};
+use alcop_spec::tiles::THREAD_LIMIT;
 
 /// A kernel of a module and how it is launched.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OwnLaunch {
     /// Its name.
     pub entry: String,
-    /// Blocks: its `known_grid_size`, otherwise one.
+    /// Blocks: its `known_grid_size`, or what the caller says.
     pub grid: [u32; 3],
     /// Threads of a block: its `known_block_size`.
     pub block: [u32; 3],
@@ -29,16 +30,92 @@ pub struct OwnLaunch {
     pub unknown: Vec<usize>,
 }
 
-/// Describes the launch of a module's only kernel. Outputs are named after the launch file.
-///
-/// # Errors
-/// What a launch file cannot say: no kernel or several, no block size, a type that has no arguments.
-pub fn own_launch(module: &Module<'_>, launch_path: &Path) -> Result<OwnLaunch, String> {
-    let kernels: Vec<Op<'_>> = preorder(module.op())
+fn kernels<'m>(module: &'m Module<'_>) -> Vec<Op<'m>> {
+    preorder(module.op())
         .into_iter()
         .filter(|op| op.is("gpu.func"))
-        .collect();
-    let name = |op: &Op<'_>| op.attr("sym_name").and_then(Attr::as_str).unwrap_or("?").to_owned();
+        .collect()
+}
+
+fn name(kernel: &Op<'_>) -> String {
+    kernel.attr("sym_name").and_then(Attr::as_str).unwrap_or("?").to_owned()
+}
+
+/// Three extents that a kernel has as an attribute.
+fn sizes(kernel: &Op<'_>, attr: &str) -> Option<[u32; 3]> {
+    let sizes = kernel.attr(attr).and_then(Attr::as_ints)?;
+    let sizes: Vec<u32> = sizes.into_iter().filter_map(|size| u32::try_from(size).ok()).collect();
+    sizes.try_into().ok()
+}
+
+/// Gives kernels that do not say how many threads a block has that number.
+///
+/// # Errors
+/// A block that no device has, a kernel that says another number, no kernel.
+pub fn set_block_size(module: &Module<'_>, block: [u32; 3]) -> Result<(), String> {
+    let threads = block
+        .iter()
+        .fold(1u64, |threads, extent| threads.saturating_mul(u64::from(*extent)));
+    if threads > u64::from(THREAD_LIMIT) || block[2] > 64 {
+        return Err(format!(
+            "--block-size {}: a block has at most {THREAD_LIMIT} threads, and at most 64 along z",
+            list(block)
+        ));
+    }
+    let kernels = kernels(module);
+    if kernels.is_empty() {
+        return Err("--block-size is for a gpu.func or a gpu.launch, and the module has none".to_owned());
+    }
+    for kernel in &kernels {
+        if let Some(known) = sizes(kernel, KNOWN_BLOCK).filter(|known| *known != block) {
+            return Err(format!(
+                "{} has {KNOWN_BLOCK} {}, and --block-size is {}; leave the option out, or change the kernel",
+                name(kernel),
+                list(known),
+                list(block)
+            ));
+        }
+    }
+    // MLIR's sizes are signed; the limits above are far below.
+    let extents = block.map(|extent| extent as i32);
+    for kernel in &kernels {
+        kernel.set_attr(KNOWN_BLOCK, Attr::dense_i32(module.context(), &extents));
+    }
+    Ok(())
+}
+
+const KNOWN_BLOCK: &str = "known_block_size";
+const KNOWN_GRID: &str = "known_grid_size";
+
+/// `64,1,1`, as an option takes it.
+fn list(extents: [u32; 3]) -> String {
+    extents.map(|extent| extent.to_string()).join(",")
+}
+
+/// Blocks of a launch: as the kernel or the caller says.
+fn grid_of(kernel: &Op<'_>, asked: Option<[u32; 3]>) -> Result<[u32; 3], String> {
+    let entry = name(kernel);
+    match (sizes(kernel, KNOWN_GRID), asked) {
+        (Some(known), Some(asked)) if known != asked => Err(format!(
+            "{entry} has {KNOWN_GRID} {}, and --grid is {}; leave the option out, or change the kernel",
+            list(known),
+            list(asked)
+        )),
+        (Some(grid), _) | (None, Some(grid)) => Ok(grid),
+        (None, None) => Err(format!(
+            "{entry} has no {KNOWN_GRID}, so that it is not known how many blocks are launched; say --grid X,Y,Z, or add \
+             `{KNOWN_GRID} = array<i32: X, Y, Z>` to the kernel"
+        )),
+    }
+}
+
+/// Describes the launch of a module's only kernel, of that grid where the kernel does not say it. Outputs are named after
+/// the launch file.
+///
+/// # Errors
+/// What a launch file cannot say: no kernel or several, no block size, no grid, a type that has no arguments.
+pub fn own_launch(module: &Module<'_>, launch_path: &Path, grid: Option<[u32; 3]>) -> Result<OwnLaunch, String> {
+    let kernels = kernels(module);
     let [kernel] = kernels.as_slice() else {
         let names: Vec<String> = kernels.iter().map(name).collect();
         return Err(format!(
@@ -47,14 +124,14 @@ pub fn own_launch(module: &Module<'_>, launch_path: &Path) -> Result<OwnLaunch, 
             names.join(", ")
         ));
     };
-    let sizes = |attr: &str| -> Option<[u32; 3]> {
-        let sizes = kernel.attr(attr).and_then(Attr::as_ints)?;
-        let sizes: Vec<u32> = sizes.into_iter().filter_map(|size| u32::try_from(size).ok()).collect();
-        sizes.try_into().ok()
-    };
     let entry = name(kernel);
-    let block = sizes("known_block_size")
-        .ok_or_else(|| format!("{entry} has no known_block_size, so that it is not known how it is launched"))?;
+    let block = sizes(kernel, KNOWN_BLOCK).ok_or_else(|| {
+        format!(
+            "{entry} has no {KNOWN_BLOCK}, so that it is not known how many threads a block has; say --block-size X,Y,Z, \
+             or add `{KNOWN_BLOCK} = array<i32: X, Y, Z>` to the kernel"
+        )
+    })?;
+    let grid = grid_of(kernel, grid)?;
     let inputs = kernel
         .attr("function_type")
         .and_then(Attr::as_type)
@@ -83,7 +160,9 @@ pub fn own_launch(module: &Module<'_>, launch_path: &Path) -> Result<OwnLaunch, 
             dtype(memref.element).ok_or_else(|| format!("argument {number} of {entry} holds {}", memref.element))?;
         let shape: Vec<usize> = if is_static(&memref) && !memref.is_row_major() {
             let element = memref.element.bytes().unwrap_or(1);
-            vec![(memref.static_bytes().unwrap_or(0) / element) as usize]
+            let bytes = memref.static_bytes();
+            let bytes = bytes.ok_or_else(|| format!("argument {number} of {entry} has more than 2^63 bytes"))?;
+            vec![(bytes / element) as usize]
         } else {
             memref.shape.iter().map(|extent| extent.unwrap_or(1) as usize).collect()
         };
@@ -119,7 +198,7 @@ pub fn own_launch(module: &Module<'_>, launch_path: &Path) -> Result<OwnLaunch, 
     }
     Ok(OwnLaunch {
         entry,
-        grid: sizes("known_grid_size").unwrap_or([1, 1, 1]),
+        grid,
         block,
         args,
         unknown,
@@ -206,13 +285,14 @@ mod tests {
         own_launch(
             &context.parse(&text, "k.mlir").expect("a kernel"),
             Path::new("out/k.json"),
+            Some([2, 1, 1]),
         )
     }
 
     #[test]
     fn static_memrefs_are_pointers() {
         let found = launch("%a: memref<8xf32>, %b: memref<4x2xf16>, %n: index, %s: f32").expect("a launch");
-        assert_eq!((found.block, found.grid), ([32, 2, 1], [1, 1, 1]));
+        assert_eq!((found.block, found.grid), ([32, 2, 1], [2, 1, 1]));
         let text = serde_json::to_string(&found.args).expect("plain data");
         assert_eq!(
             text,
@@ -228,10 +308,46 @@ mod tests {
     }
 
     #[test]
+    fn the_shape_of_a_launch_is_the_kernels_or_the_callers_and_never_guessed() {
+        let context = Context::new();
+        let kernel = |attributes: &str| {
+            let text = format!(
+                "gpu.module @m {{ gpu.func @k(%a: memref<8xf32>) kernel attributes {{{attributes}}} {{ gpu.return }} }}"
+            );
+            context.parse(&text, "k.mlir").expect("a kernel")
+        };
+        let path = Path::new("k.json");
+        let bare = kernel("");
+        let refused = own_launch(&bare, path, Some([1, 1, 1])).expect_err("no block");
+        assert!(refused.contains("--block-size X,Y,Z"), "{refused}");
+        set_block_size(&bare, [64, 1, 1]).expect("free");
+        let refused = own_launch(&bare, path, None).expect_err("no grid");
+        assert!(refused.contains("--grid X,Y,Z"), "{refused}");
+        let found = own_launch(&bare, path, Some([7, 2, 1])).expect("both are known");
+        assert_eq!((found.block, found.grid), ([64, 1, 1], [7, 2, 1]));
+        let full = kernel("known_block_size = array<i32: 32, 1, 1>, known_grid_size = array<i32: 3, 1, 1>");
+        set_block_size(&full, [32, 1, 1]).expect("the same");
+        let refused = set_block_size(&full, [64, 1, 1]).expect_err("another");
+        assert!(
+            refused.contains("known_block_size 32,1,1, and --block-size is 64,1,1"),
+            "{refused}"
+        );
+        assert_eq!(own_launch(&full, path, None).expect("known").grid, [3, 1, 1]);
+        let refused = own_launch(&full, path, Some([4, 1, 1])).expect_err("another");
+        assert!(
+            refused.contains("known_grid_size 3,1,1, and --grid is 4,1,1"),
+            "{refused}"
+        );
+        for block in [[1025, 1, 1], [1, 1, 65], [u32::MAX; 3]] {
+            assert!(set_block_size(&kernel(""), block).is_err_and(|error| error.contains("at most 1024")));
+        }
+    }
+
+    #[test]
     fn what_a_launch_file_cannot_say_is_said() {
         assert!(launch("%a: memref<8xf32>, %b: vector<4xf32>").is_err_and(|error| error.contains("vector<4xf32>")));
         let context = Context::new();
         let module = context.parse("gpu.module @m { }", "k.mlir").expect("a module");
-        assert!(own_launch(&module, Path::new("k.json")).is_err_and(|error| error.contains("has 0")));
+        assert!(own_launch(&module, Path::new("k.json"), None).is_err_and(|error| error.contains("has 0")));
     }
 }

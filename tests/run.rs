@@ -77,7 +77,7 @@ fn a_run_writes_the_product_and_counts_what_it_did() {
         assert_eq!(json["counters"]["kernel"]["instructions"]["mma"], 16 * 4 * 16);
         let OpSpec::Matmul(op) = matmul(Layout::Nn, SHAPE, DType::F32);
         let read = |name: &str| npy::read(&directory.path().join(name)).expect("an array");
-        let (a, b, c) = (read("a.npy"), read("b.npy"), read("k.c.npy"));
+        let (a, b, c) = (read("k.a.npy"), read("k.b.npy"), read("k.c.npy"));
         assert_eq!(c.shape, [128, 64]);
         let compared = compare_matmul(&op, &a.data, &b.data, &c.data, None, Tolerance::Exact).expect("sizes");
         assert_eq!(compared.first_mismatch, None);
@@ -141,15 +141,20 @@ fn bad_input_is_told_apart_from_bad_kernels() {
         expect(&run(&path, &[]), code, message);
     };
     with("\"matmul\"", "\"matmal\"", 2, "it has: matmul");
-    with("{\n      \"npy\": \"a.npy\"\n    },", "", 2, "2 arguments for `matmul`");
-    with("\"npy\": \"a.npy\"", "\"f32\": 1.5", 2, "argument 0 does not fit");
     with(
-        "\"npy\": \"a.npy\"",
+        "{\n      \"npy\": \"k.a.npy\"\n    },",
+        "",
+        2,
+        "2 arguments for `matmul`",
+    );
+    with("\"npy\": \"k.a.npy\"", "\"f32\": 1.5", 2, "argument 0 does not fit");
+    with(
+        "\"npy\": \"k.a.npy\"",
         "\"bytes\": \"0011\"",
         2,
         "argument 0 does not fit",
     );
-    with("\"a.npy\"", "\"missing.npy\"", 2, "missing.npy");
+    with("\"k.a.npy\"", "\"missing.npy\"", 2, "missing.npy");
     with("\"grid\": [\n    2", "\"grid\": [\n    0", 2, "[0, 2, 1]");
     with(
         "\"grid\": [\n    2,\n    2",

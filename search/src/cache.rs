@@ -7,12 +7,13 @@
 //! An entry is a claim, not an answer: [`revalidate`] compiles, verifies and times its schedules again, and what no
 //! longer holds is refused with the reason.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use alcop_spec::{Limits, OpSpec, Rejection, TileSchedule, occupancy};
+use alcop_system::files;
 use serde::{Deserialize, Serialize};
 
 use crate::journal::{Identity, Role, Status, TrialRecord};
@@ -253,20 +254,8 @@ impl Cache {
     /// Writes an entry in place of an older one: whole or not at all, whoever reads or writes beside it.
     pub fn store(&self, entry: &CacheEntry) -> Result<PathBuf, CacheError> {
         let path = self.path(&entry.key);
-        let partial = path.with_extension(format!("{}.partial", std::process::id()));
-        let written = File::create(&partial)
-            .and_then(|mut file| {
-                file.write_all((crate::journal::json(entry) + "\n").as_bytes())?;
-                file.sync_data()
-            })
-            .and_then(|()| fs::rename(&partial, &path));
-        written.map_err(|source| {
-            // Nothing of a write that failed (a full disk) stays.
-            if let Err(error) = fs::remove_file(&partial) {
-                tracing::debug!(path = %partial.display(), %error, "no partly written entry to remove");
-            }
-            io_error("write", &path, source)
-        })?;
+        let text = crate::journal::json(entry) + "\n";
+        files::write(&path, text.as_bytes()).map_err(|error| io_error("write", &path, error.source))?;
         Ok(path)
     }
 }

@@ -171,21 +171,32 @@ pub fn ptx_hash(kernel: &Kernel) -> String {
         .collect()
 }
 
-/// A, B and C of an operator: whole numbers in A and B, zeros in C.
+/// A and B of an operator: whole numbers.
+///
+/// # Errors
+/// There is not so much memory.
+pub fn operands(op: &OpSpec) -> Result<[ArgBuffer; 2], OutOfMemory> {
+    let OpSpec::Matmul(op) = op;
+    let operands = matmul_operands(op, Filling::Integers, 1)?;
+    Ok(operands.map(|bytes| ArgBuffer::Array {
+        dtype: op.dtype.into(),
+        bytes,
+    }))
+}
+
+/// A, B and C of an operator: [`operands`], and zeros in C.
 ///
 /// # Errors
 /// There is not so much memory.
 pub fn arguments(op: &OpSpec) -> Result<Vec<ArgBuffer>, OutOfMemory> {
-    let OpSpec::Matmul(op) = op;
-    let [a, b] = matmul_operands(op, Filling::Integers, 1)?;
-    let bytes = memory::product([op.batch, op.m, op.n, op.out_dtype.bytes()]);
-    let c = memory::zeroed(bytes, &format!("C of {}", OpSpec::Matmul(*op)))?;
-    Ok([(op.dtype, a), (op.dtype, b), (op.out_dtype, c)]
-        .map(|(element, bytes)| ArgBuffer::Array {
-            dtype: element.into(),
-            bytes,
-        })
-        .into())
+    let OpSpec::Matmul(matmul) = op;
+    let bytes = memory::product([matmul.batch, matmul.m, matmul.n, matmul.out_dtype.bytes()]);
+    let c = ArgBuffer::Array {
+        dtype: matmul.out_dtype.into(),
+        bytes: memory::zeroed(bytes, &format!("C of {op}"))?,
+    };
+    let [a, b] = operands(op)?;
+    Ok(vec![a, b, c])
 }
 
 /// All arguments of our kernel for an operator and a schedule: [`arguments`], and zeros for its [`workspace`].

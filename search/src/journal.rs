@@ -15,6 +15,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use alcop_spec::{GpuTarget, OpSpec, Resources, TileSchedule};
+use alcop_system::files::{self, Place};
 use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -307,6 +308,12 @@ pub enum JournalError {
         /// The journal.
         path: PathBuf,
     },
+    /// A stream, a device or a descriptor.
+    #[error("the journal {path} is not a plain file; a journal is locked and read back: give it a file of its own")]
+    NotAFile {
+        /// The journal.
+        path: PathBuf,
+    },
     /// It exists, and the search was not asked to go on with it.
     #[error("the journal {path} has records already; go on with it (--resume), or give another file")]
     Exists {
@@ -491,7 +498,7 @@ impl Journal {
     /// Appends a record and hands it to the system. Where that fails (a full disk), the part that was written is taken
     /// back, so that the journal stays valid.
     pub fn append(&mut self, record: &TrialRecord) -> Result<(), JournalError> {
-        let line = json(record) + "\n";
+        let line = line(record);
         let written = self
             .file
             .seek(SeekFrom::Start(self.end))
@@ -508,7 +515,17 @@ impl Journal {
     }
 }
 
+/// A record as a line of a journal.
+pub fn line(record: &TrialRecord) -> String {
+    json(record) + "\n"
+}
+
 fn open_locked(path: &Path) -> Result<(File, Vec<u8>), JournalError> {
+    match files::place(path) {
+        Ok(Place::Name(name)) if name.is_file() || !name.exists() => {}
+        Ok(_) => return Err(JournalError::NotAFile { path: path.to_owned() }),
+        Err(source) => return Err(io_error("open", path, source)),
+    }
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)

@@ -215,9 +215,10 @@ impl Matmul {
         if known >= 4 { 16 } else { 1 << known }
     }
 
-    /// Floating point operations: two for each multiply-add.
+    /// Floating point operations: two for each multiply-add. The largest number where there are more.
     pub const fn flops(&self) -> u64 {
-        2 * self.batch * self.m * self.n * self.k
+        let elements = self.batch.saturating_mul(self.m).saturating_mul(self.n);
+        elements.saturating_mul(self.k).saturating_mul(2)
     }
 }
 

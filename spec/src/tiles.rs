@@ -92,7 +92,7 @@ pub fn check(matmul: &Matmul, schedule: &TileSchedule, thread_limit: u32) -> Res
     if !reasons.is_empty() {
         return Err(reasons);
     }
-    check_shape(matmul, &mut reasons);
+    reasons.extend(check_shape(matmul));
     let (warps_m, warps_n) = schedule.warps();
     // At most 2^28 warps along each axis (tiles are multiples of 16), so this fits.
     let threads = 32 * u64::from(warps_m) * u64::from(warps_n);
@@ -291,7 +291,9 @@ fn check_sizes(matmul: &Matmul, schedule: &TileSchedule, reasons: &mut Vec<Rejec
     }
 }
 
-fn check_shape(matmul: &Matmul, reasons: &mut Vec<Rejection>) {
+/// What speaks against an operator's extents under any schedule: one is zero, or an operand is beyond all memory.
+pub fn check_shape(matmul: &Matmul) -> Vec<Rejection> {
+    let mut reasons = Vec::new();
     let batch = matmul.batch;
     for (axis, extent) in [("M", matmul.m), ("N", matmul.n), ("K", matmul.k), ("batch", batch)] {
         if extent == 0 {
@@ -315,6 +317,7 @@ fn check_shape(matmul: &Matmul, reasons: &mut Vec<Rejection>) {
             });
         }
     }
+    reasons
 }
 
 fn check_rows(matmul: &Matmul, schedule: &TileSchedule, reasons: &mut Vec<Rejection>) {

@@ -88,6 +88,18 @@ fn search(arguments: &SearchArguments) -> Result<(), Failure> {
     if arguments.batch == 0 || arguments.seeds == 0 {
         return Err(Failure::usage("--batch and --seeds must be at least 1"));
     }
+    let outputs = [(&arguments.csv, "the table as CSV"), (&arguments.svg, "the drawing")];
+    let outputs: Vec<(&Path, &str)> = outputs
+        .iter()
+        .filter_map(|(path, what)| Some((path.as_deref()?, *what)))
+        .collect();
+    let inputs: Vec<(&Path, &str)> = arguments
+        .journals
+        .iter()
+        .map(|path| (path.as_path(), "a journal"))
+        .chain(arguments.table.iter().map(|path| (path.as_path(), "the table")))
+        .collect();
+    output::check_clashes(&outputs, &inputs)?;
     let mut truths = arguments
         .journals
         .iter()

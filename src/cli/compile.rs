@@ -1,6 +1,6 @@
 //! `alcop compile`: one kernel, from an operator or an MLIR file, to any stage of the road.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use alcop_compiler::detect::{DetectOptions, Detection, Level, Reason, attributes, detect};
 use alcop_compiler::ir::{Context, Module};
@@ -12,12 +12,14 @@ use alcop_passes::outline::outline;
 use alcop_passes::pipeline::{compile, transform};
 use alcop_passes::plan::PipelinePlan;
 use alcop_passes::sink::sink_and_detect;
-use alcop_spec::{GpuTarget, Kernel, LaunchFile, OpSpec, Rejection, TileSchedule};
+use alcop_spec::{GpuTarget, Kernel, LaunchFile, Rejection, TileSchedule};
+use alcop_system::files::Output;
 use clap::{Args, ValueEnum};
 
-use super::operator::{OF_OPERATORS, OperatorArguments, StageArguments, TileArguments};
+use super::operator::{OF_OPERATORS, OperatorArguments, StageArguments, TileArguments, three};
 use super::{Failure, output};
-use crate::own_launch::{OwnLaunch, own_launch};
+use crate::launch::{beside, file_name, launch_output, launch_path, names};
+use crate::own_launch::{OwnLaunch, own_launch, set_block_size};
 use crate::{check_budgets, depths, detect_options, plan_operator};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -56,6 +58,12 @@ pub struct Arguments {
     /// What to write
     #[arg(long, value_enum, default_value = "ptx")]
     emit: Emit,
+    /// Threads of a block of the file's kernel, where it has no known_block_size
+    #[arg(long, value_name = "X,Y,Z", value_delimiter = ',')]
+    block_size: Vec<u32>,
+    /// Blocks that the launch file of the file's kernel launches, where it has no known_grid_size
+    #[arg(long, value_name = "X,Y,Z", value_delimiter = ',')]
+    grid: Vec<u32>,
     /// Where to write it; - is standard output
     #[arg(short, long, default_value = "-")]
     output: PathBuf,
@@ -100,6 +108,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     check_effects(arguments)?;
     let target = GpuTarget::resolve(arguments.target.as_deref().unwrap_or("sm_80")).map_err(Failure::usage)?;
     let schedule = arguments.tiles.schedule(&arguments.stages)?;
+    let (block, grid) = shape(arguments)?;
+    check_names(arguments)?;
     let context = Context::new();
     let (mut module, launch) = match (&arguments.file, arguments.operator.op_spec()?) {
         (Some(path), _) => {
@@ -108,6 +118,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 .parse(&text, &path.display().to_string())
                 .map_err(Failure::usage)?;
             outline(&mut module).map_err(failure)?;
+            if let Some(block) = block {
+                set_block_size(&module, block).map_err(Failure::usage)?;
+            }
             (module, None)
         }
         (None, Some(op)) => {
@@ -124,7 +137,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         return output::write(&arguments.output, &module.to_string());
     }
     let own = match arguments.emit {
-        Emit::Launch if launch.is_none() => Some(own_launch(&module, &arguments.output).map_err(Failure::usage)?),
+        Emit::Launch if launch.is_none() => Some(own_launch(&module, &arguments.output, grid).map_err(Failure::usage)?),
         _ => None,
     };
     let plan = plan(&mut module, arguments, &schedule, &target, launch.is_some())?;
@@ -159,8 +172,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Emit::Mlir => output::write(&arguments.output, &compiled.pipelined),
         Emit::Llvm => output::write(&arguments.output, &compiled.assembly.llvm),
         Emit::Launch => {
-            let Some((op, grid, block)) = launch else {
+            if let Some(own) = own {
                 return write_own_launch(arguments, own, compiled.assembly.ptx, compiled.dynamic_shared_bytes);
+            }
+            let Some((op, grid, block)) = launch else {
+                return Err(Failure::bug("a launch file of neither an operator nor a kernel"));
             };
             let kernel = Kernel {
                 ptx: compiled.assembly.ptx,
@@ -169,7 +185,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 block,
                 dynamic_shared_bytes: compiled.dynamic_shared_bytes as u32,
             };
-            write_launch(arguments, &op, &schedule, &kernel)
+            output::write_bundle(&arguments.output, &op, &schedule, &kernel).map(|_| ())
         }
         Emit::Tile | Emit::Plan | Emit::Ptx => output::write(&arguments.output, &compiled.assembly.ptx),
     }
@@ -282,20 +298,55 @@ fn say_why(reason: &Reason) {
     );
 }
 
+/// The shape of the launch that the options give: for a kernel from a file, the grid in its launch file alone.
+fn shape(arguments: &Arguments) -> Result<(Option<[u32; 3]>, Option<[u32; 3]>), Failure> {
+    let block = three(&arguments.block_size, "block-size")?;
+    let grid = three(&arguments.grid, "grid")?;
+    if arguments.file.is_none() && (block.is_some() || grid.is_some()) {
+        return Err(Failure::usage(
+            "--block-size and --grid are for a kernel from a file; an operator's follow from its shape and tiles",
+        ));
+    }
+    if grid.is_some() && arguments.emit != Emit::Launch {
+        return Err(Failure::usage(
+            "--grid is written into the launch file; ask for one with --emit launch",
+        ));
+    }
+    Ok((block, grid))
+}
+
+/// No output is an input, and no two outputs are one file; found out before any work.
+fn check_names(arguments: &Arguments) -> Result<(), Failure> {
+    let inputs = [
+        (&arguments.file, "the kernel"),
+        (&arguments.plan, "the plan"),
+        (&arguments.tiles.schedule, "the schedule"),
+    ];
+    let inputs: Vec<(&Path, &str)> = inputs
+        .iter()
+        .filter_map(|(path, what)| Some((path.as_deref()?, *what)))
+        .collect();
+    if arguments.emit != Emit::Launch {
+        return output::check_clashes(&[(&arguments.output, "the output")], &inputs);
+    }
+    let launch = launch_path(&arguments.output).map_err(output::bundle_failure)?;
+    let written = match arguments.file.is_some() {
+        true => vec![(launch.clone(), "the launch file"), (beside(&launch, "ptx"), "its PTX")],
+        false => names(&launch).to_vec(),
+    };
+    let outputs: Vec<(&Path, &str)> = written.iter().map(|(path, what)| (path.as_path(), *what)).collect();
+    output::check_clashes(&outputs, &inputs)
+}
+
 /// The launch file of a kernel from a file: zeros for its arguments, to be replaced.
 fn write_own_launch(
     arguments: &Arguments,
-    own: Option<OwnLaunch>,
+    own: OwnLaunch,
     ptx: String,
     dynamic_shared_bytes: u64,
 ) -> Result<(), Failure> {
-    let path = &arguments.output;
-    let name = path.with_extension("ptx").file_name().map(PathBuf::from);
-    let (Some(own), Some(name), true) = (own, name, path.as_os_str() != "-") else {
-        return Err(Failure::usage(
-            "--emit launch writes several files; name the launch file with -o",
-        ));
-    };
+    let path = launch_path(&arguments.output).map_err(output::bundle_failure)?;
+    let ptx_path = beside(&path, "ptx");
     for argument in &own.unknown {
         tracing::warn!(
             "the extents of argument {argument} are not known: they stand as 1 in {}",
@@ -303,25 +354,14 @@ fn write_own_launch(
         );
     }
     let launch = LaunchFile {
-        ptx: name.clone(),
+        ptx: file_name(&ptx_path),
         entry: own.entry,
         grid: own.grid,
         block: own.block,
         dynamic_shared_bytes: dynamic_shared_bytes as u32,
         args: own.args,
     };
-    output::write(&path.with_file_name(name), &ptx)?;
-    let text = serde_json::to_string_pretty(&launch).map_err(Failure::bug)?;
-    output::write(path, &format!("{text}\n"))
-}
-
-fn write_launch(arguments: &Arguments, op: &OpSpec, schedule: &TileSchedule, kernel: &Kernel) -> Result<(), Failure> {
-    if arguments.output.as_os_str() == "-" {
-        return Err(Failure::usage(
-            "--emit launch writes several files; name the launch file with -o",
-        ));
-    }
-    output::write_bundle(&arguments.output, op, schedule, kernel)
+    output::write_all(&[Output::new(ptx_path, ptx.into_bytes()), launch_output(&path, &launch)])
 }
 
 fn shared_limit(target: &GpuTarget) -> u64 {

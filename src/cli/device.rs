@@ -2,6 +2,7 @@
 
 use alcop_runtime::cuda::CudaDevice;
 use alcop_runtime::device::{Device, DeviceError};
+use alcop_runtime::launch::Outside;
 use alcop_runtime::timing::SimDevice;
 use alcop_search::worker::DeviceSpec;
 use alcop_spec::GpuTarget;
@@ -63,11 +64,19 @@ pub fn failure(error: DeviceError) -> Failure {
     }
 }
 
+/// What `--allow-outside` means.
+pub fn outside(allowed: bool) -> Outside {
+    match allowed {
+        true => Outside::Allowed,
+        false => Outside::Refused,
+    }
+}
+
 /// A kernel that cannot be run as it is called is the user's (2); one that cannot be executed, or faults, is refused (1).
 pub fn emulator_failure(error: alcop_runtime::EmulatorError) -> Failure {
-    use alcop_runtime::EmulatorError::{BadArgument, BadLaunch, Parse, UnknownEntry};
+    use alcop_runtime::EmulatorError::{BadArgument, BadLaunch, Memory, Parse, UnknownEntry};
     match error {
-        Parse(_) | UnknownEntry { .. } | BadLaunch { .. } | BadArgument { .. } => Failure::usage(error),
+        Parse(_) | UnknownEntry { .. } | BadLaunch { .. } | BadArgument { .. } | Memory(_) => Failure::usage(error),
         _ => Failure::refused(error),
     }
 }

@@ -9,7 +9,7 @@ use alcop_passes::sink::foresee;
 use alcop_spec::GpuTarget;
 use clap::Args;
 
-use super::operator::{OF_OPERATORS, OperatorArguments, StageArguments, TileArguments};
+use super::operator::{OF_OPERATORS, OperatorArguments, StageArguments, TileArguments, three};
 use super::{Failure, output};
 
 #[derive(Args)]
@@ -40,11 +40,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = GpuTarget::resolve(&arguments.target).map_err(Failure::usage)?;
-    let block_size = match arguments.block_size[..] {
-        [] => None,
-        [x, y, z] if x > 0 && y > 0 && z > 0 => Some([x, y, z]),
-        _ => return Err(Failure::usage("--block-size needs three positive numbers: X,Y,Z")),
-    };
+    let block_size = three(&arguments.block_size, "block-size")?;
     let context = Context::new();
     context.allow_unregistered_dialects(arguments.allow_unregistered_dialect);
     let options = DetectOptions {

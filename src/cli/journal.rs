@@ -98,11 +98,11 @@ fn print(text: &str) -> Result<(), Failure> {
 fn records(path: &Path) -> Result<Vec<TrialRecord>, Failure> {
     let text = journal::read(path).map_err(Failure::usage)?;
     if text.truncated_bytes > 0 {
-        eprintln!(
-            "alcop: {}: a cut-off last line of {} bytes is left out",
+        output::say(&format!(
+            "alcop: {}: a cut-off last line of {} bytes is left out\n",
             path.display(),
             text.truncated_bytes
-        );
+        ));
     }
     if text.records.is_empty() {
         return Err(Failure::usage(format!("{} has no records", path.display())));
@@ -160,10 +160,10 @@ fn replay(path: &Path, top: usize, device: &DeviceName, limits: &LimitArguments)
     let identity = Identity::new(&first.op, &target, CODE_VERSION);
     let same_code = journal::check_identity(path, &records, &identity);
     if let Err(difference) = &same_code {
-        eprintln!("alcop: {difference}; times may differ");
+        output::say(&format!("alcop: {difference}; times may differ\n"));
     }
     let job = job(&first.op, &target, device, &first.target)?;
-    let workers = workers(job, limits, 1, |line| eprintln!("{line}"))?;
+    let workers = workers(job, limits, 1, |line| output::say(&format!("{line}\n")))?;
     let mut differing = 0;
     for record in ranked.iter().take(top) {
         let evaluated = workers
@@ -248,7 +248,7 @@ fn diff(a: &Path, b: &Path, json: bool) -> Result<(), Failure> {
     print(&text)
 }
 
-fn merge(paths: &[PathBuf], output: &Path) -> Result<(), Failure> {
+fn merge(paths: &[PathBuf], merged: &Path) -> Result<(), Failure> {
     let mut all: Vec<TrialRecord> = Vec::new();
     let mut search: Option<Identity> = None;
     for path in paths {
@@ -261,11 +261,16 @@ fn merge(paths: &[PathBuf], output: &Path) -> Result<(), Failure> {
             }
         }
     }
-    let mut merged = Journal::create(output).map_err(Failure::usage)?;
+    // A journal that is there must be empty, and no search's: it stays locked until it is replaced.
+    let existing = merged.is_file().then(|| Journal::create(merged));
+    let existing = existing.transpose().map_err(Failure::usage)?;
+    let mut text = String::new();
     for (trial, mut record) in (0..).zip(all) {
         record.trial = trial;
-        merged.append(&record).map_err(Failure::usage)?;
+        text += &journal::line(&record);
     }
+    output::write(merged, &text)?;
+    drop(existing);
     Ok(())
 }
 

@@ -17,6 +17,7 @@ mod time;
 mod tune;
 mod worker;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -111,11 +112,16 @@ impl Failure {
 pub fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("ALCOP_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    // Colours are for people, and whoever closes the stream early (`2>&1 | head`) is not told of it there.
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .log_internal_errors(false)
         .without_time()
         .init();
+    alcop_system::files::report_full_files();
     let known = Cli::command();
     let line = opt::with_pass_flags(&known, std::env::args_os().collect());
     let result = match Cli::parse_from(line).command {
@@ -133,7 +139,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("alcop: {}", failure.message);
+            output::say(&format!("alcop: {}\n", failure.message));
             ExitCode::from(failure.code)
         }
     }

@@ -156,6 +156,17 @@ impl TileArguments {
     }
 }
 
+/// Three positive numbers of an option X,Y,Z, where it was given.
+pub fn three(values: &[u32], option: &str) -> Result<Option<[u32; 3]>, Failure> {
+    match *values {
+        [] => Ok(None),
+        [x, y, z] if x > 0 && y > 0 && z > 0 => Ok(Some([x, y, z])),
+        _ => Err(Failure::usage(format!(
+            "--{option} needs three positive numbers: X,Y,Z"
+        ))),
+    }
+}
+
 fn extents<const N: usize>(text: &str, option: &str) -> Result<[u32; N], Failure> {
     let parts: Result<Vec<u32>, _> = text.split('x').map(str::parse).collect();
     parts

@@ -119,6 +119,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         print_ir_after_all: arguments.mlir_print_ir_after_all,
         timing: arguments.mlir_timing,
     };
+    output::check_clashes(&[(&arguments.output, "the output")], &[(&arguments.file, "the input")])?;
     let source = output::read(&arguments.file)?;
     let name = match arguments.file == Path::new("-") {
         true => "<stdin>".to_owned(),
@@ -150,7 +151,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         print(&mut messages, &diagnostics, &name, &source);
         printed.extend(text);
     }
-    eprint!("{messages}");
+    output::say(&messages);
     if !arguments.verify_diagnostics && (!printed.is_empty() || status == Status::Done) {
         output::write(&arguments.output, &printed.join("// -----\n"))?;
     }

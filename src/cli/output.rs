@@ -1,42 +1,68 @@
-//! Where results go: a file or standard output.
+//! Where results go: files, standard output and standard error. All of the command's outputs are written here, by the
+//! rules of [`alcop_system::files`].
+//!
+//! ```text
+//! check_clashes(outputs, inputs) -> … work … -> write("k.ptx") | write("-") | write_bundle("k.json")
+//! ```
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use alcop_spec::{Kernel, OpSpec, TileSchedule};
+use alcop_system::files::{self, Output};
 use serde::de::DeserializeOwned;
 
 use super::Failure;
-use crate::launch::bundle;
+use crate::launch::{BundleError, bundle, launch_path};
 
-/// Writes text to a file (whole or not at all: through a neighbour that is renamed) or, for `-`, to standard output.
+const STDOUT: &str = "/dev/stdout";
+
+/// Writes text to a file or, for `-`, to standard output.
 pub fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    if path == Path::new("-") {
-        return match io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::usage(format!("standard output: {error}")))
-            }
-            _ => Ok(()),
-        };
+    if path != Path::new("-") {
+        return files::write(path, text.as_bytes()).map_err(Failure::usage);
     }
-    write_bytes(path, text.as_bytes())
+    files::write(Path::new(STDOUT), text.as_bytes())
+        .map_err(|error| Failure::usage(format!("cannot write to standard output: {}", error.source)))
 }
 
-/// Writes a file whole or not at all.
-pub fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let fail = |error: io::Error| Failure::usage(format!("cannot write {}: {error}", path.display()));
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    fs::write(&partial, bytes).map_err(fail)?;
-    fs::rename(&partial, path).map_err(fail)
+/// Writes files that belong together, the last one last.
+pub fn write_all(outputs: &[Output<'_>]) -> Result<(), Failure> {
+    files::write_all(outputs).map_err(Failure::usage)
 }
 
-/// Writes the launch file of a kernel, with its PTX and operands beside it.
-pub fn write_bundle(launch_path: &Path, op: &OpSpec, schedule: &TileSchedule, kernel: &Kernel) -> Result<(), Failure> {
-    let files = bundle(launch_path, op, schedule, kernel)
-        .ok_or_else(|| Failure::usage(format!("{} is no file name", launch_path.display())))?;
-    files.iter().try_for_each(|file| write_bytes(&file.path, &file.bytes))
+/// Prints text on standard error. Where nobody reads that any more (`2>&1 | head`), nobody is told.
+pub fn say(text: &str) {
+    let mut stream = io::stderr().lock();
+    if let Err(error) = stream.write_all(text.as_bytes()).and_then(|()| stream.flush()) {
+        tracing::debug!(%error, "standard error is closed");
+    }
+}
+
+/// Refuses outputs that are one file, or an input; `-` and streams are nobody's. Each comes with what it is.
+pub fn check_clashes(outputs: &[(&Path, &str)], inputs: &[(&Path, &str)]) -> Result<(), Failure> {
+    let named: Vec<(&Path, &str)> = outputs
+        .iter()
+        .filter(|(path, _)| *path != Path::new("-"))
+        .copied()
+        .collect();
+    files::check_clashes(&named, inputs).map_err(Failure::usage)
+}
+
+/// Writes the launch file of a kernel, with its PTX and operands beside it; says where it is, links followed.
+pub fn write_bundle(path: &Path, op: &OpSpec, schedule: &TileSchedule, kernel: &Kernel) -> Result<PathBuf, Failure> {
+    let path = launch_path(path).map_err(bundle_failure)?;
+    write_all(&bundle(&path, op, schedule, kernel).map_err(bundle_failure)?)?;
+    Ok(path)
+}
+
+/// Memory is a limit of the machine (1), all else the user's to mend (2).
+pub fn bundle_failure(error: BundleError) -> Failure {
+    match error {
+        BundleError::Memory(_) => Failure::refused(error),
+        _ => Failure::usage(error),
+    }
 }
 
 /// Reads a JSON file; what is wrong is named with its field, line and column.

@@ -23,6 +23,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = GpuTarget::resolve(&arguments.target).map_err(Failure::usage)?;
+    output::check_clashes(&[(&arguments.output, "the output")], &[(&arguments.table, "the table")])?;
     let table = output::read(&arguments.table)?;
     // Whole or not at all: a bad cell far down must not leave half a table.
     let mut predicted = Vec::new();

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use alcop_runtime::cuda::CudaDevice;
 use alcop_runtime::device::{Device, TimingOptions};
-use alcop_runtime::launch::{LoadedLaunch, emulate, read_launch, write_outputs};
+use alcop_runtime::launch::{LoadedLaunch, emulate, read_launch_with, write_outputs};
 use alcop_runtime::{Arrival, EmulateOptions, EmulationReport};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::device::{DeviceName, emulator_failure, failure};
+use super::device::{DeviceName, emulator_failure, failure, outside};
 use super::{Failure, output};
 
 #[derive(Args)]
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// Go on after a hazard, and write the outputs all the same
     #[arg(long)]
     keep_going: bool,
+    /// Write outputs outside of the launch file's folder as well, where the launch file says so
+    #[arg(long)]
+    allow_outside: bool,
     /// Take notes as errors
     #[arg(long)]
     strict: bool,
@@ -52,7 +55,7 @@ impl Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut loaded = read_launch(&arguments.launch).map_err(Failure::usage)?;
+    let mut loaded = read_launch_with(&arguments.launch, outside(arguments.allow_outside)).map_err(Failure::usage)?;
     match &arguments.device {
         DeviceName::Emulator => on_emulator(arguments, &mut loaded),
         DeviceName::Cuda(ordinal) => on_gpu(arguments, *ordinal, &mut loaded),

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 
 use alcop_runtime::device::TimingOptions;
-use alcop_runtime::launch::read_launch;
+use alcop_runtime::launch::read_launch_with;
 use alcop_runtime::timing::SimDevice;
 use alcop_search::evaluate::answer;
 use alcop_spec::GpuTarget;
 use clap::Args;
 use serde_json::json;
 
-use super::device::{DeviceName, emulator_failure, failure, timing_device};
+use super::device::{DeviceName, emulator_failure, failure, outside, timing_device};
 use super::{Failure, output};
 
 #[derive(Args)]
@@ -27,13 +27,16 @@ pub struct Arguments {
     /// Timed runs on a GPU [default: 20]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     repeats: Option<u32>,
+    /// Take a launch file with outputs outside of its folder (none is written here)
+    #[arg(long)]
+    allow_outside: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut loaded = read_launch(&arguments.launch).map_err(Failure::usage)?;
+    let mut loaded = read_launch_with(&arguments.launch, outside(arguments.allow_outside)).map_err(Failure::usage)?;
     let of_target = arguments.target.as_deref().unwrap_or("a100");
     if arguments.target.is_some() && arguments.device != DeviceName::Simulator(None) {
         return Err(Failure::without_effect(

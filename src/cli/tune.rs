@@ -19,7 +19,9 @@ use alcop_search::strategy::Strategy;
 use alcop_search::tune::{
     Effort, StopReason, TrialOutcome, TuneError, TuneEvent, TuneInput, TuneOptions, TuneReport, tune,
 };
-use alcop_spec::{GpuTarget, OpSpec, TileSchedule};
+use alcop_spec::tiles::check_shape;
+use alcop_spec::{GpuTarget, OpSpec, Rejection, TileSchedule};
+use alcop_system::files;
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -28,6 +30,7 @@ use super::operator::OperatorArguments;
 use super::report::{Files, json, text, trial_line};
 use super::worker::{LimitArguments, job, workers};
 use super::{Failure, output};
+use crate::launch::{beside, names};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum SpaceName {
@@ -103,8 +106,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let target = GpuTarget::resolve(&arguments.target).map_err(Failure::usage)?;
     target.rates().map_err(Failure::usage)?;
+    possible(&op)?;
     let job = job(&op, &target, &arguments.device, &arguments.target)?;
     writable_folder(&arguments.out)?;
+    check_names(arguments)?;
     let (mut journal, history) = open_journal(arguments, &op, &target)?;
     let space = match arguments.space {
         SpaceName::Wide => Space::wide_matmul(),
@@ -288,7 +293,7 @@ impl Store {
         if let Some(entry) = CacheEntry::new(self.key.clone(), report)
             && let Err(error) = self.cache.store(&entry)
         {
-            eprintln!("alcop: the schedule is not in the cache: {error}");
+            output::say(&format!("alcop: the schedule is not in the cache: {error}\n"));
         }
     }
 }
@@ -300,13 +305,53 @@ fn tune_failure(error: TuneError) -> Failure {
     }
 }
 
+/// An operator that no schedule can make possible.
+fn possible(op: &OpSpec) -> Result<(), Failure> {
+    let OpSpec::Matmul(matmul) = op;
+    let reasons: Vec<String> = check_shape(matmul).iter().map(Rejection::to_string).collect();
+    match reasons.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::refused(reasons.join("; "))),
+    }
+}
+
+/// The launch files that are written, by their names in the folder.
+const BEST: &str = "best";
+const UNPIPELINED: &str = "unpipelined";
+
+/// Found out before the search: the journal and the lessons are none of the files that it ends with.
+fn check_names(arguments: &Arguments) -> Result<(), Failure> {
+    let written: Vec<(PathBuf, &str)> = [BEST, UNPIPELINED]
+        .iter()
+        .flat_map(|name| {
+            let launch = arguments.out.join(format!("{name}.json"));
+            let schedule = (schedule_path(&launch), "a schedule");
+            names(&launch).into_iter().chain([schedule])
+        })
+        .chain([(journal_path(arguments), "the journal")])
+        .collect();
+    let outputs: Vec<(&Path, &str)> = written.iter().map(|(path, what)| (path.as_path(), *what)).collect();
+    let lessons = arguments.learn_from.iter();
+    let inputs: Vec<(&Path, &str)> = lessons
+        .map(|path| (path.as_path(), "a journal to learn from"))
+        .collect();
+    output::check_clashes(&outputs, &inputs)
+}
+
+fn journal_path(arguments: &Arguments) -> PathBuf {
+    let named = arguments.journal.clone();
+    named.unwrap_or_else(|| arguments.out.join("journal.jsonl"))
+}
+
+fn schedule_path(launch: &Path) -> PathBuf {
+    beside(launch, "schedule.json")
+}
+
 /// Found out before the search, not after it.
 fn writable_folder(folder: &Path) -> Result<(), Failure> {
     let fail = |error: std::io::Error| Failure::usage(format!("cannot write to {}: {error}", folder.display()));
     fs::create_dir_all(folder).map_err(fail)?;
-    let probe = folder.join(".alcop-writable");
-    fs::write(&probe, b"").map_err(fail)?;
-    fs::remove_file(&probe).map_err(fail)
+    files::check_folder(folder).map_err(fail)
 }
 
 fn open_journal(
@@ -314,24 +359,23 @@ fn open_journal(
     op: &OpSpec,
     target: &GpuTarget,
 ) -> Result<(Journal, Vec<TrialRecord>), Failure> {
-    let named = arguments.journal.clone();
-    let path = named.clone().unwrap_or_else(|| arguments.out.join("journal.jsonl"));
+    let path = journal_path(arguments);
     if arguments.resume {
         let identity = Identity::new(op, target, CODE_VERSION);
         let opened = Journal::resume(&path, &identity).map_err(Failure::usage)?;
         if opened.repaired_bytes > 0 {
-            eprintln!(
-                "alcop: {}: removed a cut-off last line of {} bytes",
+            output::say(&format!(
+                "alcop: {}: removed a cut-off last line of {} bytes\n",
                 path.display(),
                 opened.repaired_bytes
-            );
+            ));
         }
         return Ok((opened.journal, opened.records));
     }
     match Journal::create(&path) {
-        Err(JournalError::Exists { .. }) if named.is_none() => {
+        Err(JournalError::Exists { .. }) if arguments.journal.is_none() => {
             let kept = set_aside(&path)?;
-            eprintln!("alcop: the earlier journal is now {}", kept.display());
+            output::say(&format!("alcop: the earlier journal is now {}\n", kept.display()));
             Journal::create(&path)
                 .map_err(Failure::usage)
                 .map(|journal| (journal, Vec::new()))
@@ -344,7 +388,8 @@ fn open_journal(
 fn set_aside(path: &Path) -> Result<PathBuf, Failure> {
     let kept = (1u32..)
         .map(|number| path.with_extension(format!("{number}.jsonl")))
-        .find(|kept| !kept.exists())
+        // A link that leads nowhere is a name that is taken.
+        .find(|kept| fs::symlink_metadata(kept).is_err())
         .ok_or_else(|| Failure::usage(format!("too many journals beside {}", path.display())))?;
     fs::rename(path, &kept).map_err(|error| {
         Failure::usage(format!(
@@ -365,7 +410,7 @@ fn interrupt_flag() -> Result<Arc<AtomicBool>, Failure> {
             // The journal is valid at any moment: each record is written whole or taken back on the next start.
             std::process::exit(130);
         }
-        eprintln!("alcop: stopping after the trials that run; Ctrl-C again stops at once");
+        output::say("alcop: stopping after the trials that run; Ctrl-C again stops at once\n");
     })
     .map_err(|error| Failure::bug(format!("no handler for Ctrl-C: {error}")))?;
     Ok(flag)
@@ -389,17 +434,13 @@ fn write_files(
             )));
         }
         let path = arguments.out.join(format!("{name}.json"));
-        output::write_bundle(&path, op, &record.schedule, &kernel)?;
         let schedule = serde_json::to_string_pretty(&record.schedule).map_err(Failure::bug)?;
-        output::write(
-            &arguments.out.join(format!("{name}.schedule.json")),
-            &format!("{schedule}\n"),
-        )?;
-        Ok(Some(path))
+        output::write(&schedule_path(&path), &format!("{schedule}\n"))?;
+        output::write_bundle(&path, op, &record.schedule, &kernel).map(Some)
     };
     Ok(Files {
-        best: write(&report.best, "best")?,
-        unpipelined: write(&report.baseline_unpipelined_same_tiles, "unpipelined")?,
+        best: write(&report.best, BEST)?,
+        unpipelined: write(&report.baseline_unpipelined_same_tiles, UNPIPELINED)?,
         journal: journal.to_owned(),
     })
 }
@@ -427,7 +468,7 @@ impl Progress {
         if self.terminal {
             self.bar.println(line);
         } else {
-            eprintln!("{line}");
+            output::say(&format!("{line}\n"));
         }
     }
 

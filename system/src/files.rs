@@ -305,6 +305,21 @@ fn to_descriptor(number: u32, output: &Output<'_>) -> io::Result<()> {
     }
 }
 
+/// Whether files can be made in a folder; none stays.
+///
+/// # Errors
+/// The system's reason.
+pub fn check_folder(folder: &Path) -> io::Result<()> {
+    Builder::new().prefix(".alcop-").tempfile_in(folder)?.close()
+}
+
+/// From now on a write beyond the largest size of files (`ulimit -f`) is an error, instead of ending the process and leaving
+/// its partials behind.
+pub fn report_full_files() {
+    // SAFETY: ignoring a signal installs no handler. It cannot fail for a signal that may be ignored (signal(2)).
+    unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
 /// What two names must not share. Streams, which outputs may share, have none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Identity {
