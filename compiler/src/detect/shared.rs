@@ -13,6 +13,7 @@ use super::graph::LoopGraph;
 use super::kernel::{Scene, Touch, first_in};
 use super::linear::Linear;
 use super::memory::{Root, Space};
+use super::nest::may_wrap;
 use super::order::{behind, effects, other_memory};
 use super::verdict::{BufferVerdict, Level, Reason, ReasonCode, Verdict};
 use crate::ir::{MemRef, Op, OpId};
@@ -425,8 +426,7 @@ impl<'a, 'ir> Case<'a, 'ir> {
                 self.refuse(ReasonCode::SeveralWriters, store.op, message);
             }
         }
-        if !scope.operand(0).ty().is_index() || scope.attr("unsignedCmp").is_some() {
-            let message = "the loop does not count a signed index, so running ahead could wrap around";
+        if let Some(message) = may_wrap(scope) {
             self.refuse(ReasonCode::NotSequential, scope, message);
         }
         let fresh = self
