@@ -1,6 +1,8 @@
 //! The judge: executes the synchronisation of a kernel and reports every access to shared memory that nothing orders.
 //!
-//! It runs the IR of one block, all threads side by side, with real addresses: integers are computed, data is not.
+//! It runs the IR of a block, all threads side by side, with real addresses: integers are computed, data is not. Blocks
+//! run at once as long as they do the same; where synchronisation, a trip count or an address in shared memory depends
+//! on the block, one block of each kind is executed.
 //! Each byte pair of shared memory remembers who wrote and read it since the last barrier, and what is in flight. No
 //! code is shared with the passes that are judged, and no plan is read: only the IR counts.
 //!
@@ -8,19 +10,24 @@
 //! decode    the IR once, into numbered values and steps
 //! reduce    drops what shared memory cannot depend on, such as global addresses
 //! evaluate  integers and control flow of every iteration: events with the address of each thread
+//! varying   integers that differ between blocks; blocks: the sets of blocks that do the same
 //! replay    stretches of events from barrier to barrier; looks up those that were executed before
 //! shadow    executes the others on the byte pairs, and reports
+//! divergence  barriers that some threads never reach, in what could not be executed
 //! ```
 //!
 //! What it cannot execute (data-dependent control flow, unknown operations on shared memory) it says so:
 //! [`Judgement::not_judged`] is a reason, not an acquittal.
 
+mod blocks;
 mod decode;
+mod divergence;
 mod evaluate;
 mod numbers;
 mod reduce;
 mod replay;
 mod shadow;
+mod varying;
 
 use std::fmt;
 
@@ -29,6 +36,7 @@ use alcop_compiler::ir::{Attr, Module, Op, preorder};
 pub use replay::Repeats;
 pub use shadow::HazardKind;
 
+use decode::Launch;
 use evaluate::Machine;
 use numbers::Numbers;
 use replay::Replay;
@@ -42,6 +50,8 @@ pub struct Hazard {
     pub second: String,
     /// Name and place of the access it conflicts with, if one was recorded.
     pub first: Option<String>,
+    /// The block, or the first of those that do the same.
+    pub block: [i64; 3],
     /// The thread of the second access.
     pub thread: usize,
     /// Byte offset in its buffer.
@@ -50,14 +60,12 @@ pub struct Hazard {
 
 impl fmt::Display for Hazard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: thread {} at byte {}: {}",
-            self.kind.code(),
-            self.thread,
-            self.offset,
-            self.second
-        )?;
+        write!(f, "{}: ", self.kind.code())?;
+        if self.block != [0; 3] {
+            let [x, y, z] = self.block;
+            write!(f, "block ({x}, {y}, {z}), ")?;
+        }
+        write!(f, "thread {} at byte {}: {}", self.thread, self.offset, self.second)?;
         match &self.first {
             Some(first) => write!(f, ", after {first}"),
             None => Ok(()),
@@ -102,24 +110,54 @@ pub fn check_with(module: &Module<'_>, repeats: Repeats) -> Vec<Judgement> {
 const THREAD_LIMIT: i64 = 1024;
 
 fn judge(kernel: Op<'_>, repeats: Repeats) -> Result<Judgement, &'static str> {
-    let size = kernel
-        .attr("known_block_size")
-        .and_then(Attr::as_ints)
-        .and_then(|size| <[i64; 3]>::try_from(size).ok())
-        .ok_or("the kernel has no known_block_size")?;
+    let sizes = |name: &str| {
+        let sizes = kernel.attr(name).and_then(Attr::as_ints)?;
+        <[i64; 3]>::try_from(sizes).ok()
+    };
+    let size = sizes("known_block_size").ok_or("the kernel has no known_block_size")?;
     let fits = size.iter().all(|extent| (1..=THREAD_LIMIT).contains(extent));
     if !fits || size.iter().product::<i64>() > THREAD_LIMIT {
         return Err("the kernel's known_block_size is not that of 1 to 1024 threads");
     }
+    let positive = |sizes: &[i64; 3]| sizes.iter().all(|extent| *extent >= 1);
+    let launch = Launch {
+        block: size,
+        grid: sizes("known_grid_size").filter(positive),
+        cluster: sizes("known_cluster_size").filter(positive),
+    };
+    let grid = launch.grid;
     let body = kernel.body().ok_or("the kernel's body is not a single block")?;
-    let mut numbers = Numbers::new(size.iter().product::<i64>() as usize);
-    let mut program = decode::decode(body, size, &mut numbers);
+    let threads = size.iter().product::<i64>() as usize;
+    let mut numbers = Numbers::new(threads);
+    let mut program = decode::decode(body, &launch, &mut numbers);
     reduce::reduce(&mut program);
-    let (replay, result) = Machine::new(&program, numbers, Replay::new(&program, repeats)).run();
-    let (hazards, accesses, repeated_accesses) = replay.into_findings();
+    let (replay, result) = Machine::new(&program, numbers, Replay::new(&program, repeats), grid).run();
+    let (mut hazards, accesses, repeated_accesses) = replay.into_findings();
+    let mut not_judged = result.err();
+    if grid.is_none() {
+        // Block 0 exists in every grid. Of others nobody said that they do.
+        let (certain, possible): (Vec<Hazard>, Vec<Hazard>) =
+            hazards.into_iter().partition(|hazard| hazard.block == [0; 3]);
+        hazards = certain;
+        if let Some(hazard) = possible.first() {
+            not_judged = Some(format!(
+                "no known_grid_size says whether there is such a block, but: {hazard}"
+            ));
+        }
+    }
+    if not_judged.is_some() {
+        let mut numbers = Numbers::new(threads);
+        let whole = decode::decode(body, &launch, &mut numbers);
+        for hazard in divergence::divergent_barriers(&whole, numbers) {
+            let known = |known: &Hazard| known.kind == hazard.kind && known.second == hazard.second;
+            if !hazards.iter().any(known) {
+                hazards.push(hazard);
+            }
+        }
+    }
     Ok(Judgement {
         hazards,
-        not_judged: result.err(),
+        not_judged,
         accesses,
         repeated_accesses,
     })

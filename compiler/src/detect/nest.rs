@@ -5,6 +5,7 @@
 //! scf.for %row { scf.for %k = 0 to %row { copy … } }                           none: the bounds change
 //! ```
 
+use super::MAX_DEPTH;
 use super::copies::Site;
 use super::effects::indices;
 use super::graph::LoopGraph;
@@ -36,7 +37,6 @@ impl<'ir> Case<'_, 'ir> {
 
     fn runs_on(&self, scope: Op<'ir>, inner: Op<'ir>, outer: Op<'ir>, sites: &[Site<'ir>]) -> bool {
         let scene = self.scene;
-        let counts = outer.operand(0).ty().is_index() && outer.attr("unsignedCmp").is_none();
         let fixed = |bound: Value<'ir>| {
             constant_index(bound).is_some()
                 || match bound.def() {
@@ -47,7 +47,7 @@ impl<'ir> Case<'_, 'ir> {
                 }
         };
         let elsewhere = |touch: &Touch<'ir>| scene.is_inside(touch.op, outer) && !scene.is_inside(touch.op, scope);
-        if !counts
+        if may_wrap(outer).is_some()
             || !inner.operands().take(3).all(fixed)
             || self.stores.iter().chain(self.loads).any(elsewhere)
             || self.buffer.foreign.iter().any(|at| scene.inside(outer).contains(at))
@@ -66,6 +66,23 @@ impl<'ir> Case<'_, 'ir> {
         trial.before(outer, &sources);
         trial.reasons.is_empty()
     }
+}
+
+/// Why the counter of an `scf.for` cannot run [`MAX_DEPTH`] iterations past its upper bound, where it may be that it cannot:
+/// what wraps around compares as if it were an iteration. A bound that is a value is taken to leave that much room.
+pub fn may_wrap(op: Op<'_>) -> Option<String> {
+    if !op.operand(0).ty().is_index() || op.attr("unsignedCmp").is_some() {
+        return Some("the loop does not count a signed index, so running ahead could wrap around".to_owned());
+    }
+    let ahead = i64::try_from(MAX_DEPTH).unwrap_or(i64::MAX);
+    let step = constant_index(op.operand(2)).unwrap_or(1);
+    let upper = constant_index(op.operand(1)).unwrap_or(0);
+    let past = step.checked_mul(ahead).and_then(|past| past.checked_add(upper.max(0)));
+    past.is_none().then(|| {
+        format!(
+            "the loop counts in steps of {step}, and running {ahead} of them past its upper bound would wrap around"
+        )
+    })
 }
 
 /// What decides on the addresses, masks and conditions of a copy.

@@ -12,6 +12,7 @@ use super::graph::LoopGraph;
 use super::kernel::{Scene, Touch, first_in};
 use super::linear::Linear;
 use super::memory::{Root, Space};
+use super::nest::may_wrap;
 use super::order::{behind, effects, other_memory};
 use super::sink::{agree_on_elements, held};
 use super::uniform::is_run_by_all;
@@ -434,8 +435,7 @@ impl<'a, 'ir> Case<'a, 'ir> {
                 self.refuse(ReasonCode::SeveralWriters, store.op, message);
             }
         }
-        if !scope.operand(0).ty().is_index() || scope.attr("unsignedCmp").is_some() {
-            let message = "the loop does not count a signed index, so running ahead could wrap around";
+        if let Some(message) = may_wrap(scope) {
             self.refuse(ReasonCode::NotSequential, scope, message);
         }
         let fresh = self

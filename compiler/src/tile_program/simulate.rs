@@ -411,7 +411,13 @@ impl<'ir> Machine<'ir> {
         let body = op.body().expect("one block");
         let [from, to, step] = [0, 1, 2].map(|operand| self.index(op.operand(operand), 0));
         let mut carried: Vec<Vec<Data>> = op.operands().skip(3).map(|init| self.values[&init].clone()).collect();
-        for k in (from..to).step_by(step as usize) {
+        let extent = match op.attr("unsignedCmp") {
+            Some(_) => i128::from(to as u64) - i128::from(from as u64),
+            None => i128::from(to) - i128::from(from),
+        };
+        let trip = extent.max(0).unsigned_abs().div_ceil(u128::from(step.unsigned_abs()));
+        for number in 0..trip {
+            let k = from.wrapping_add(step.wrapping_mul(number as i64));
             self.values.insert(body.argument(0), vec![Data::Index(k); self.threads]);
             for (argument, data) in body.arguments().skip(1).zip(carried) {
                 self.values.insert(argument, data);

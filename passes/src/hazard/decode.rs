@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use alcop_compiler::ir::{Attr, Block, Op, Value};
 
-use super::numbers::{Arith, Number, Numbers};
+use super::numbers::{Arith, Number, Numbers, integer_bits};
 
 /// Names a value by its position in [`Program::values`].
 pub(super) type ValueId = usize;
@@ -19,8 +19,8 @@ pub(super) type ValueId = usize;
 pub(super) struct Program<'ir> {
     pub threads: usize,
     pub body: Vec<Step>,
-    /// What is known of each value before anything runs: constants and thread ids.
-    pub values: Vec<Option<Number>>,
+    /// What is known of each value before anything runs: constants, and ids of threads and blocks.
+    pub values: Vec<Option<Leaf>>,
     pub accesses: Vec<Access>,
     pub flows: Vec<Flow>,
     /// The operations that steps name by number.
@@ -30,9 +30,35 @@ pub(super) struct Program<'ir> {
 impl Program<'_> {
     /// A reason with the operation that it is about.
     pub fn at(&self, op: u32, reason: &str) -> String {
-        let op = self.ops[op as usize];
-        format!("{} at {}: {reason}", op.name(), op.location())
+        format!("{}: {reason}", self.name(op))
     }
+
+    /// Name and place of an operation.
+    pub fn name(&self, op: u32) -> String {
+        let op = self.ops[op as usize];
+        format!("{} at {}", op.name(), op.location())
+    }
+}
+
+/// What is known of a value before anything runs.
+#[derive(Clone, Debug)]
+pub(super) enum Leaf {
+    Number(Number),
+    /// The block's id along an axis, times a factor, plus a number.
+    Block {
+        axis: usize,
+        factor: i64,
+        rest: Number,
+    },
+    /// What an operation answers that depends on how the kernel is launched.
+    Unknown(u32),
+}
+
+/// What a kernel says of its launch.
+pub(super) struct Launch {
+    pub block: [i64; 3],
+    pub grid: Option<[i64; 3]>,
+    pub cluster: Option<[i64; 3]>,
 }
 
 /// Results, and the data that each depends on.
@@ -67,6 +93,8 @@ pub(super) enum Step {
         otherwise: Vec<Step>,
         /// Each result and what the sides yield for it.
         results: Vec<[ValueId; 3]>,
+        /// Whether a side touches shared memory or synchronises.
+        shared: bool,
     },
     /// What cannot be executed, and why.
     Refuse {
@@ -89,11 +117,30 @@ pub(super) struct ForLoop {
     pub op: u32,
     /// Lower bound, upper bound, step.
     pub bounds: [ValueId; 3],
+    /// Bits of the counter. `index` has 64.
+    pub bits: u32,
+    /// The counter is compared without a sign.
+    pub unsigned: bool,
     pub induction: ValueId,
     pub carried: Vec<Carried>,
     pub body: Vec<Step>,
     /// How carried data flows, once [`super::reduce`] told data from integers.
     pub data: CarriedData,
+}
+
+impl ForLoop {
+    /// The iterations between two bounds by a step above zero, and whether the counter passes the end of its type then.
+    pub fn iterations(&self, lower: i64, upper: i64, step: i64) -> (i64, bool) {
+        let wide = |number: i64| match self.unsigned {
+            true => i128::from(number as u64 & (u64::MAX >> (64 - self.bits))),
+            false => i128::from(number),
+        };
+        let last = (1_i128 << (self.bits - u32::from(!self.unsigned))) - 1;
+        let (from, to, step) = (wide(lower), wide(upper), i128::from(step));
+        let count = (to - from + step - 1).div_euclid(step).max(0);
+        let wraps = count > 0 && from + count * step > last;
+        (i64::try_from(count).unwrap_or(i64::MAX), wraps)
+    }
 }
 
 /// The flows of the data that a loop carries, where there are any.
@@ -155,19 +202,19 @@ struct Shared {
 /// Dynamic shared memory is one buffer, however often it is named.
 const DYNAMIC: usize = 0;
 
-/// Decodes the body of a kernel of a block size.
-pub(super) fn decode<'ir>(body: Block<'ir>, block_size: [i64; 3], numbers: &mut Numbers) -> Program<'ir> {
+/// Decodes the body of a kernel.
+pub(super) fn decode<'ir>(body: Block<'ir>, launch: &Launch, numbers: &mut Numbers) -> Program<'ir> {
     let mut decoder = Decoder {
-        block_size,
         numbers,
         program: Program {
-            threads: block_size.iter().product::<i64>() as usize,
+            threads: launch.block.iter().product::<i64>() as usize,
             body: Vec::new(),
             values: Vec::new(),
             accesses: Vec::new(),
             flows: Vec::new(),
             ops: Vec::new(),
         },
+        launch,
         value_ids: HashMap::new(),
         shared: HashMap::new(),
         globals: HashMap::new(),
@@ -181,7 +228,7 @@ pub(super) fn decode<'ir>(body: Block<'ir>, block_size: [i64; 3], numbers: &mut 
 }
 
 struct Decoder<'a, 'ir> {
-    block_size: [i64; 3],
+    launch: &'a Launch,
     numbers: &'a mut Numbers,
     program: Program<'ir>,
     value_ids: HashMap<Value<'ir>, ValueId>,
@@ -210,27 +257,55 @@ impl<'ir> Decoder<'_, 'ir> {
         Ok(match op.name() {
             "arith.constant" => {
                 if let Some(number) = op.attr("value").and_then(Attr::as_int) {
-                    self.preset(op, Number::Uniform(number));
+                    self.preset(op, Leaf::Number(Number::Uniform(number)));
                 }
                 None
             }
             "gpu.thread_id" => {
-                let (axis, [x, y, _]) = (axis(op)?, self.block_size);
-                let ids = (0..self.program.threads as i64)
-                    .map(|thread| [thread % x, thread / x % y, thread / (x * y)][axis])
-                    .collect();
-                let ids = self.numbers.per_thread(ids);
-                self.preset(op, ids);
+                let ids = self.thread_ids(axis(op)?);
+                self.preset(op, Leaf::Number(ids));
                 None
             }
-            // One block is judged. Blocks share no shared memory.
             "gpu.block_id" => {
-                self.preset(op, Number::Uniform(0));
+                let (axis, factor, rest) = (axis(op)?, 1, Number::Uniform(0));
+                self.preset(op, Leaf::Block { axis, factor, rest });
+                None
+            }
+            "gpu.global_id" => {
+                let axis = axis(op)?;
+                let (factor, rest) = (self.launch.block[axis], self.thread_ids(axis));
+                self.preset(op, Leaf::Block { axis, factor, rest });
                 None
             }
             "gpu.block_dim" => {
-                let extent = self.block_size[axis(op)?];
-                self.preset(op, Number::Uniform(extent));
+                let extent = self.launch.block[axis(op)?];
+                self.preset(op, Leaf::Number(Number::Uniform(extent)));
+                None
+            }
+            "gpu.grid_dim" => {
+                let axis = axis(op)?;
+                self.extent(op, self.launch.grid.map(|grid| grid[axis]));
+                None
+            }
+            "gpu.cluster_dim_blocks" => {
+                let axis = axis(op)?;
+                self.extent(op, self.launch.cluster.map(|cluster| cluster[axis]));
+                None
+            }
+            "gpu.cluster_dim" => {
+                let axis = axis(op)?;
+                let extents = self.launch.grid.zip(self.launch.cluster);
+                self.extent(op, extents.map(|(grid, cluster)| grid[axis] / cluster[axis]));
+                None
+            }
+            "gpu.cluster_id" => self.in_cluster(op, Arith::DIVIDE)?,
+            "gpu.cluster_block_id" => self.in_cluster(op, Arith::REMAINDER)?,
+            "gpu.subgroup_size" => {
+                self.extent(op, Some(32));
+                None
+            }
+            "gpu.num_subgroups" => {
+                self.extent(op, Some(self.program.threads.div_ceil(32) as i64));
                 None
             }
             "gpu.dynamic_shared_memory" => {
@@ -252,7 +327,7 @@ impl<'ir> Decoder<'_, 'ir> {
                 let lane = op.is("gpu.lane_id");
                 let ids = (0..self.program.threads as i64).map(|thread| if lane { thread % 32 } else { thread / 32 });
                 let ids = self.numbers.per_thread(ids.collect());
-                self.preset(op, ids);
+                self.preset(op, Leaf::Number(ids));
                 None
             }
             "memref.get_global" => {
@@ -332,9 +407,45 @@ impl<'ir> Decoder<'_, 'ir> {
         values.map(|value| self.value(value)).collect()
     }
 
-    fn preset(&mut self, op: Op<'ir>, number: Number) {
+    fn preset(&mut self, op: Op<'ir>, leaf: Leaf) {
         let id = self.value(op.result(0));
-        self.program.values[id] = Some(number);
+        self.program.values[id] = Some(leaf);
+    }
+
+    /// A size that is the same everywhere, where the kernel says it.
+    fn extent(&mut self, op: Op<'ir>, extent: Option<i64>) {
+        let leaf = match extent {
+            Some(extent) => Leaf::Number(Number::Uniform(extent)),
+            None => Leaf::Unknown(self.number(op)),
+        };
+        self.preset(op, leaf);
+    }
+
+    fn thread_ids(&mut self, axis: usize) -> Number {
+        let [x, y, _] = self.launch.block;
+        let ids = (0..self.program.threads as i64)
+            .map(|thread| [thread % x, thread / x % y, thread / (x * y)][axis])
+            .collect();
+        self.numbers.per_thread(ids)
+    }
+
+    /// The number of a block's cluster, or of the block in it.
+    fn in_cluster(&mut self, op: Op<'ir>, arith: Arith) -> Result<Option<Step>, String> {
+        let axis = axis(op)?;
+        let Some(cluster) = self.launch.cluster else {
+            self.extent(op, None);
+            return Ok(None);
+        };
+        let block = self.program.values.len();
+        let (factor, rest) = (1, Number::Uniform(0));
+        self.program.values.push(Some(Leaf::Block { axis, factor, rest }));
+        let size = self.known(cluster[axis]);
+        Ok(Some(Step::Compute(Compute {
+            op: self.number(op),
+            arith: Some(arith),
+            operands: vec![block, size],
+            results: vec![self.value(op.result(0))],
+        })))
     }
 
     /// An allocation or attribution in shared memory is a buffer of its own.
@@ -360,7 +471,7 @@ impl<'ir> Decoder<'_, 'ir> {
 
     /// A value that is known before anything runs.
     fn known(&mut self, number: i64) -> ValueId {
-        self.program.values.push(Some(Number::Uniform(number)));
+        self.program.values.push(Some(Leaf::Number(Number::Uniform(number))));
         self.program.values.len() - 1
     }
 
@@ -583,6 +694,7 @@ impl<'ir> Decoder<'_, 'ir> {
     }
 
     fn for_loop(&mut self, op: Op<'ir>) -> Result<Step, String> {
+        let bits = integer_bits(op.operand(0).ty()).ok_or("a loop whose counter has more than 64 bits")?;
         let body = op.body().ok_or("a loop without a single block")?;
         let terminator = body.terminator().ok_or("a loop without a yield")?;
         let operands = self.values(op.operands());
@@ -603,6 +715,8 @@ impl<'ir> Decoder<'_, 'ir> {
         Ok(Step::For(Box::new(ForLoop {
             op: self.number(op),
             bounds: [*lower, *upper, *step],
+            bits,
+            unsigned: op.attr("unsignedCmp").is_some(),
             induction: arguments[0],
             carried,
             body: self.block(body),
@@ -641,6 +755,7 @@ impl<'ir> Decoder<'_, 'ir> {
             then,
             otherwise,
             results,
+            shared: true,
         })
     }
 }

@@ -24,6 +24,8 @@ pub(super) enum Number {
 #[derive(Clone, Debug)]
 pub(super) struct PerThread {
     name: u64,
+    /// The least and the largest.
+    range: (i64, i64),
     each: Rc<[i64]>,
 }
 
@@ -47,6 +49,14 @@ impl Number {
         match self {
             Number::Uniform(number) => *number,
             Number::PerThread(numbers) => numbers.each[thread],
+        }
+    }
+
+    /// The least and the largest integer of a thread.
+    pub fn range(&self) -> (i64, i64) {
+        match self {
+            Number::Uniform(number) => (*number, *number),
+            Number::PerThread(numbers) => numbers.range,
         }
     }
 
@@ -98,7 +108,10 @@ impl Numbers {
             self.next_name += 1;
             self.next_name
         });
-        Number::PerThread(PerThread { name, each })
+        let range = each
+            .iter()
+            .fold((i64::MAX, i64::MIN), |(low, high), one| (low.min(*one), high.max(*one)));
+        Number::PerThread(PerThread { name, range, each })
     }
 
     /// The result of an operation in each thread; `None` where one has none, such as a division by zero.
@@ -124,13 +137,13 @@ impl Numbers {
 /// An operation on integers of a width.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Arith {
-    kind: Kind,
+    pub kind: Kind,
     /// Bits of the operands, or of the result of a truncation. `index` has 64.
-    bits: u32,
+    pub bits: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+pub(super) enum Kind {
     Add,
     Sub,
     Mul,
@@ -138,13 +151,18 @@ enum Kind {
     RemU,
     DivS,
     RemS,
+    CeilDivU,
+    CeilDivS,
+    FloorDivS,
     And,
     Or,
     Xor,
     Shl,
     ShrU,
+    ShrS,
     MinU,
     MinS,
+    MaxU,
     MaxS,
     Truncate,
     ExtendU,
@@ -160,9 +178,17 @@ impl Arith {
     pub const XOR: Arith = Arith::index(Kind::Xor);
     pub const SELECT: Arith = Arith::index(Kind::Select);
     pub const SCALE: Arith = Arith::index(Kind::Scale);
+    pub const DIVIDE: Arith = Arith::index(Kind::DivU);
+    pub const REMAINDER: Arith = Arith::index(Kind::RemU);
+    pub const LESS: Arith = Arith::index(Kind::Compare(2));
 
     const fn index(kind: Kind) -> Self {
         Arith { kind, bits: 64 }
+    }
+
+    /// A sum of numbers of so many bits.
+    pub const fn add(bits: u32) -> Self {
+        Arith { kind: Kind::Add, bits }
     }
 
     /// What an operation of the `arith` dialect computes; `None` for what is not integer arithmetic.
@@ -175,13 +201,18 @@ impl Arith {
             "arith.remui" => Kind::RemU,
             "arith.divsi" => Kind::DivS,
             "arith.remsi" => Kind::RemS,
+            "arith.ceildivui" => Kind::CeilDivU,
+            "arith.ceildivsi" => Kind::CeilDivS,
+            "arith.floordivsi" => Kind::FloorDivS,
             "arith.andi" => Kind::And,
             "arith.ori" => Kind::Or,
             "arith.xori" => Kind::Xor,
             "arith.shli" => Kind::Shl,
             "arith.shrui" => Kind::ShrU,
+            "arith.shrsi" => Kind::ShrS,
             "arith.minui" => Kind::MinU,
             "arith.minsi" => Kind::MinS,
+            "arith.maxui" => Kind::MaxU,
             "arith.maxsi" => Kind::MaxS,
             "arith.trunci" => Kind::Truncate,
             "arith.extui" | "arith.index_castui" => Kind::ExtendU,
@@ -205,7 +236,7 @@ impl Arith {
     }
 
     /// Integers are kept sign-extended, a bit as 0 or 1.
-    fn apply(self, a: i64, b: i64, c: i64) -> Option<i64> {
+    pub fn apply(self, a: i64, b: i64, c: i64) -> Option<i64> {
         let u = |number: i64| number as u64 & (u64::MAX >> (64 - self.bits));
         let shift = || u32::try_from(b).ok().filter(|shift| *shift < self.bits);
         let wide = match self.kind {
@@ -216,11 +247,17 @@ impl Arith {
             Kind::RemU => u(a).checked_rem(u(b))? as i64,
             Kind::DivS => a.checked_div(b)?,
             Kind::RemS => a.checked_rem(b)?,
+            Kind::CeilDivU if b == 0 => return None,
+            Kind::CeilDivU => u(a).div_ceil(u(b)) as i64,
+            Kind::CeilDivS => a.checked_div(b)? + i64::from(a % b != 0 && (a < 0) == (b < 0)),
+            Kind::FloorDivS => a.checked_div(b)? - i64::from(a % b != 0 && (a < 0) != (b < 0)),
             Kind::And => a & b,
             Kind::Or => a | b,
             Kind::Xor => a ^ b,
             Kind::Shl => a << shift()?,
             Kind::ShrU => (u(a) >> shift()?) as i64,
+            Kind::ShrS => a >> shift()?,
+            Kind::MaxU => u(a).max(u(b)) as i64,
             Kind::MinU => u(a).min(u(b)) as i64,
             Kind::MinS => a.min(b),
             Kind::MaxS => a.max(b),
@@ -261,7 +298,7 @@ impl Arith {
 }
 
 /// The width of a scalar integer that fits 64 bits.
-fn integer_bits(ty: Type<'_>) -> Option<u32> {
+pub(super) fn integer_bits(ty: Type<'_>) -> Option<u32> {
     if ty.is_index() {
         return Some(64);
     }
@@ -289,12 +326,27 @@ mod tests {
         assert_eq!(run(Kind::ExtendS, 1, 1, 0), Some(-1));
         assert_eq!(run(Kind::ExtendU, 32, -1, 0), Some(0xffff_ffff));
         assert_eq!(run(Kind::Truncate, 32, 1 << 32, 0), Some(0));
+        assert_eq!(run(Kind::MaxU, 32, -1, 1), Some(-1));
+        assert_eq!(run(Kind::ShrS, 32, -4, 1), Some(-2));
+        assert_eq!(run(Kind::CeilDivU, 32, -2, 4), Some(0x4000_0000));
+        for (a, b, ceiling, floor) in [
+            (7, 2, 4, 3),
+            (-7, 2, -3, -4),
+            (7, -2, -3, -4),
+            (-7, -2, 4, 3),
+            (6, 2, 3, 3),
+        ] {
+            assert_eq!(run(Kind::CeilDivS, 64, a, b), Some(ceiling), "{a} / {b}");
+            assert_eq!(run(Kind::FloorDivS, 64, a, b), Some(floor), "{a} / {b}");
+        }
     }
 
     #[test]
     fn what_has_no_value_has_none() {
         assert_eq!(run(Kind::DivU, 64, 1, 0), None);
         assert_eq!(run(Kind::RemS, 64, 1, 0), None);
+        assert_eq!(run(Kind::CeilDivU, 64, 1, 0), None);
+        assert_eq!(run(Kind::CeilDivS, 64, 1, 0), None);
         assert_eq!(run(Kind::Shl, 32, 1, 32), None);
         assert_eq!(run(Kind::Shl, 64, 1, -1), None);
         assert_eq!(run(Kind::Compare(10), 64, 1, 1), None);

@@ -188,6 +188,7 @@ impl Reducer {
                 then,
                 otherwise,
                 results,
+                ..
             } => {
                 if self.data[condition] {
                     return Some(refuse(op, "a condition depends on data"));
@@ -197,6 +198,7 @@ impl Reducer {
                     op,
                     condition,
                     results: results.into_iter().filter(integers).collect(),
+                    shared: touches_shared(&then) || touches_shared(&otherwise),
                     then: self.steps(then, program),
                     otherwise: self.steps(otherwise, program),
                 }

@@ -68,6 +68,7 @@ struct Transition {
 
 /// The stretch that is being gathered, and all that were executed.
 pub(super) struct Replay<'p, 'ir> {
+    program: &'p Program<'ir>,
     repeats: Repeats,
     shadow: Shadow<'p, 'ir>,
     stretch: Vec<Event>,
@@ -85,6 +86,7 @@ impl<'p, 'ir> Replay<'p, 'ir> {
     pub fn new(program: &'p Program<'ir>, repeats: Repeats) -> Self {
         let shadow = Shadow::new(program);
         Replay {
+            program,
             repeats,
             states: vec![shadow.state.clone()],
             shadow,
@@ -94,6 +96,23 @@ impl<'p, 'ir> Replay<'p, 'ir> {
             loaded: 0,
             repeated_accesses: 0,
         }
+    }
+
+    /// Starts from untouched shared memory again. What was seen before is remembered.
+    pub fn restart(&mut self) {
+        self.stretch.clear();
+        self.shadow.state = Shadow::new(self.program).state;
+        let known = self.states.iter().position(|state| *state == self.shadow.state);
+        self.current = known.unwrap_or(self.states.len());
+        if known.is_none() {
+            self.states.push(self.shadow.state.clone());
+        }
+        self.loaded = self.current;
+    }
+
+    /// Names the block that is reported with what is found from now on.
+    pub fn judges(&mut self, block: [i64; 3]) {
+        self.shadow.block = block;
     }
 
     /// Takes the next event.
@@ -137,7 +156,7 @@ impl<'p, 'ir> Replay<'p, 'ir> {
     fn remember(&mut self, stretch: Vec<Event>, accesses: u64) {
         let known = self.states.iter().position(|state| *state == self.shadow.state);
         // Forgetting is sound: what comes again is executed again.
-        if known.is_none() && self.states.len() == STATE_LIMIT || self.transitions.len() == STRETCH_LIMIT {
+        if known.is_none() && self.states.len() >= STATE_LIMIT || self.transitions.len() == STRETCH_LIMIT {
             self.transitions.clear();
             self.states = vec![self.shadow.state.clone()];
             (self.current, self.loaded) = (0, 0);

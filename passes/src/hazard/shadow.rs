@@ -2,8 +2,6 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use alcop_compiler::ir::Op;
-
 use super::Hazard;
 use super::decode::{Access, AccessKind, Program};
 use super::numbers::Number;
@@ -105,6 +103,8 @@ pub(super) struct Shadow<'p, 'ir> {
     program: &'p Program<'ir>,
     pub state: State,
     seen: HashSet<(HazardKind, u32, u32)>,
+    /// The block that is executed, or the first of those that are executed at once.
+    pub block: [i64; 3],
     pub hazards: Vec<Hazard>,
     /// Accesses checked, over all threads.
     pub accesses: u64,
@@ -120,6 +120,7 @@ impl<'p, 'ir> Shadow<'p, 'ir> {
             program,
             state,
             seen: HashSet::new(),
+            block: [0; 3],
             hazards: Vec::new(),
             accesses: 0,
         }
@@ -159,14 +160,12 @@ impl<'p, 'ir> Shadow<'p, 'ir> {
         if !self.seen.insert((kind, second, first.unwrap_or(u32::MAX))) {
             return;
         }
-        let name = |number: u32| {
-            let op: Op<'_> = self.program.ops[number as usize];
-            format!("{} at {}", op.name(), op.location())
-        };
+        let name = |number: u32| self.program.name(number);
         self.hazards.push(Hazard {
             kind,
             second: name(second),
             first: first.map(name),
+            block: self.block,
             thread,
             offset,
         });
