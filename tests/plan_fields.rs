@@ -434,17 +434,43 @@ fn a_plan_in_the_module_is_obeyed_or_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("planned.mlir");
     let file = file.to_str().expect("UTF-8");
-    expect(&alcop(&["opt", kernel, "--alcop-plan=shared-stages=5 register-stages=1", "-o", file]), 0, "");
+    expect(
+        &alcop(&[
+            "opt",
+            kernel,
+            "--alcop-plan=shared-stages=5 register-stages=1",
+            "-o",
+            file,
+        ]),
+        0,
+        "",
+    );
     let text = std::fs::read_to_string(file).expect("written");
     let ptx = stdout(&alcop(&["compile", file]));
     let asked = ["compile", kernel, "--shared-stages", "5", "--register-stages", "1"];
     assert_eq!(ptx, stdout(&alcop(&asked)));
-    expect(&alcop(&["compile", file, "--shared-stages", "2"]), 2, "--shared-stages has no effect on a module with alcop.plan");
+    expect(
+        &alcop(&["compile", file, "--shared-stages", "2"]),
+        2,
+        "--shared-stages has no effect on a module with alcop.plan",
+    );
     for (from, to, said) in [
         ("slots = 5", "slots = 0", "loops[0].buffers[0].slots: 0 slots"),
-        ("completion = \"commit_group\"", "completion = \"barrier\"", "loops[0].buffers[0].completion"),
-        ("target = \"sm_80\"", "target = \"sm_90\"", "target: it was made for \"sm_90\""),
-        ("slots = 5 : i64", "slots = -5 : i64", "loops[0].buffers[0].slots: invalid value: integer `-5`"),
+        (
+            "completion = \"commit_group\"",
+            "completion = \"barrier\"",
+            "loops[0].buffers[0].completion",
+        ),
+        (
+            "target = \"sm_80\"",
+            "target = \"sm_90\"",
+            "target: it was made for \"sm_90\"",
+        ),
+        (
+            "slots = 5 : i64",
+            "slots = -5 : i64",
+            "loops[0].buffers[0].slots: invalid value: integer `-5`",
+        ),
     ] {
         let edited = text.replacen(from, to, 1);
         assert_ne!(edited, text, "{from}");
