@@ -421,6 +421,19 @@ fn load_argument(folder: &Path, arg: &KernelArg) -> Result<Loaded, String> {
                 output.as_ref().map(|output| (folder.join(output), zeros.shape.clone())),
             )
         }
+        KernelArg::Generated { generated, output } => {
+            let bytes = crate::operands::generate(generated)?;
+            let buffer = ArgBuffer::Array {
+                dtype: generated.dtype,
+                bytes,
+            };
+            (
+                buffer,
+                output
+                    .as_ref()
+                    .map(|output| (folder.join(output), generated.shape.clone())),
+            )
+        }
         KernelArg::I32 { i32 } => (ArgBuffer::I32(*i32), None),
         KernelArg::U64 { u64 } => (ArgBuffer::U64(*u64), None),
         KernelArg::F32 { f32 } => (ArgBuffer::F32(*f32), None),

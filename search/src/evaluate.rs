@@ -144,10 +144,12 @@ pub fn answer(measurement: &Measurement) -> (f64, TimeKind, String) {
 
 /// SHA-256 of a kernel's PTX text, 64 hexadecimal digits.
 pub fn ptx_hash(kernel: &Kernel) -> String {
-    Sha256::digest(kernel.ptx.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    sha256(kernel.ptx.as_bytes())
+}
+
+/// SHA-256 of bytes, 64 hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A, B and C of an operator: whole numbers in A and B, zeros in C.
