@@ -176,7 +176,7 @@ mod tests {
             .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
             .collect();
         assert!(singles.iter().all(|value| value.abs() < 1.0) && singles.iter().any(|value| value.abs() > 0.99));
-        // The numbers of the first test of `scripts/gpu-pack/test_pack.py`.
+        // Computed by `struct.pack` of Python from the stream's definition.
         assert_eq!(
             generate(&wanted(ArrayDType::F16, &[4], -1023, 2047, -10)).expect("an array"),
             FIRST_HALVES

@@ -37,9 +37,10 @@ pub const SIZE_LIMIT: usize = 40 << 20;
 const SCHEMA: u32 = 1;
 
 /// The files of `scripts/gpu-pack` that run on the other machine.
-const SCRIPTS: [(&str, &str); 6] = [
+const SCRIPTS: [(&str, &str); 7] = [
     ("run.sh", include_str!("../../scripts/gpu-pack/run.sh")),
     ("run.py", include_str!("../../scripts/gpu-pack/run.py")),
+    ("report.py", include_str!("../../scripts/gpu-pack/report.py")),
     ("pack.py", include_str!("../../scripts/gpu-pack/pack.py")),
     ("check.py", include_str!("../../scripts/gpu-pack/check.py")),
     ("worker.py", include_str!("../../scripts/gpu-pack/worker.py")),
