@@ -33,7 +33,7 @@ BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALCOP := $(BUILD_DIR)/release/alcop
 EXAMPLES = $(patsubst examples/%.rs,%,$(wildcard examples/*.rs))
 
-.PHONY: help setup setup-lint setup-sass build tune compile test test-nightly lint bench bench-sass bench-search bench-registers check-gpu check-corpus check-mutants check-upstream fuzz clean
+.PHONY: help setup setup-lint setup-sass build tune compile test test-nightly lint bench bench-sass bench-search bench-registers gpu-pack check-corpus check-mutants check-upstream fuzz clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value …]"
@@ -88,10 +88,9 @@ bench: setup ## run the criterion benches
 bench-sass: setup-sass build ## assemble the reference kernels with ptxas and hold their main loops to the bounds
 	ALCOP=$(ALCOP) SASS_DIR=$(BUILD_DIR)/sass scripts/bench-sass.sh
 
-check-gpu: build ## compare emulator and simulated times with a GPU: DEVICE=cuda:0 TARGET=a100; writes benches/results/gpu.txt
-	mkdir -p benches/results
-	ALCOP=$(ALCOP) DEVICE=$(if $(filter sim,$(DEVICE)),cuda:0,$(DEVICE)) TARGET=$(TARGET) M=$(M) N=$(N) K=$(K) \
-		LAYOUT=$(LAYOUT) scripts/check-gpu.sh benches/results/gpu.txt
+gpu-pack: build ## make OUT/gpu-pack, a folder for a machine with a GPU: kernels, expected outputs, simulated times; there: bash run.sh RESULT.json
+	$(ALCOP) bench gpu-pack --out $(OUT)/gpu-pack
+	bash $(OUT)/gpu-pack/run.sh --check
 
 check-corpus: setup-sass ## compile kernels with Triton, TileLang and TVM (from PyPI) and compare them, emulated, with NumPy
 	scripts/check-corpus.sh

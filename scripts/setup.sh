@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh           what `make tune` and `make test` need
 #   scripts/setup.sh --lint    … and rustfmt and clippy
-#   scripts/setup.sh --sass    … and Python with venv, for `make bench-sass`
+#   scripts/setup.sh --sass    … and Python's venv, for `make bench-sass`
 #   scripts/setup.sh --check   install nothing; exit 1 if something is missing
 #
 # On Debian 12, as root or with sudo, it installs Debian packages. On any other system it lists what to install.
@@ -12,7 +12,7 @@ set -euo pipefail
 readonly RUST_MINOR=88 # the oldest Rust is 1.88: `rust-version` in Cargo.toml
 readonly DEBIAN_PACKAGES=(
     llvm-22-dev libmlir-22-dev mlir-22-tools llvm-22-tools libclang-22-dev libpolly-22-dev
-    zlib1g-dev libzstd-dev libxml2-dev libffi-dev libz3-dev g++ make ca-certificates
+    zlib1g-dev libzstd-dev libxml2-dev libffi-dev libz3-dev g++ make python3 ca-certificates
 )
 readonly LLVM_PREFIX="${MLIR_SYS_220_PREFIX:-/usr/lib/llvm-22}"
 
@@ -92,6 +92,7 @@ check_elsewhere() {
     any_exists "${LIBCLANG_PATH:-$LLVM_PREFIX/lib}"/libclang*.so* ||
         missing+=("libclang, for bindgen (in $LLVM_PREFIX/lib, or where LIBCLANG_PATH points)")
     command -v c++ >/dev/null || missing+=("a C++ compiler")
+    command -v python3 >/dev/null || missing+=("Python 3")
     rust_is_ready || missing+=("Rust 1.$RUST_MINOR or newer (here: $(describe_rust)): https://rustup.rs")
     if $want_lint && ! lint_is_ready; then
         missing+=("rustfmt and clippy: rustup component add rustfmt clippy")

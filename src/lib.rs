@@ -9,6 +9,7 @@ pub use alcop_search as search;
 pub use alcop_spec as spec;
 
 pub mod cli;
+pub mod gpu_pack;
 pub mod launch;
 pub mod own_launch;
 

@@ -203,7 +203,8 @@ fn check_outputs(
     };
     let mut written: Vec<(usize, Identity)> = Vec::new();
     for (number, arg) in &named {
-        let (KernelArg::Npy { output, .. } | KernelArg::Zeros { output, .. }) = arg else {
+        let (KernelArg::Npy { output, .. } | KernelArg::Zeros { output, .. } | KernelArg::Generated { output, .. }) = arg
+        else {
             continue;
         };
         let Some(output) = output else { continue };
@@ -302,6 +303,19 @@ fn load_argument(folder: &Path, arg: &KernelArg) -> Result<Loaded, String> {
             (
                 buffer,
                 output.as_ref().map(|output| (folder.join(output), zeros.shape.clone())),
+            )
+        }
+        KernelArg::Generated { generated, output } => {
+            let bytes = crate::operands::generate(generated)?;
+            let buffer = ArgBuffer::Array {
+                dtype: generated.dtype,
+                bytes,
+            };
+            (
+                buffer,
+                output
+                    .as_ref()
+                    .map(|output| (folder.join(output), generated.shape.clone())),
             )
         }
         KernelArg::I32 { i32 } => (ArgBuffer::I32(*i32), None),

@@ -1,5 +1,6 @@
 //! Operands to run operators on: the same seed gives the same bytes on every machine.
 
+use alcop_spec::kernel::{ArrayDType, Generated};
 use alcop_spec::op::{DType, Matmul, OpSpec};
 use alcop_system::memory::{self, OutOfMemory};
 use half::{bf16, f16};
@@ -59,6 +60,74 @@ fn fill(elements: u128, dtype: DType, filling: Filling, seed: u64, what: &str) -
     Ok(bytes)
 }
 
+/// Bytes that one generated array may have.
+const GENERATED_LIMIT: usize = 1 << 32;
+
+/// The array that a launch file describes by a seed, little endian. `scripts/gpu-pack/pack.py` makes the same bytes.
+///
+/// # Errors
+/// A description that has no array: too many bytes, no values, a scale or numbers that the type does not have.
+pub fn generate(wanted: &Generated) -> Result<Vec<u8>, String> {
+    let Generated {
+        dtype,
+        ref shape,
+        seed,
+        low,
+        values,
+        scale,
+    } = *wanted;
+    let elements = shape.iter().try_fold(1usize, |all, extent| all.checked_mul(*extent));
+    let length = elements
+        .and_then(|n| n.checked_mul(dtype.bytes()))
+        .filter(|bytes| *bytes < GENERATED_LIMIT)
+        .ok_or_else(|| format!("an array of {shape:?} {dtype:?} is too large; {GENERATED_LIMIT} B is the limit"))?;
+    if !(1..=1 << 24).contains(&values) {
+        return Err(format!("{values} different numbers; take 1 to {}", 1 << 24));
+    }
+    let (least, most) = (i64::from(low), i64::from(low) + i64::from(values) - 1);
+    let (floor, ceiling): (i64, i64) = match dtype {
+        ArrayDType::F16 | ArrayDType::Bf16 | ArrayDType::F32 | ArrayDType::F64 => (-(1 << 24), 1 << 24),
+        ArrayDType::I8 => (i8::MIN.into(), i8::MAX.into()),
+        ArrayDType::I16 => (i16::MIN.into(), i16::MAX.into()),
+        ArrayDType::I32 | ArrayDType::I64 => (i32::MIN.into(), i32::MAX.into()),
+        ArrayDType::U8 => (0, u8::MAX.into()),
+        ArrayDType::U16 => (0, u16::MAX.into()),
+        ArrayDType::U32 | ArrayDType::U64 => (0, i32::MAX.into()),
+    };
+    if least < floor || most > ceiling {
+        return Err(format!(
+            "numbers from {least} to {most}; {dtype:?} takes {floor} to {ceiling} here"
+        ));
+    }
+    let float = floor == -(1 << 24);
+    if !(if float { -60..=0 } else { 0..=0 }).contains(&scale) {
+        return Err(format!("a scale of {scale}; floats take -60 to 0, integers 0"));
+    }
+    let mut state = seed;
+    let ring: Vec<u8> = (0..Generated::RING.min(elements.unwrap_or(0)))
+        .flat_map(|_| {
+            let number = least + ((split_mix(&mut state) >> 40) % u64::from(values)) as i64;
+            // At most 24 bits: exact in f32.
+            let scaled = number as f32 * (scale as f32).exp2();
+            let bytes: Vec<u8> = match dtype {
+                ArrayDType::F16 => f16::from_f32_const(scaled).to_le_bytes().to_vec(),
+                ArrayDType::Bf16 => bf16::from_f32_const(scaled).to_le_bytes().to_vec(),
+                ArrayDType::F32 => scaled.to_le_bytes().to_vec(),
+                ArrayDType::F64 => f64::from(scaled).to_le_bytes().to_vec(),
+                // In range, so that the upper bytes only repeat the sign.
+                _ => number.to_le_bytes()[..dtype.bytes()].to_vec(),
+            };
+            bytes
+        })
+        .collect();
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(length)
+        .map_err(|error| format!("an array of {length} B: {error}"))?;
+    bytes.extend(ring.iter().copied().cycle().take(length));
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use alcop_spec::op::Layout;
@@ -94,6 +163,51 @@ mod tests {
             assert!(mean.abs() < most / 10.0, "{mean}");
         }
     }
+
+    #[test]
+    fn arrays_from_a_seed_have_their_numbers_and_repeat_after_the_ring() {
+        let wanted = |dtype, shape: &[usize], low, values, scale| Generated {
+            dtype,
+            shape: shape.to_vec(),
+            seed: 5,
+            low,
+            values,
+            scale,
+        };
+        let bytes = generate(&wanted(ArrayDType::I8, &[2, 40_000], -2, 5, 0)).expect("an array");
+        assert_eq!(bytes.len(), 80_000);
+        assert_eq!(bytes[..80_000 - Generated::RING], bytes[Generated::RING..]);
+        assert_ne!(bytes[..40_000], bytes[40_000..]);
+        for number in -2..3i8 {
+            assert!(bytes.contains(&(number as u8)), "{number}");
+        }
+        assert!(bytes.iter().all(|&byte| (-2..3).contains(&(byte as i8))));
+        let singles = generate(&wanted(ArrayDType::F32, &[1000], -8_388_607, 16_777_215, -23)).expect("an array");
+        let singles: Vec<f32> = singles
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+            .collect();
+        assert!(singles.iter().all(|value| value.abs() < 1.0) && singles.iter().any(|value| value.abs() > 0.99));
+        // Computed by `struct.pack` of Python from the stream's definition.
+        assert_eq!(
+            generate(&wanted(ArrayDType::F16, &[4], -1023, 2047, -10)).expect("an array"),
+            FIRST_HALVES
+        );
+
+        for (refused, why) in [
+            (wanted(ArrayDType::I8, &[4], 100, 100, 0), "100 to 199"),
+            (wanted(ArrayDType::F16, &[4], 0, 0, 0), "0 different numbers"),
+            (wanted(ArrayDType::I32, &[4], 0, 1, -1), "a scale of -1"),
+            (wanted(ArrayDType::F32, &[4], 0, 1, 1), "a scale of 1"),
+            (wanted(ArrayDType::F32, &[usize::MAX, 2], 0, 1, 0), "too large"),
+            (wanted(ArrayDType::F32, &[1 << 40], 0, 1, 0), "too large"),
+        ] {
+            assert!(generate(&refused).is_err_and(|message| message.contains(why)), "{why}");
+        }
+    }
+
+    /// Of seed 5: see the test above.
+    const FIRST_HALVES: [u8; 8] = [58, 59, 142, 58, 228, 182, 6, 185];
 
     #[test]
     fn every_type_has_its_own_fractions() {

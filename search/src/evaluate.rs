@@ -165,10 +165,12 @@ pub fn answer(measurement: &Measurement) -> (f64, TimeKind, String) {
 
 /// SHA-256 of a kernel's PTX text, 64 hexadecimal digits.
 pub fn ptx_hash(kernel: &Kernel) -> String {
-    Sha256::digest(kernel.ptx.as_bytes())
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    sha256(kernel.ptx.as_bytes())
+}
+
+/// SHA-256 of bytes, 64 hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A and B of an operator: whole numbers.

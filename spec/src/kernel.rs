@@ -76,6 +76,45 @@ pub struct Zeros {
     pub shape: Vec<usize>,
 }
 
+/// An array of numbers from a seed: `(low + n mod values) · 2^scale`, where n are the upper 24 bits of SplitMix64's numbers.
+/// The first [`Generated::RING`] of them repeat, so that large arrays are made quickly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Generated {
+    /// Element type; to a float type, numbers are rounded to nearest.
+    pub dtype: ArrayDType,
+    /// Extents, slowest first.
+    pub shape: Vec<usize>,
+    /// Where the stream of numbers starts.
+    pub seed: u64,
+    /// The least number; −2 where it is not said.
+    #[serde(default = "least")]
+    pub low: i32,
+    /// How many different numbers there are, at least 1 and at most 2²⁴; 5 where it is not said.
+    #[serde(default = "different")]
+    pub values: u32,
+    /// Power of two that each is multiplied by, from −60 to 0; 0 for integers.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub scale: i32,
+}
+
+impl Generated {
+    /// Elements after which the numbers repeat: a prime, so that no two rows of a usual size are alike.
+    pub const RING: usize = 65_521;
+}
+
+const fn least() -> i32 {
+    -2
+}
+
+const fn different() -> u32 {
+    5
+}
+
+fn is_zero(value: &i32) -> bool {
+    *value == 0
+}
+
 /// One argument of a kernel. Arrays are passed as device pointers, scalars by value.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -92,6 +131,15 @@ pub enum KernelArg {
     Zeros {
         /// Type and extents.
         zeros: Zeros,
+        /// Where the array is written after the run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<PathBuf>,
+    },
+    /// An array of numbers from a seed.
+    Generated {
+        /// Which numbers.
+        #[serde(rename = "random")]
+        generated: Generated,
         /// Where the array is written after the run.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<PathBuf>,

@@ -1,4 +1,5 @@
-//! `alcop bench`: the benchmark harness. `search` replays the strategies on spaces whose times are all known.
+//! `alcop bench`: the benchmark harness. `search` replays the strategies on spaces whose times are all known; `gpu-pack`
+//! makes what is taken to a machine with a GPU.
 
 use std::fmt::Write;
 use std::fs::File;
@@ -18,7 +19,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::plot::line_chart;
-use super::{Failure, output};
+use super::{Failure, gpu_pack, output};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -30,6 +31,8 @@ pub struct Arguments {
 enum Command {
     /// How good is the best of the first trials of each strategy?
     Search(SearchArguments),
+    /// Make a folder with kernels, expected outputs, simulated times and a script for a machine with a GPU
+    GpuPack(gpu_pack::Arguments),
 }
 
 #[derive(Args)]
@@ -68,6 +71,7 @@ const PAPER: [(usize, f64); 2] = [(10, 0.95), (50, 0.99)];
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Search(arguments) => search(arguments),
+        Command::GpuPack(arguments) => gpu_pack::run(arguments),
     }
 }
 

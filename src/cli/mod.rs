@@ -5,6 +5,7 @@ mod bench;
 mod compile;
 mod device;
 mod explain;
+mod gpu_pack;
 mod journal;
 mod operator;
 mod opt;
