@@ -18,7 +18,7 @@ use crate::plan::PipelinePlan;
 /// Refuses a plan that is shallower than what was asked for, in any buffer or load of the module that it was made for.
 ///
 /// # Errors
-/// [`Error::Refused`] with the code `schedule-not-obeyed`, the first such buffer, and why its verdict keeps it from more.
+/// [`Error::Refused`] with the code `schedule-not-obeyed`, such buffers, and why their verdicts keep them from more.
 pub fn check(detection: &Detection, plan: &PipelinePlan, depths: &Depths) -> Result<(), Error> {
     for (level, asked) in [
         (Level::Shared, depths.shared_stages),
@@ -33,14 +33,17 @@ pub fn check(detection: &Detection, plan: &PipelinePlan, depths: &Depths) -> Res
             );
             return Err(Error::refused("schedule-not-obeyed", "the request", message));
         }
-        for buffer in candidates {
-            let given = match level {
-                Level::Shared => slots(plan, buffer),
-                Level::Register => fragment_sets(plan, buffer),
-            };
-            if given < asked {
-                return Err(shallower(buffer, asked, given));
-            }
+        let given = |buffer: &BufferVerdict| match level {
+            Level::Shared => slots(plan, buffer),
+            Level::Register => fragment_sets(plan, buffer),
+        };
+        let shallower: Vec<(&BufferVerdict, u32)> = candidates
+            .map(|buffer| (buffer, given(buffer)))
+            .filter(|(_, given)| *given < asked)
+            .collect();
+        if let Some((first, _)) = shallower.first() {
+            let message = format!("{}, and {}", wanted(level, asked), listed(&shallower));
+            return Err(Error::refused("schedule-not-obeyed", place(first), message));
         }
     }
     Ok(())
@@ -78,21 +81,33 @@ fn wanted(level: Level, asked: u32) -> String {
     }
 }
 
-fn shallower(buffer: &BufferVerdict, asked: u32, given: u32) -> Error {
-    let why = buffer.reasons.first().map_or_else(
-        || "the buffers that it shares a loop with are not pipelined as asked".to_owned(),
-        |reason| format!("{} ({})", reason.message, reason.code),
-    );
-    let location = buffer
+/// Buffers that are listed; one of a hundred loads says as much as all of them.
+const MAX_LISTED: usize = 4;
+
+/// What each gets and why: one may be refused only because of another one.
+fn listed(shallower: &[(&BufferVerdict, u32)]) -> String {
+    let why = |buffer: &BufferVerdict| {
+        buffer.reasons.first().map_or_else(
+            || "what it is filled from is not pipelined as asked".to_owned(),
+            |reason| format!("{} ({})", reason.message, reason.code),
+        )
+    };
+    let each = shallower
+        .iter()
+        .take(MAX_LISTED)
+        .map(|(buffer, given)| format!("{} gets {given}: {}", buffer.name(), why(buffer)));
+    let mut list = each.collect::<Vec<_>>().join("; ");
+    if let more @ 1.. = shallower.len().saturating_sub(MAX_LISTED) {
+        list += &format!("; and {more} more");
+    }
+    list
+}
+
+fn place(buffer: &BufferVerdict) -> &str {
+    buffer
         .reasons
         .first()
-        .map_or(&buffer.location, |reason| &reason.location);
-    let message = format!(
-        "{}, and {} gets {given}: {why}; ask for {given}, or mend that",
-        wanted(buffer.level, asked),
-        buffer.name()
-    );
-    Error::refused("schedule-not-obeyed", location, message)
+        .map_or(&buffer.location, |reason| &reason.location)
 }
 
 #[cfg(test)]
