@@ -11,13 +11,20 @@ use std::path::{Path, PathBuf};
 
 use alcop::compiler::ir::{Context, Module};
 use alcop::passes::fit::Lowered;
-use alcop::passes::plan::PipelinePlan;
+use alcop::passes::plan::{PipelinePlan, Transport};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::spec::kernel::ArrayDType;
 use common::forms::{arguments, compiled, kernel_of, planned, planned_by_default, sunk_detection};
 
 /// Slots and fragment sets; none is the kernel without a plan.
-const DEPTHS: [Option<(u32, u32)>; 6] = [None, Some((1, 1)), Some((2, 1)), Some((3, 1)), Some((3, 2)), Some((4, 2))];
+const DEPTHS: [Option<(u32, u32)>; 6] = [
+    None,
+    Some((1, 1)),
+    Some((2, 1)),
+    Some((3, 1)),
+    Some((3, 2)),
+    Some((4, 2)),
+];
 
 fn numbers(argument: &ArgBuffer) -> Vec<f32> {
     if let ArgBuffer::U64(number) = argument {
@@ -27,7 +34,12 @@ fn numbers(argument: &ArgBuffer) -> Vec<f32> {
         panic!("an array is expected, not {argument:?}")
     };
     match dtype {
-        ArrayDType::F32 => bytes.as_chunks().0.iter().map(|word| f32::from_le_bytes(*word)).collect(),
+        ArrayDType::F32 => bytes
+            .as_chunks()
+            .0
+            .iter()
+            .map(|word| f32::from_le_bytes(*word))
+            .collect(),
         ArrayDType::F16 => {
             let halves = bytes.as_chunks().0.iter();
             halves.map(|half| half::f16::from_le_bytes(*half).to_f32()).collect()
@@ -100,8 +112,7 @@ fn check_as_planned(
     let inputs: Vec<Vec<f32>> = given.iter().map(numbers).collect();
     let expected = expected(&inputs);
     {
-        let kernel = compiled(&path, &text, true, plan)
-            .unwrap_or_else(|error| panic!("{file} at {depths}: {error}"));
+        let kernel = compiled(&path, &text, true, plan).unwrap_or_else(|error| panic!("{file} at {depths}: {error}"));
         for arrival in [Arrival::Latest, Arrival::Earliest, Arrival::Random] {
             let mut found = given.clone();
             let options = EmulateOptions {
@@ -113,7 +124,10 @@ fn check_as_planned(
                 .unwrap_or_else(|error| panic!("{file} at {depths}: {error}\n{}", kernel.ptx));
             assert!(report.hazards.is_empty(), "{file} at {depths}: {:?}", report.hazards);
             let outputs: Vec<Vec<f32>> = found[found.len() - expected.len()..].iter().map(numbers).collect();
-            assert!(outputs == expected, "{file} at {depths}, {arrival:?}:\n{outputs:?}\n{expected:?}");
+            assert!(
+                outputs == expected,
+                "{file} at {depths}, {arrival:?}:\n{outputs:?}\n{expected:?}"
+            );
         }
     }
 }
@@ -121,7 +135,9 @@ fn check_as_planned(
 #[test]
 fn rows_that_differ_between_threads() {
     check("pipeline/rows_of_threads.mlir", |inputs| {
-        vec![sums(32, 12, 8, |chunk, t, column| inputs[0][(32 * chunk + 31 - t) * 12 + column])]
+        vec![sums(32, 12, 8, |chunk, t, column| {
+            inputs[0][(32 * chunk + 31 - t) * 12 + column]
+        })]
     });
 }
 
@@ -138,7 +154,9 @@ fn a_tile_that_one_thread_copies() {
 #[test]
 fn a_tile_that_half_of_the_threads_copy() {
     check("copies/half_of_threads.mlir", |inputs| {
-        vec![sums(32, 4, 8, |chunk, t, column| inputs[0][(32 * chunk + 31 - t) * 4 + column])]
+        vec![sums(32, 4, 8, |chunk, t, column| {
+            inputs[0][(32 * chunk + 31 - t) * 4 + column]
+        })]
     });
 }
 
@@ -186,7 +204,9 @@ fn copies_of_different_widths() {
 #[test]
 fn a_staged_copy_beside_asynchronous_ones() {
     check("pipeline/widths.mlir", |inputs| {
-        vec![sums(32, 16, 8, |chunk, t, column| inputs[0][(32 * chunk + 31 - t) * 16 + column])]
+        vec![sums(32, 16, 8, |chunk, t, column| {
+            inputs[0][(32 * chunk + 31 - t) * 16 + column]
+        })]
     });
 }
 
@@ -209,7 +229,11 @@ fn each_copy_has_its_own_width_and_way() {
         let found = [16, 8, 4].map(|width| counts(file, width));
         let chunks = found[0] / expected[0];
         assert!(chunks >= 2, "{file}: one chunk before the loop, one in it: {found:?}");
-        assert_eq!(found, expected.map(|copies| copies * chunks), "{file}: copies of 16, 8 and 4 bytes");
+        assert_eq!(
+            found,
+            expected.map(|copies| copies * chunks),
+            "{file}: copies of 16, 8 and 4 bytes"
+        );
     }
 }
 
@@ -218,7 +242,10 @@ fn depths_of(plan: &PipelinePlan) -> (u32, u32, Vec<(usize, u32)>) {
     let [entry] = plan.loops.as_slice() else {
         panic!("one loop is pipelined, not {}", plan.loops.len())
     };
-    let sets = entry.registers.iter().map(|registers| (registers.loop_index, registers.depth));
+    let sets = entry
+        .registers
+        .iter()
+        .map(|registers| (registers.loop_index, registers.depth));
     (entry.buffers[0].slots, entry.buffers[0].distance, sets.collect())
 }
 
@@ -240,7 +267,10 @@ fn a_direct_read_before_an_inner_loop_is_not_rotated_by_default() {
     });
     assert_eq!(depths_of(&plan), (3, 2, vec![(1, 2)]));
     assert_eq!(lowered.len(), 1, "{lowered:?}");
-    assert!(lowered[0].message.contains("can be loaded 1 iterations ahead"), "{lowered:?}");
+    assert!(
+        lowered[0].message.contains("can be loaded 1 iterations ahead"),
+        "{lowered:?}"
+    );
     assert!(refused(file, (3, 2)).contains("sync-positions-differ"));
 }
 
@@ -278,7 +308,9 @@ fn a_count_that_is_read_from_the_tile_is_not_rotated_by_default() {
 fn a_tile_that_is_copied_out_is_read_in_its_own_iteration_by_default() {
     let file = "copies/copied_out.mlir";
     let (plan, lowered) = check_by_default(file, |inputs| {
-        let summed = sums(32, 4, 8, |chunk, t, column| inputs[0][(32 * chunk + 31 - t) * 4 + column]);
+        let summed = sums(32, 4, 8, |chunk, t, column| {
+            inputs[0][(32 * chunk + 31 - t) * 4 + column]
+        });
         vec![inputs[0].clone(), summed]
     });
     assert_eq!(depths_of(&plan), (3, 2, vec![]));
@@ -290,12 +322,60 @@ fn a_tile_that_is_copied_out_is_read_in_its_own_iteration_by_default() {
 fn a_tile_of_which_two_fit_has_two_slots_by_default() {
     let file = "copies/large_tile.mlir";
     let (plan, lowered) = check_by_default(file, |inputs| {
-        vec![sums(128, 4, 4, |chunk, t, column| inputs[0][(512 * chunk + 127 - t) * 32 + column])]
+        vec![sums(128, 4, 4, |chunk, t, column| {
+            inputs[0][(512 * chunk + 127 - t) * 32 + column]
+        })]
     });
     assert_eq!(depths_of(&plan), (2, 1, vec![(0, 2)]));
     assert!(lowered[0].message.contains("no more slots fit"), "{lowered:?}");
     let (_, text) = read(file);
     let context = Context::new();
     let module = context.parse(&text, file).expect("valid");
-    assert!(planned(&module, (3, 1)).expect_err("asked for by name").contains("at most 2 fit"));
+    assert!(
+        planned(&module, (3, 1))
+            .expect_err("asked for by name")
+            .contains("at most 2 fit")
+    );
+}
+
+/// What an edited plan says of one copy is obeyed or refused: its width and what carries it.
+#[test]
+fn an_edited_copy_is_obeyed_or_refused() {
+    let file = "pipeline/wide_and_narrow.mlir";
+    let (path, text) = read(file);
+    let edited = |copy: usize, width: Option<u32>, transport: Option<Transport>| {
+        compiled(&path, &text, true, |module| {
+            let mut plan = planned(module, (2, 1)).expect("a plan");
+            let copy = &mut plan.loops[0].buffers[0].copies[copy];
+            copy.width_bytes = width.or(copy.width_bytes);
+            copy.transport = transport;
+            plan
+        })
+    };
+    for (copy, width, transport) in [
+        (0, Some(8), None),
+        (0, Some(4), Some(Transport::CpAsync)),
+        (1, None, Some(Transport::RegisterStaged)),
+    ] {
+        let kernel = edited(copy, width, transport).expect("possible");
+        let context = Context::new();
+        let module = context.parse(&text, file).expect("valid");
+        let given = arguments(kernel_of(&module));
+        let mut found = given.clone();
+        let report = emulate(&kernel, &mut found, &EmulateOptions::default()).expect("runs");
+        assert!(report.hazards.is_empty(), "{:?}", report.hazards);
+        let from = numbers(&given[0]);
+        let expected = sums(32, 16, 8, |chunk, t, column| from[(32 * chunk + 31 - t) * 16 + column]);
+        assert_eq!(numbers(&found[2]), expected, "copy {copy}, {width:?}, {transport:?}");
+    }
+    for (copy, width, transport, code) in [
+        (1, Some(16), None, "width-unsupported"),
+        (0, Some(3), None, "width-unsupported"),
+        (0, Some(0), None, "width-unsupported"),
+        (0, Some(32), None, "width-unsupported"),
+        (0, None, Some(Transport::Synchronous), "sync-positions-differ"),
+    ] {
+        let error = edited(copy, width, transport).expect_err("not possible");
+        assert!(error.contains(code), "copy {copy}, {width:?}, {transport:?}: {error}");
+    }
 }

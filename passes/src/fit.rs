@@ -68,6 +68,7 @@ pub fn decide_within(
             own
         };
         let meant = draft(module, detection, target, &wanted)?;
+        expand::accepts_places(&index, &meant)?;
         let (plan, mut refusals) = fit_loops(&index, meant, &single, depths, asked)?;
         match expand::accepts(module, &plan) {
             Ok(()) => {
@@ -146,13 +147,16 @@ fn candidates(meant: &LoopPlan, single: &PipelinePlan, depths: &Depths, asked: A
         };
         if rotates_itself(meant) {
             let mut without = meant.clone();
-            without.registers.retain(|registers| registers.loop_index != meant.loop_index);
+            without
+                .registers
+                .retain(|registers| registers.loop_index != meant.loop_index);
             rotations.push(without);
         }
         for depth in (1..depths.register_stages).rev() {
             let mut less = meant.clone();
             if depth == 1 {
-                less.registers.retain(|registers| registers.loop_index != meant.loop_index);
+                less.registers
+                    .retain(|registers| registers.loop_index != meant.loop_index);
             }
             for registers in &mut less.registers {
                 registers.depth = registers.depth.min(depth);
@@ -241,7 +245,14 @@ fn depth_of(entry: &LoopPlan) -> String {
     let slots = range(&mut entry.buffers.iter().map(|buffer| buffer.slots));
     let distance = range(&mut entry.buffers.iter().map(|buffer| buffer.distance));
     let sets = range(&mut entry.registers.iter().map(|registers| registers.depth));
-    let own = entry.registers.iter().any(|registers| registers.loop_index == entry.loop_index);
-    let direct = if own { "" } else { ", loads beside inner loops are not rotated" };
+    let own = entry
+        .registers
+        .iter()
+        .any(|registers| registers.loop_index == entry.loop_index);
+    let direct = if own {
+        ""
+    } else {
+        ", loads beside inner loops are not rotated"
+    };
     format!("slots: {slots}, chunks ahead: {distance}, fragment sets: {sets}{direct}")
 }

@@ -163,8 +163,7 @@ fn plan(
             registers: true,
         },
     };
-    let (plan, lowered) =
-        decide_within(module, &detection, target.arch.name(), &depths, asked).map_err(failure)?;
+    let (plan, lowered) = decide_within(module, &detection, target.arch.name(), &depths, asked).map_err(failure)?;
     for lowered in lowered {
         tracing::warn!("{}: {}", lowered.location, lowered.message);
     }

@@ -178,7 +178,10 @@ impl<'ir> Memory<'ir> {
             if let Some(place) = self.places.borrow().get(&value) {
                 break Rc::clone(place);
             }
-            match value.def_op().filter(|op| names_operand(*op, value) && chain.len() < 1000) {
+            match value
+                .def_op()
+                .filter(|op| names_operand(*op, value) && chain.len() < 1000)
+            {
                 Some(op) => {
                     chain.push((value, op));
                     value = op.operand(0);

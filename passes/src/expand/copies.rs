@@ -71,11 +71,17 @@ impl<'ir> Site<'ir> {
 
     /// Asynchronous copies that one thread makes each time, where a `memref.copy` stands for several.
     pub fn pieces(&self, kernel: Op<'ir>) -> u64 {
-        let parts = self.store.operand(1).ty().as_memref().filter(|_| self.store.is("memref.copy"));
+        let parts = self
+            .store
+            .operand(1)
+            .ty()
+            .as_memref()
+            .filter(|_| self.store.is("memref.copy"));
         let Some(bytes) = parts.and_then(|parts| {
-            let elements = parts.shape.iter().try_fold(1_u64, |all, extent| {
-                all.checked_mul(u64::try_from((*extent)?).ok()?)
-            });
+            let elements = parts
+                .shape
+                .iter()
+                .try_fold(1_u64, |all, extent| all.checked_mul(u64::try_from((*extent)?).ok()?));
             elements?.checked_mul(parts.element.bytes()?)
         }) else {
             return 1;
@@ -233,24 +239,24 @@ fn check(scope: Op<'_>, planned: &Planned<'_>, site: &Site<'_>) -> Result<(), Er
         }
     }
     if (planned.transport == Transport::Synchronous) != (site.transport == Transport::Synchronous) {
-        let message = "a buffer is filled in its place by all of its copies or by none; the plan has one synchronous copy \
+        let message =
+            "a buffer is filled in its place by all of its copies or by none; the plan has one synchronous copy \
                        beside others"
-            .to_owned();
+                .to_owned();
         return refuse("sync-positions-differ", message);
     }
     if store.is("memref.copy") {
         let plain = |memref: Value<'_>| {
-            memref
-                .ty()
-                .as_memref()
-                .is_some_and(|parts| parts.strides.last().is_none_or(|last| *last == Some(1)) && !parts.shape.contains(&None))
+            memref.ty().as_memref().is_some_and(|parts| {
+                parts.strides.last().is_none_or(|last| *last == Some(1)) && !parts.shape.contains(&None)
+            })
         };
         if !plain(store.operand(0)) || !plain(store.operand(1)) {
             let message = "memref.copy of rows of unknown extent, or whose elements do not lie side by side".to_owned();
             return refuse("not-contiguous", message);
         }
     }
-    if site.transport == Transport::Synchronous && !store.is("memref.copy") || matches!(site.from, From::Zeros) {
+    if matches!(site.from, From::Zeros) {
         return Ok(());
     }
     let width = u64::from(site.width_bytes);
