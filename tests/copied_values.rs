@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use alcop::compiler::ir::{Context, Module};
 use alcop::passes::fit::Lowered;
-use alcop::passes::plan::PipelinePlan;
+use alcop::passes::plan::{PipelinePlan, Transport};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::spec::kernel::ArrayDType;
 use common::forms::{arguments, compiled, kernel_of, planned, planned_by_default, sunk_detection};
@@ -336,4 +336,46 @@ fn a_tile_of_which_two_fit_has_two_slots_by_default() {
             .expect_err("asked for by name")
             .contains("at most 2 fit")
     );
+}
+
+/// What an edited plan says of one copy is obeyed or refused: its width and what carries it.
+#[test]
+fn an_edited_copy_is_obeyed_or_refused() {
+    let file = "pipeline/wide_and_narrow.mlir";
+    let (path, text) = read(file);
+    let edited = |copy: usize, width: Option<u32>, transport: Option<Transport>| {
+        compiled(&path, &text, true, |module| {
+            let mut plan = planned(module, (2, 1)).expect("a plan");
+            let copy = &mut plan.loops[0].buffers[0].copies[copy];
+            copy.width_bytes = width.or(copy.width_bytes);
+            copy.transport = transport;
+            plan
+        })
+    };
+    for (copy, width, transport) in [
+        (0, Some(8), None),
+        (0, Some(4), Some(Transport::CpAsync)),
+        (1, None, Some(Transport::RegisterStaged)),
+    ] {
+        let kernel = edited(copy, width, transport).expect("possible");
+        let context = Context::new();
+        let module = context.parse(&text, file).expect("valid");
+        let given = arguments(kernel_of(&module));
+        let mut found = given.clone();
+        let report = emulate(&kernel, &mut found, &EmulateOptions::default()).expect("runs");
+        assert!(report.hazards.is_empty(), "{:?}", report.hazards);
+        let from = numbers(&given[0]);
+        let expected = sums(32, 16, 8, |chunk, t, column| from[(32 * chunk + 31 - t) * 16 + column]);
+        assert_eq!(numbers(&found[2]), expected, "copy {copy}, {width:?}, {transport:?}");
+    }
+    for (copy, width, transport, code) in [
+        (1, Some(16), None, "width-unsupported"),
+        (0, Some(3), None, "width-unsupported"),
+        (0, Some(0), None, "width-unsupported"),
+        (0, Some(32), None, "width-unsupported"),
+        (0, None, Some(Transport::Synchronous), "sync-positions-differ"),
+    ] {
+        let error = edited(copy, width, transport).expect_err("not possible");
+        assert!(error.contains(code), "copy {copy}, {width:?}, {transport:?}: {error}");
+    }
 }

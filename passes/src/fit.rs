@@ -68,6 +68,7 @@ pub fn decide_within(
             own
         };
         let meant = draft(module, detection, target, &wanted)?;
+        expand::accepts_places(&index, &meant)?;
         let (plan, mut refusals) = fit_loops(module.context(), &index, meant, &single, depths, asked)?;
         match expand::accepts(module, &plan) {
             Ok(()) => {

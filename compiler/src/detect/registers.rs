@@ -136,7 +136,8 @@ fn may_write<'ir>(
 ) -> bool {
     let buffer = &found[number];
     let owner = of_store.get(&write.at).copied();
-    if owner == Some(number) || buffer.stores.iter().any(|store| store.at == write.at) {
+    let own = buffer.stores.binary_search_by_key(&write.at, |store| store.at).is_ok();
+    if owner == Some(number) || own {
         return false;
     }
     // What is given away may be reached by a pointer of unknown origin, in whatever space that is typed.

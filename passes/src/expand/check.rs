@@ -114,6 +114,11 @@ pub fn check<'ir>(
     Ok(loops)
 }
 
+/// Checks that all loops of a plan stand where a rewrite can reach them, at whatever depth.
+pub fn check_places(index: &OpIndex<'_>, plan: &PipelinePlan) -> Result<(), Error> {
+    surroundings(index, plan).map(|_| ())
+}
+
 /// Checks one loop of a plan, the `number`-th.
 pub fn check_one(context: &Context, index: &OpIndex<'_>, plan: &PipelinePlan, number: usize) -> Result<(), Error> {
     let (barriers, homes) = surroundings(index, plan)?;

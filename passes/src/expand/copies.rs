@@ -256,7 +256,7 @@ fn check(scope: Op<'_>, planned: &Planned<'_>, site: &Site<'_>) -> Result<(), Er
             return refuse("not-contiguous", message);
         }
     }
-    if site.transport == Transport::Synchronous && !store.is("memref.copy") || matches!(site.from, From::Zeros) {
+    if matches!(site.from, From::Zeros) {
         return Ok(());
     }
     let width = u64::from(site.width_bytes);

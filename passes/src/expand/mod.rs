@@ -79,6 +79,11 @@ pub fn accepts(module: &Module<'_>, plan: &PipelinePlan) -> Result<(), Error> {
     Rings::new(&loops)?.check(&plan.target)
 }
 
+/// Whether all loops of a plan stand where it can rewrite them, which no depth changes.
+pub(crate) fn accepts_places(index: &OpIndex<'_>, plan: &PipelinePlan) -> Result<(), Error> {
+    check::check_places(index, plan)
+}
+
 /// Whether it would obey one loop of a plan, beside the others; but for the room that all rings need together.
 pub(crate) fn accepts_loop(
     context: &Context,
