@@ -203,7 +203,8 @@ fn check_outputs(
     };
     let mut written: Vec<(usize, Identity)> = Vec::new();
     for (number, arg) in &named {
-        let (KernelArg::Npy { output, .. } | KernelArg::Zeros { output, .. } | KernelArg::Generated { output, .. }) = arg
+        let (KernelArg::Npy { output, .. } | KernelArg::Zeros { output, .. } | KernelArg::Generated { output, .. }) =
+            arg
         else {
             continue;
         };

@@ -43,7 +43,7 @@ pub(super) fn buffer(arg: &KernelArg) -> Result<ArgBuffer, String> {
             dtype: generated.dtype,
             bytes: generate(generated)?,
         },
-        KernelArg::Zeros { zeros, .. } => ArgBuffer::zeros(zeros),
+        KernelArg::Zeros { zeros, .. } => ArgBuffer::zeros(zeros).map_err(|error| error.to_string())?,
         KernelArg::I32 { i32 } => ArgBuffer::I32(*i32),
         KernelArg::U64 { u64 } => ArgBuffer::U64(*u64),
         KernelArg::F32 { f32 } => ArgBuffer::F32(*f32),

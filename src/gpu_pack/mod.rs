@@ -26,7 +26,6 @@ use flate2::write::ZlibEncoder;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::launch::BundleFile;
 use expected::{buffer, results};
 use kernels::Wanted;
 use times::{SimulatedDevice, TimedKernel};
@@ -84,10 +83,18 @@ impl PackError {
     }
 }
 
+/// A file of a pack.
+pub struct PackFile {
+    /// Its place inside of the pack.
+    pub path: PathBuf,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
 /// A pack in memory.
 pub struct Pack {
     /// Its files, with paths inside of the pack; `pack.json` is the last.
-    pub files: Vec<BundleFile>,
+    pub files: Vec<PackFile>,
     /// Kernels whose outputs are compared.
     pub cases: usize,
     /// Different forms among them.
@@ -213,7 +220,7 @@ pub fn pack(forms: &Path, small: bool) -> Result<Pack, PackError> {
     let mut text = serde_json::to_string_pretty(&index).expect("plain data with string keys is JSON");
     text.push('\n');
     let mut files = files.list();
-    files.push(BundleFile {
+    files.push(PackFile {
         path: "pack.json".into(),
         bytes: text.into_bytes(),
     });
@@ -269,10 +276,10 @@ impl Files {
             .collect()
     }
 
-    fn list(self) -> Vec<BundleFile> {
+    fn list(self) -> Vec<PackFile> {
         let files = self.0.into_iter();
         files
-            .map(|(path, bytes)| BundleFile {
+            .map(|(path, bytes)| PackFile {
                 path: path.into(),
                 bytes,
             })

@@ -272,7 +272,8 @@ fn rows(op: &Matmul) -> Result<(Vec<u64>, Vec<u8>), PackError> {
     let (a, b) = (bytes(0)?, bytes(1)?);
     let step = (op.m / ROWS).max(1);
     let rows: Vec<u64> = (0..ROWS.min(op.m)).map(|i| i * step + (i * 37) % step).collect();
-    let sums = rows.iter().flat_map(|&row| {
+    let mut bytes = Vec::new();
+    for &row in &rows {
         let region = Region {
             batch: 0,
             row,
@@ -280,10 +281,10 @@ fn rows(op: &Matmul) -> Result<(Vec<u64>, Vec<u8>), PackError> {
             column: 0,
             columns: op.n,
         };
-        matmul_region(op, &a, &b, &region)
-    });
-    // Whole numbers, far below 2²⁴.
-    let bytes = sums.flat_map(|(sum, _)| (sum as f32).to_le_bytes()).collect();
+        let sums = matmul_region(op, &a, &b, &region).map_err(PackError::kernel("the reference"))?;
+        // Whole numbers, far below 2²⁴.
+        bytes.extend(sums.into_iter().flat_map(|(sum, _)| (sum as f32).to_le_bytes()));
+    }
     Ok((rows, bytes))
 }
 
