@@ -328,3 +328,36 @@ fn arguments_of_any_size_and_what_is_assumed_are_as_wide() {
         assert_eq!(widths(&kernel.ptx), expected, "{}", kernel.ptx);
     }
 }
+
+/// What a mask leaves out is what the load says, and nothing of it is read: LLVM's masked loads are as right as the
+/// alignment that they are given.
+#[test]
+fn masked_loads_keep_what_stands_for_masked_elements() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/filetests/pipeline/masked.mlir");
+    let text = std::fs::read_to_string(path).expect("readable");
+    let aligned = text.replace("%mask, %zero\n", "%mask, %zero {alignment = 16 : i64}\n");
+    assert_ne!(text, aligned);
+    // 27 numbers of a row, by their remainders of four: 7, 7, 7 and 6 of them.
+    let (_, arguments) = compiled_and_run(&text, (1, 1));
+    let [ArgBuffer::Array { bytes: input, .. }, ArgBuffer::Array { bytes, .. }] = &arguments[..] else {
+        panic!("two arrays")
+    };
+    let float = |bytes: &[u8], at: usize| f32::from_le_bytes(bytes[4 * at..4 * at + 4].try_into().expect("four bytes"));
+    for thread in 0..32 {
+        let row = 32 * (31 - thread);
+        for column in 0..4 {
+            let sum: f32 = (column..27).step_by(4).map(|at| float(input, row + at)).sum();
+            assert_eq!(
+                float(bytes, 4 * thread + column),
+                sum,
+                "thread {thread}, column {column}"
+            );
+        }
+    }
+    for text in [text, aligned] {
+        for depths in DEPTHS {
+            let (kernel, found) = compiled_and_run(&text, depths);
+            assert!(found == arguments, "{depths:?}: other results\n{}", kernel.ptx);
+        }
+    }
+}

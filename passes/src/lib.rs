@@ -3,6 +3,7 @@
 //! Each pass is a free function over explicit inputs, in a file named for its effect; [`pipeline`] is the list of them
 //! in running order.
 
+mod alignment;
 pub mod allowed;
 mod data;
 pub mod decide;

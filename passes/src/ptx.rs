@@ -8,6 +8,7 @@ use inkwell::context::Context as LlvmContext;
 use inkwell::passes::PassBuilderOptions;
 use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Target, TargetMachine, TargetTriple};
 
+use crate::alignment;
 use crate::error::Error;
 use crate::offsets;
 
@@ -74,6 +75,7 @@ pub fn assemble(module: &Module<'_>, architecture: &str, keep_llvm: bool) -> Res
     llvm_module
         .run_passes(OPTIMIZATIONS, &machine, PassBuilderOptions::create())
         .map_err(|error| Error::Llvm(error.to_string()))?;
+    alignment::of_elements(&llvm_module);
     offsets::share(&llvm_module);
     let buffer = machine
         .write_to_memory_buffer(&llvm_module, FileType::Assembly)

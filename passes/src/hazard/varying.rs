@@ -317,7 +317,11 @@ impl Machine<'_, '_> {
     /// rest is not judged.
     pub fn cut(&mut self, terms: &Terms, cut: Cut, op: u32) {
         let room = CLASS_LIMIT.saturating_sub(self.classes + self.put_off.len());
-        match self.blocks.cut(terms, cut, room.max(1)) {
+        let parts = match room {
+            0 => Parts::TooMany,
+            room => self.blocks.cut(terms, cut, room),
+        };
+        match parts {
             Parts::Others(others) => self.put_off.extend(others),
             Parts::TooMany => {
                 self.blocks.narrow_to_first();
