@@ -26,6 +26,9 @@ const DEPTHS: [Option<(u32, u32)>; 6] = [
     Some((4, 2)),
 ];
 
+/// Results from the arguments, as numbers.
+type Reference<'a> = dyn Fn(&[Vec<f32>]) -> Vec<Vec<f32>> + 'a;
+
 fn numbers(argument: &ArgBuffer) -> Vec<f32> {
     if let ArgBuffer::U64(number) = argument {
         return vec![*number as f32];
@@ -99,12 +102,7 @@ fn check_by_default(file: &str, expected: impl Fn(&[Vec<f32>]) -> Vec<Vec<f32>>)
 }
 
 #[track_caller]
-fn check_as_planned(
-    file: &str,
-    depths: &str,
-    expected: &dyn Fn(&[Vec<f32>]) -> Vec<Vec<f32>>,
-    plan: &dyn Fn(&Module<'_>) -> PipelinePlan,
-) {
+fn check_as_planned(file: &str, depths: &str, expected: &Reference<'_>, plan: &dyn Fn(&Module<'_>) -> PipelinePlan) {
     let (path, text) = read(file);
     let context = Context::new();
     let module = context.parse(&text, file).expect("valid");

@@ -73,7 +73,10 @@ pub fn decide_within(
         match expand::accepts(module, &plan) {
             Ok(()) => {
                 if let Some(error) = first {
-                    refusals.extend(plan.loops.iter().map(|entry| (entry.loop_index, error.to_string())));
+                    // For the loops that gave slots up.
+                    let short = |entry: &&LoopPlan| caps.iter().any(|(capped, _)| *capped == entry.loop_index);
+                    let short = plan.loops.iter().filter(short);
+                    refusals.extend(short.map(|entry| (entry.loop_index, error.to_string())));
                 }
                 return Ok((plan.clone(), remarks(&index, detection, &plan, &refusals, depths)));
             }

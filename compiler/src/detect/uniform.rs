@@ -53,6 +53,8 @@ fn sources<'ir>(scene: &Scene<'_, 'ir>, value: Value<'ir>) -> Option<Vec<Value<'
                 return Some(Vec::new());
             };
             return match (owner.name(), position) {
+                // Where a barrier stands in the loop, all threads run each iteration, or none does: the end is no matter.
+                ("scf.for", 0) if scene.fences.contains_key(&block) => Some(vec![owner.operand(0), owner.operand(2)]),
                 ("scf.for", 0) => Some(owner.operands().take(3).collect()),
                 ("scf.for", position) => carried(owner, position - 1),
                 ("affine.for", 0) => static_bounds(owner).map(|_| Vec::new()),
@@ -120,13 +122,18 @@ fn while_argument<'ir>(op: Op<'ir>, before: bool, number: usize) -> Option<Vec<V
     Some(vec![decides, condition.operands().nth(1 + number)?])
 }
 
+/// What orders asynchronous copies, whose writes count as those of the copies.
+fn is_group(op: Op<'_>) -> bool {
+    matches!(op.name(), "nvgpu.device_async_create_group" | "nvgpu.device_async_wait")
+}
+
 /// Whether a load reads global memory that nothing in the kernel writes. What may overlap counts as written, whatever is
 /// assumed of arguments elsewhere: two rooms that ask must get one answer.
 fn is_constant_memory<'ir>(scene: &Scene<'_, 'ir>, load: Op<'ir>) -> bool {
     let place = scene.memory.place(load.operand(0));
     let meets = |touch: &Touch<'ir>| scene.memory.alias_as_stated(&touch.place, &place) != Alias::Never;
     scene.memory.is_global(&place)
-        && scene.wild.is_empty()
+        && scene.wild.iter().all(|at| is_group(scene.ops[*at]))
         && !scene.touches.iter().any(|touch| touch.writes && meets(touch))
 }
 
