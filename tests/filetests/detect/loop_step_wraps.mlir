@@ -1,6 +1,6 @@
 // One iteration; three steps further the counter has wrapped around, and would be one of the loop again.
-// EXPECT memref.alloc#0 loop=0 verdict=rejected codes=not-sequential
-// EXPECT vector.load#1 loop=0 verdict=rejected codes=sync-positions-differ
+// EXPECT memref.alloc#0 loop=0 verdict=rejected codes=alignment-unproven,not-sequential
+// EXPECT vector.load#1 loop=0 verdict=rejected codes=register-depth-exceeds-chunk,sync-positions-differ
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
     %dst: memref<1024x4xf32> {llvm.noalias}, %log: memref<1024x4xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
