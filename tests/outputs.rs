@@ -124,6 +124,40 @@ fn modes_and_hard_links_stay() {
     assert_eq!(room.names(), ["fresh", "k.ptx", "other"]);
 }
 
+/// Where no partial can be made, and where it cannot be renamed, a file is written in place.
+#[test]
+fn a_closed_folder_and_a_mount_point_are_written_in_place() {
+    let room = Room::new();
+    room.shell("mkdir closed; touch closed/k.ptx; chmod 666 closed/k.ptx; chmod 555 closed; chmod 755 .");
+    let root = fs::metadata(room.0.path()).unwrap().uid() == 0;
+    // Root may write everywhere: another user tries it.
+    let user = if root {
+        "setpriv --reuid=65534 --regid=65534 --clear-groups"
+    } else {
+        ""
+    };
+    if !root || room.shell(&format!("{user} $ALCOP --version")).status.success() {
+        let compile = |name: &str| room.shell(&format!("{user} $ALCOP compile $SMALL -o closed/{name}"));
+        expect(&compile("k.ptx"), 0, "");
+        assert!(is_ptx(&room.text("closed/k.ptx")));
+        expect(&compile("new.ptx"), 2, "cannot write closed/new.ptx");
+        room.shell("chmod 444 closed/k.ptx");
+        let before = room.text("closed/k.ptx");
+        expect(&compile("k.ptx"), 2, "cannot write closed/k.ptx");
+        assert_eq!(room.text("closed/k.ptx"), before);
+    }
+    room.shell("chmod 755 closed");
+    room.with("under", "old");
+    room.with("mounted", "old");
+    let mount = "mount --bind under mounted 2>&1";
+    if room.shell(&format!("unshare -m bash -c '{mount}'")).status.success() {
+        let script = format!("unshare -m bash -c '{mount} && $ALCOP compile $SMALL -o mounted'");
+        expect(&room.shell(&script), 0, "");
+        assert!(is_ptx(&room.text("under")));
+    }
+    assert_eq!(room.names(), ["closed", "mounted", "under"]);
+}
+
 #[test]
 fn descriptors_are_written_to_and_logs_are_appended_to() {
     let room = Room::new();
