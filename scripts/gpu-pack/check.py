@@ -201,9 +201,8 @@ def check_operator(index, operator):
 def check_statistics():
     same, turned = report.spearman([1, 2, 3, 4], [10, 20, 30, 40]), report.spearman([1, 2, 3, 4], [4, 3, 2, 1])
     expect(abs(same - 1) < 1e-12 and abs(turned + 1) < 1e-12, "report", "Spearman's rho is wrong: %r, %r" % (same, turned))
-    # Ties have their average rank: ranks 1.5, 1.5, 3 and 1, 2, 3 give 1.5 / sqrt(1.5 · 2).
-    tied = report.spearman([5, 5, 9], [1, 2, 3])
-    expect(abs(tied - 0.8660254037844387) < 1e-12, "report", "Spearman's rho with ties is %r" % tied)
+    tied = report.ranks([5, 9, 5])
+    expect(tied == [1.5, 3.0, 1.5], "report", "ties have the ranks %r" % tied)
     found = report.compare_times([(10.0, 20.0), (20.0, 30.0), (30.0, 15.0)])
     right = found["fastest_over_chosen"] == 0.75 and found["measured_over_simulated"]["median"] == 1.5
     expect(right, "report", "times are compared wrongly: %r" % found)
@@ -233,6 +232,12 @@ def rehearse_all(index):
     for row in bad[:5]:
         problem("rehearsal", "%s: %s: %s" % (row["name"], row["status"], row["message"]))
     expect(code == 0 and result["complete"], "rehearsal", "ended with %r" % code)
+    for found, wanted in [(result["correctness"]["cases"], index["cases"])] + [
+        (found["schedules"], wanted["schedules"]) for found, wanted in zip(result["times"]["operators"], index["operators"])
+    ]:
+        same = sorted(row["name"] for row in found) == sorted(row["name"] for row in wanted)
+        expect(same, "rehearsal", "%d of %d kernels were run" % (len(found), len(wanted)))
+    expect(len(result["times"]["operators"]) == len(index["operators"]), "rehearsal", "a matmul was not timed")
     expect(result["times"]["compared_with"] == "h200", "rehearsal", "compared with %r" % result["times"]["compared_with"])
 
 
@@ -282,7 +287,8 @@ def main():
     try:
         index = pack.load_index()
     except (OSError, ValueError, KeyError, pack.Damaged) as error:
-        sys.exit("gpu-pack: pack.json: %s" % error)
+        print("gpu-pack: pack.json: %s" % error, file=sys.stderr)
+        sys.exit(2)
     total = check_files(index)
     check_statistics()
     try:
