@@ -20,6 +20,7 @@ SEED = 0
 DEVICE = sim
 CASES = 2000
 FUZZ_SECONDS = 600
+SECONDS = 3600
 BLOCK = 128x128x32
 WARP = 64x64
 SHARED_STAGES = 3
@@ -33,7 +34,7 @@ BUILD_DIR := $(or $(CARGO_TARGET_DIR),target)
 ALCOP := $(BUILD_DIR)/release/alcop
 EXAMPLES = $(patsubst examples/%.rs,%,$(wildcard examples/*.rs))
 
-.PHONY: help setup setup-lint setup-sass build tune compile test test-nightly lint bench bench-sass bench-search bench-registers gpu-pack check-corpus check-mutants check-upstream fuzz clean
+.PHONY: help setup setup-lint setup-sass build tune compile test test-nightly lint bench bench-sass bench-search bench-registers gpu-pack check-corpus check-mutants check-upstream fuzz fuzz-kernels clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [VARIABLE=value …]"
@@ -113,6 +114,10 @@ fuzz: setup ## run the fuzz targets of the PTX parser and the emulator, FUZZ_SEC
 		mkdir -p fuzz/corpus/$$target; \
 		cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/seeds -- -max_total_time=$(FUZZ_SECONDS) -max_len=8000 -timeout=20; \
 	done
+
+fuzz-kernels: setup ## mutated file tests against their plain lowering for SECONDS=3600; goes on where it ended, failures into OUT/fuzz-kernels
+	cargo build --release --locked --example fuzz_kernels
+	$(BUILD_DIR)/release/examples/fuzz_kernels $(SECONDS) $(OUT)/fuzz-kernels
 
 clean: ## remove the build directory; OUT is kept
 	rm -rf -- $(BUILD_DIR)

@@ -146,7 +146,7 @@ pub struct Compiled {
     pub kernel: Result<Kernel, alcop::passes::Error>,
 }
 
-/// As `alcop compile FILE --target sm_80` does it. `seen` are plans whose outcome is known: nothing is compiled for them.
+/// As `alcop compile FILE --target sm_80` does it.
 pub fn compile(name: &str, text: &str, (shared_stages, register_stages): Depth) -> Result<Compiled, String> {
     let context = Context::new();
     let mut module = context.parse(text, name).map_err(|error| error.to_string())?;
@@ -217,6 +217,16 @@ pub fn outcome(baseline: &Baseline, compiled: &Compiled) -> Outcome {
     Outcome::Equal
 }
 
+/// What becomes of a kernel without a baseline: only that our passes do not break is known.
+pub fn outcome_without(compiled: &Compiled) -> Outcome {
+    match &compiled.kernel {
+        Err(error @ (alcop::passes::Error::Invalid { .. } | alcop::passes::Error::Llvm(_))) => {
+            Outcome::Bug(error.to_string())
+        }
+        _ => Outcome::Equal,
+    }
+}
+
 /// Everything that is to be known of a file.
 pub struct Checked {
     pub name: String,
@@ -278,13 +288,7 @@ pub fn check(name: &str, text: &str, depths: &[Depth]) -> Checked {
         }
         let outcome = match &base {
             Ok(base) => outcome(base, &compiled),
-            // Without a baseline, only that our passes do not break.
-            Err(_) => match &compiled.kernel {
-                Err(error @ (alcop::passes::Error::Invalid { .. } | alcop::passes::Error::Llvm(_))) => {
-                    Outcome::Bug(error.to_string())
-                }
-                _ => Outcome::Equal,
-            },
+            Err(_) => outcome_without(&compiled),
         };
         checked.executed += usize::from(base.is_ok() && compiled.kernel.is_ok());
         let nothing_planned = compiled.plan.as_ref().is_some_and(|plan| plan.loops.is_empty());
