@@ -14,7 +14,7 @@ use alcop::compiler::detect::Detection;
 use alcop::compiler::ir::{Attr, Context, Module};
 use alcop::compiler::tile_program::tile_program;
 use alcop::passes::allowed;
-use alcop::passes::pipeline::compile_to_ptx;
+use alcop::passes::pipeline::compile;
 use alcop::passes::plan::PipelinePlan;
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::spec::{DType, Kernel, Layout};
@@ -29,7 +29,7 @@ enum Outcome {
     Refused(String),
     /// The same plan.
     Same,
-    /// The PTX, and what it computes.
+    /// The pipelined kernel, and what it computes.
     Obeyed(String, Vec<ArgBuffer>),
 }
 
@@ -67,7 +67,7 @@ impl<'c> Subject<'c> {
         let compiled = plan
             .check_is_for(&module)
             .and_then(|()| allowed::check(&plan, &self.detection))
-            .and_then(|()| compile_to_ptx(&mut module, &plan, "sm_80"));
+            .and_then(|()| compile(&mut module, &plan, "sm_80"));
         let compiled = match compiled {
             Ok(compiled) => compiled,
             Err(error) => return Outcome::Refused(error.naming_field().to_string()),
@@ -88,7 +88,7 @@ impl<'c> Subject<'c> {
             ..EmulateOptions::default()
         };
         match emulate(&kernel, &mut arguments, &options) {
-            Ok(report) if report.hazards.is_empty() => Outcome::Obeyed(kernel.ptx, arguments),
+            Ok(report) if report.hazards.is_empty() => Outcome::Obeyed(compiled.pipelined, arguments),
             Ok(report) => panic!("hazards: {:?}\n{edited:#}", report.hazards),
             Err(error) => panic!("{error}\n{edited:#}"),
         }
@@ -231,9 +231,8 @@ fn check(name: &str, text: &str, depths: (u32, u32)) -> (Vec<String>, [usize; 2]
     let Outcome::Obeyed(_, expected) = subject.outcome(&as_it_was) else {
         panic!("{name}: refused without a pipeline");
     };
-    // The plan as it is, under another fingerprint of the same outcome, is not to be had: it is compiled by itself.
     let plain = serde_json::from_value(subject.plan.clone()).expect("a plan");
-    let base = compile_to_ptx(&mut subject.module.duplicate(), &plain, "sm_80").expect("it compiles");
+    let base = compile(&mut subject.module.duplicate(), &plain, "sm_80").expect("it compiles");
     let (mut wrong, mut counts) = (Vec::new(), [0, 0]);
     for (what, edited) in edits(&subject.plan) {
         match subject.outcome(&edited) {
@@ -253,9 +252,9 @@ fn check(name: &str, text: &str, depths: (u32, u32)) -> (Vec<String>, [usize; 2]
                     wrong.push(format!("{name}, {what}: names no field: {message}"));
                 }
             }
-            Outcome::Obeyed(ptx, found) => {
+            Outcome::Obeyed(pipelined, found) => {
                 counts[1] += 1;
-                if ptx == base.assembly.ptx {
+                if pipelined == base.pipelined {
                     wrong.push(format!("{name}, {what}: the same kernel"));
                 }
                 if found != expected {
@@ -434,17 +433,43 @@ fn a_plan_in_the_module_is_obeyed_or_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("planned.mlir");
     let file = file.to_str().expect("UTF-8");
-    expect(&alcop(&["opt", kernel, "--alcop-plan=shared-stages=5 register-stages=1", "-o", file]), 0, "");
+    expect(
+        &alcop(&[
+            "opt",
+            kernel,
+            "--alcop-plan=shared-stages=5 register-stages=1",
+            "-o",
+            file,
+        ]),
+        0,
+        "",
+    );
     let text = std::fs::read_to_string(file).expect("written");
     let ptx = stdout(&alcop(&["compile", file]));
     let asked = ["compile", kernel, "--shared-stages", "5", "--register-stages", "1"];
     assert_eq!(ptx, stdout(&alcop(&asked)));
-    expect(&alcop(&["compile", file, "--shared-stages", "2"]), 2, "--shared-stages has no effect on a module with alcop.plan");
+    expect(
+        &alcop(&["compile", file, "--shared-stages", "2"]),
+        2,
+        "--shared-stages has no effect on a module with alcop.plan",
+    );
     for (from, to, said) in [
         ("slots = 5", "slots = 0", "loops[0].buffers[0].slots: 0 slots"),
-        ("completion = \"commit_group\"", "completion = \"barrier\"", "loops[0].buffers[0].completion"),
-        ("target = \"sm_80\"", "target = \"sm_90\"", "target: it was made for \"sm_90\""),
-        ("slots = 5 : i64", "slots = -5 : i64", "loops[0].buffers[0].slots: invalid value: integer `-5`"),
+        (
+            "completion = \"commit_group\"",
+            "completion = \"barrier\"",
+            "loops[0].buffers[0].completion",
+        ),
+        (
+            "target = \"sm_80\"",
+            "target = \"sm_90\"",
+            "target: it was made for \"sm_90\"",
+        ),
+        (
+            "slots = 5 : i64",
+            "slots = -5 : i64",
+            "loops[0].buffers[0].slots: invalid value: integer `-5`",
+        ),
     ] {
         let edited = text.replacen(from, to, 1);
         assert_ne!(edited, text, "{from}");
