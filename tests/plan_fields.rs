@@ -14,7 +14,7 @@ use alcop::compiler::detect::Detection;
 use alcop::compiler::ir::{Attr, Context, Module};
 use alcop::compiler::tile_program::tile_program;
 use alcop::passes::allowed;
-use alcop::passes::pipeline::compile_to_ptx;
+use alcop::passes::pipeline::compile;
 use alcop::passes::plan::PipelinePlan;
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::spec::{DType, Kernel, Layout};
@@ -29,7 +29,7 @@ enum Outcome {
     Refused(String),
     /// The same plan.
     Same,
-    /// The PTX, and what it computes.
+    /// The pipelined kernel, and what it computes.
     Obeyed(String, Vec<ArgBuffer>),
 }
 
@@ -67,7 +67,7 @@ impl<'c> Subject<'c> {
         let compiled = plan
             .check_is_for(&module)
             .and_then(|()| allowed::check(&plan, &self.detection))
-            .and_then(|()| compile_to_ptx(&mut module, &plan, "sm_80"));
+            .and_then(|()| compile(&mut module, &plan, "sm_80"));
         let compiled = match compiled {
             Ok(compiled) => compiled,
             Err(error) => return Outcome::Refused(error.naming_field().to_string()),
@@ -88,7 +88,7 @@ impl<'c> Subject<'c> {
             ..EmulateOptions::default()
         };
         match emulate(&kernel, &mut arguments, &options) {
-            Ok(report) if report.hazards.is_empty() => Outcome::Obeyed(kernel.ptx, arguments),
+            Ok(report) if report.hazards.is_empty() => Outcome::Obeyed(compiled.pipelined, arguments),
             Ok(report) => panic!("hazards: {:?}\n{edited:#}", report.hazards),
             Err(error) => panic!("{error}\n{edited:#}"),
         }
@@ -231,9 +231,8 @@ fn check(name: &str, text: &str, depths: (u32, u32)) -> (Vec<String>, [usize; 2]
     let Outcome::Obeyed(_, expected) = subject.outcome(&as_it_was) else {
         panic!("{name}: refused without a pipeline");
     };
-    // The plan as it is, under another fingerprint of the same outcome, is not to be had: it is compiled by itself.
     let plain = serde_json::from_value(subject.plan.clone()).expect("a plan");
-    let base = compile_to_ptx(&mut subject.module.duplicate(), &plain, "sm_80").expect("it compiles");
+    let base = compile(&mut subject.module.duplicate(), &plain, "sm_80").expect("it compiles");
     let (mut wrong, mut counts) = (Vec::new(), [0, 0]);
     for (what, edited) in edits(&subject.plan) {
         match subject.outcome(&edited) {
@@ -253,9 +252,9 @@ fn check(name: &str, text: &str, depths: (u32, u32)) -> (Vec<String>, [usize; 2]
                     wrong.push(format!("{name}, {what}: names no field: {message}"));
                 }
             }
-            Outcome::Obeyed(ptx, found) => {
+            Outcome::Obeyed(pipelined, found) => {
                 counts[1] += 1;
-                if ptx == base.assembly.ptx {
+                if pipelined == base.pipelined {
                     wrong.push(format!("{name}, {what}: the same kernel"));
                 }
                 if found != expected {

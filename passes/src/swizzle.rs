@@ -20,7 +20,7 @@ const PIECE_BYTES: i64 = 16;
 /// Pieces in one wavefront over all banks.
 const PIECES_PER_WAVEFRONT: i64 = 8;
 
-/// Whether rows of a buffer can be swizzled: two indices, rows of a power of two of 16-byte pieces, and no access that
+/// Whether rows of a buffer can be swizzled: two indices, rows of two, four, eight … 16-byte pieces, and no access that
 /// goes through a view or over the end of a piece.
 pub fn check(buffer: &Buffer<'_>) -> Result<(), Error> {
     let columns = buffer.memref.shape.last().copied().flatten().unwrap_or(0);
@@ -36,6 +36,10 @@ pub fn check(buffer: &Buffer<'_>) -> Result<(), Error> {
                 "rows of {row_bytes} bytes cannot be swizzled: a power of two of {PIECE_BYTES}-byte pieces is needed"
             ),
         ));
+    }
+    if row_bytes == PIECE_BYTES {
+        let message = format!("rows of one piece of {PIECE_BYTES} bytes have no pieces to permute; take \"plain\"");
+        return Err(Error::refused("not-contiguous", buffer.values[0].location(), message));
     }
     if let Some(view) = buffer.views.first() {
         let message = format!(

@@ -140,9 +140,10 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Emit::Launch if launch.is_none() => Some(own_launch(&module, &arguments.output, grid).map_err(Failure::usage)?),
         _ => None,
     };
+    let given = arguments.plan.is_some() || planned::is_in(&module);
     let plan = plan(&mut module, arguments, &schedule, &target, launch.is_some())?;
     if arguments.emit == Emit::Plan {
-        if arguments.plan.is_some() {
+        if given {
             // What is printed would be obeyed.
             let obeyed = plan.check_target(target.arch.name());
             obeyed
@@ -155,9 +156,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some((op, ..)) = &launch {
         check_budgets(op, &schedule, &target).map_err(Failure::refused)?;
     }
-    let of_plan = |error: Error| match arguments.plan {
-        Some(_) => failure(error.naming_field()),
-        None => failure(error),
+    let of_plan = |error: Error| match given {
+        true => failure(error.naming_field()),
+        false => failure(error),
     };
     let compiled = compile(&mut module, &plan, target.arch.name()).map_err(of_plan)?;
     if compiled.dynamic_shared_bytes > shared_limit(&target) {
