@@ -213,10 +213,7 @@ fn check(path: &Path) -> Result<(), String> {
         }
     }
     if expected != "pipelined" && module.to_string() != before {
-        return Err(format!(
-            "{name}: was changed, though its work stays\n{}",
-            module.to_string()
-        ));
+        return Err(format!("{name}: was changed, though its work stays\n{module}"));
     }
     let sets = sunk.kernels.iter().flat_map(|kernel| &kernel.buffers);
     let loads = sets.filter(|buffer| buffer.level == Level::Register && buffer.verdict == Verdict::Pipelinable);
