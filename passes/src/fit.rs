@@ -42,7 +42,8 @@ pub fn decide_within(
     depths: &Depths,
     asked: Asked,
 ) -> Result<(PipelinePlan, Vec<Lowered>), Error> {
-    if asked.shared && asked.registers || depths.shared_stages == 0 || depths.register_stages == 0 {
+    let named = asked.shared && asked.registers && !may_be_left_out(depths, asked);
+    if named || depths.shared_stages == 0 || depths.register_stages == 0 {
         return Ok((decide(module, detection, target, depths)?, Vec::new()));
     }
     let index = OpIndex::new(module.op());
@@ -80,12 +81,21 @@ pub fn decide_within(
                 }
                 return Ok((plan.clone(), remarks(&index, detection, &plan, &refusals, depths)));
             }
-            Err(error) if asked.shared => return Err(error),
+            Err(error) if asked.shared && !may_be_left_out(depths, asked) => return Err(error),
             Err(error) => {
                 let slots = |entry: &LoopPlan| entry.buffers.iter().map(|buffer| buffer.slots).max().unwrap_or(1);
                 let deepest = plan.loops.iter().max_by_key(|entry| slots(entry));
                 let Some(deepest) = deepest.filter(|entry| slots(entry) > 1) else {
-                    return Err(error);
+                    if !may_be_left_out(depths, asked) {
+                        return Err(error);
+                    }
+                    // No ring has a place, whatever its slots: the loops stay as they are.
+                    refusals.extend(plan.loops.iter().map(|entry| (entry.loop_index, error.to_string())));
+                    let plan = PipelinePlan {
+                        loops: Vec::new(),
+                        ..plan
+                    };
+                    return Ok((plan.clone(), remarks(&index, detection, &plan, &refusals, depths)));
                 };
                 caps.retain(|(other, _)| *other != deepest.loop_index);
                 caps.push((deepest.loop_index, slots(deepest) - 1));
@@ -137,7 +147,7 @@ fn fit_loops(
 
 /// A loop that stays as it is has one slot and one fragment set.
 fn may_be_left_out(depths: &Depths, asked: Asked) -> bool {
-    !asked.shared && (!asked.registers || depths.register_stages == 1)
+    (!asked.shared || depths.shared_stages == 1) && (!asked.registers || depths.register_stages == 1)
 }
 
 /// What may stand for an entry, the best first: loads that are rotated less, then copies that are issued less far ahead,

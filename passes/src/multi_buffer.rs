@@ -480,6 +480,14 @@ pub fn accesses_of<'ir>(value: Value<'ir>) -> Option<Vec<Op<'ir>>> {
     Some(uses.into_iter().map(|used| used.op).collect())
 }
 
+/// Where a kernel of the module uses dynamic shared memory at a place that is not a constant: then it is not known how
+/// many bytes a launch must give. `OPERATION at FILE:LINE:COLUMN`.
+pub fn reaches_unknown_place(module: &Module<'_>) -> Option<String> {
+    let kernels = preorder(module.op()).into_iter().filter(|op| op.is("gpu.func"));
+    let mut unknown = kernels.filter_map(|kernel| use_at_unknown_place(kernel, &HashSet::new()));
+    unknown.next().map(|op| format!("{} at {}", op.name(), op.location()))
+}
+
 /// A use of dynamic shared memory whose place is not known, beside the given views: nothing is known to be behind it.
 pub fn use_at_unknown_place<'ir>(root: Op<'ir>, without: &HashSet<Value<'ir>>) -> Option<Op<'ir>> {
     let named = preorder(root)

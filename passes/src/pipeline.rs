@@ -21,6 +21,9 @@ pub struct Compiled {
     pub assembly: Assembly,
     /// Dynamic shared memory that a launch must give, in bytes.
     pub dynamic_shared_bytes: u64,
+    /// An operation that uses dynamic shared memory at a place that is not a constant, and where: a launch must give as
+    /// much as that reaches, which is not known here.
+    pub reaches_unknown_place: Option<String>,
 }
 
 /// Pipelines a module as planned and generates code for it.
@@ -48,12 +51,14 @@ fn run(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str, texts: 
     refuse_hazards(module)?;
     let pipelined = if texts { module.to_string() } else { String::new() };
     let dynamic_shared_bytes = multi_buffer::dynamic_bytes(module);
+    let reaches_unknown_place = multi_buffer::reaches_unknown_place(module);
     nvvm::lower(module)?;
     let assembly = ptx::assemble(module, architecture, texts)?;
     Ok(Compiled {
         pipelined,
         assembly,
         dynamic_shared_bytes,
+        reaches_unknown_place,
     })
 }
 

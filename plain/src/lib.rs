@@ -14,6 +14,8 @@ mod memory;
 mod ptx;
 mod spell;
 
+pub use memory::UNKNOWN_WINDOW_BYTES;
+
 use alcop_compiler::ir::{Attr, Diagnostic, Module, Op, PipelineError, Type, Value, preorder};
 use alcop_spec::Kernel;
 

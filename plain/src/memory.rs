@@ -16,7 +16,7 @@ use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, constant_index, enclos
 use crate::{Error, unsupported};
 
 /// Dynamic shared memory of a kernel whose windows have places that are not constant.
-const UNKNOWN_WINDOW_BYTES: u32 = 65_536;
+pub const UNKNOWN_WINDOW_BYTES: u32 = 65_536;
 /// Every place starts at a multiple of this, more than any access asks for.
 const ALIGNMENT: i64 = 128;
 /// ptxas refuses more static shared memory (CUDA C++ Programming Guide, "Compute Capabilities").

@@ -9,7 +9,7 @@ use alcop_passes::Error;
 use alcop_passes::allowed;
 use alcop_passes::opt::planned;
 use alcop_passes::outline::outline;
-use alcop_passes::pipeline::{compile, transform};
+use alcop_passes::pipeline::{Compiled, compile, transform};
 use alcop_passes::plan::PipelinePlan;
 use alcop_passes::sink::sink_and_detect;
 use alcop_spec::{GpuTarget, Kernel, LaunchFile, Rejection, TileSchedule};
@@ -64,6 +64,10 @@ pub struct Arguments {
     /// Blocks that the launch file of the file's kernel launches, where it has no known_grid_size
     #[arg(long, value_name = "X,Y,Z", value_delimiter = ',')]
     grid: Vec<u32>,
+    /// Bytes of dynamic shared memory that the launch file of the file's kernel gives, where it is used at places that are not
+    /// constants
+    #[arg(long, value_name = "BYTES", requires = "file")]
+    dynamic_shared: Option<u32>,
     /// Where to write it; - is standard output
     #[arg(short, long, default_value = "-")]
     output: PathBuf,
@@ -161,10 +165,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         false => failure(error),
     };
     let compiled = compile(&mut module, &plan, target.arch.name()).map_err(of_plan)?;
-    if compiled.dynamic_shared_bytes > shared_limit(&target) {
+    let dynamic_shared_bytes = dynamic_shared(arguments, &compiled)?;
+    if dynamic_shared_bytes > shared_limit(&target) {
         return Err(Failure::refused(format!(
-            "the kernel needs {} B of shared memory and {} allows {} B a block; take fewer slots [does-not-fit]",
-            compiled.dynamic_shared_bytes,
+            "the kernel needs {dynamic_shared_bytes} B of shared memory and {} allows {} B a block; take fewer slots \
+             [does-not-fit]",
             target.arch,
             shared_limit(&target)
         )));
@@ -174,7 +179,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Emit::Llvm => output::write(&arguments.output, &compiled.assembly.llvm),
         Emit::Launch => {
             if let Some(own) = own {
-                return write_own_launch(arguments, own, compiled.assembly.ptx, compiled.dynamic_shared_bytes);
+                return write_own_launch(arguments, own, compiled.assembly.ptx, dynamic_shared_bytes);
             }
             let Some((op, grid, block)) = launch else {
                 return Err(Failure::bug("a launch file of neither an operator nor a kernel"));
@@ -184,11 +189,35 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 entry: op.name().to_owned(),
                 grid,
                 block,
-                dynamic_shared_bytes: compiled.dynamic_shared_bytes as u32,
+                dynamic_shared_bytes: dynamic_shared_bytes as u32,
             };
             output::write_bundle(&arguments.output, &op, &schedule, &kernel).map(|_| ())
         }
         Emit::Tile | Emit::Plan | Emit::Ptx => output::write(&arguments.output, &compiled.assembly.ptx),
+    }
+}
+
+/// What a launch must give: what the kernel says, or where it does not, the option.
+fn dynamic_shared(arguments: &Arguments, compiled: &Compiled) -> Result<u64, Failure> {
+    let said = compiled.dynamic_shared_bytes;
+    match (&compiled.reaches_unknown_place, arguments.dynamic_shared) {
+        _ if arguments.emit != Emit::Launch => match arguments.dynamic_shared {
+            None => Ok(said),
+            Some(_) => Err(Failure::without_effect(
+                "--dynamic-shared",
+                "without --emit launch, whose launch file says it",
+            )),
+        },
+        (None, None) => Ok(said),
+        (None, Some(_)) => Err(Failure::without_effect(
+            "--dynamic-shared",
+            &format!("on a kernel that says it: {said} bytes"),
+        )),
+        (Some(_), Some(bytes)) => Ok(said.max(u64::from(bytes))),
+        (Some(place), None) => Err(Failure::usage(format!(
+            "{place} uses dynamic shared memory at a place that is not a constant, so that it is not known how many bytes a \
+             launch must give; say --dynamic-shared BYTES"
+        ))),
     }
 }
 
