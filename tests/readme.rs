@@ -317,7 +317,7 @@ fn every_make_target_and_variable_in_the_documents_is_there() {
             checked.insert(word.to_owned());
         }
     }
-    assert!(checked.contains("check-gpu") && checked.contains("tune"), "{checked:?}");
+    assert!(checked.contains("gpu-pack") && checked.contains("tune"), "{checked:?}");
 }
 
 #[test]
