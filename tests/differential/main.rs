@@ -1,5 +1,5 @@
-//! Random nests of loops that copy and use: the kernel as it was, the pipelined kernel and a plain interpreter agree, in the
-//! emulator, under every arrival, without a hazard.
+//! Random nests of loops that copy and use: the kernel lowered as it is written (`alcop-plain`), the kernel as it was, the
+//! pipelined kernel and a plain interpreter agree, in the emulator, under every arrival, without a hazard.
 //!
 //! ```text
 //! for g { for i { copy b0, b1, …; barrier; acc = mix(acc, reads of b0), …; barrier }; out[g] = acc, or staged in b0 }
@@ -139,15 +139,27 @@ fn compile(program: &Program, pipelined: bool, tally: &mut Tally) -> Result<Kern
     })
 }
 
+/// The kernel lowered as it is written, by none of our passes.
+fn plain(program: &Program) -> Result<Kernel, String> {
+    let context = Context::new();
+    let mut module = context
+        .parse(&program.text(), "random.mlir")
+        .map_err(|error| error.to_string())?;
+    alcop_plain::compile(&mut module, "sm_80").map_err(|error| error.to_string())
+}
+
 fn case(program: &Program, tally: &mut Tally) -> Result<(), TestCaseError> {
     let fail = |text: String| TestCaseError::fail(text);
     // A crash of the process leaves its kernel there.
     let last = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("differential.mlir");
     std::fs::write(last, format!("// {program:?}\n{}", program.text())).expect("writable");
     let expected: Vec<u8> = program.interpret().into_iter().flat_map(u32::to_le_bytes).collect();
-    for pipelined in [false, true] {
-        let what = if pipelined { "pipelined" } else { "as it was" };
-        let kernel = match compile(program, pipelined, tally) {
+    for what in ["plain", "as it was", "pipelined"] {
+        let compiled = match what {
+            "plain" => plain(program),
+            _ => compile(program, what == "pipelined", tally),
+        };
+        let kernel = match compiled {
             Ok(kernel) => kernel,
             // A distance that the reads do not leave is refused with the numbers.
             Err(error) if error.contains("sync-positions-differ") => {
