@@ -90,10 +90,13 @@ pub fn check_unique(path: &Path, records: &[TrialRecord]) -> Result<(), JournalE
     Ok(())
 }
 
+/// A part of what a record says of its search.
+type Part = fn(&TrialRecord) -> Option<String>;
+
 /// In what the searches of two journals differ: operator, target, space, device, code. Each with what the one has and what
 /// the other has.
 pub fn differences(one: &[TrialRecord], other: &[TrialRecord]) -> Vec<Difference> {
-    let pairs: [(&'static str, fn(&TrialRecord) -> Option<String>); 6] = [
+    let pairs: [(&'static str, Part); 6] = [
         ("operator", |record| Some(record.op.to_string())),
         ("target", |record| Some(record.target.clone())),
         ("target's numbers (hash)", |record| Some(record.target_hash.clone())),
@@ -101,7 +104,7 @@ pub fn differences(one: &[TrialRecord], other: &[TrialRecord]) -> Vec<Difference
         ("device", |record| record.device.clone()),
         ("code version", |record| Some(record.compiler.clone())),
     ];
-    let difference = |(what, of): (&'static str, fn(&TrialRecord) -> Option<String>)| {
+    let difference = |(what, of): (&'static str, Part)| {
         let all = |records: &[TrialRecord]| -> Vec<String> {
             let distinct: BTreeSet<String> = records.iter().filter_map(of).collect();
             distinct.into_iter().collect()
