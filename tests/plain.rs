@@ -1,7 +1,7 @@
 //! Every kernel of the file tests, lowered as it is written and made by our passes: the same bits at each depth.
 //!
 //! ```text
-//! tests/filetests/{detect,pipeline,plain}/*.mlir
+//! tests/filetests/{detect,pipeline,plain,sinking}/*.mlir
 //!   plain lowering, clean                   1/1, 2/1, 3/1, 3/2, 4/3 equal; 1/1 and the default depth compile
 //!   plain lowering racy, undefined, none    listed in common/excluded.rs, with the reason
 //!   not so yet                              listed in common/known.rs, with what is wrong
@@ -23,7 +23,7 @@ use rayon::prelude::*;
 fn cases() -> Vec<(String, PathBuf)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/filetests");
     let mut cases = Vec::new();
-    for folder in ["detect", "pipeline", "plain"] {
+    for folder in ["detect", "pipeline", "plain", "sinking"] {
         for entry in std::fs::read_dir(root.join(folder)).expect("the folder of file tests") {
             let path = entry.expect("an entry").path();
             if path.extension().is_some_and(|extension| extension == "mlir") {
