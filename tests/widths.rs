@@ -61,9 +61,12 @@ fn compiled_and_run(text: &str, depths: (u32, u32)) -> (Kernel, Vec<ArgBuffer>) 
     (kernel, arguments)
 }
 
+/// Slots in shared memory, fragment sets in registers.
+type Depth = (u32, u32);
+
 /// Checks the widths of a kernel at each depth, and that each computes the same.
 #[track_caller]
-fn check(what: &str, text: &str, expected: &[((u32, u32), &[(&str, usize)])]) {
+fn check(what: &str, text: &str, expected: &[(Depth, &[(&str, usize)])]) {
     let (_, results) = compiled_and_run(text, (1, 1));
     for (depths, expected) in expected {
         let (kernel, found) = compiled_and_run(text, *depths);

@@ -328,8 +328,11 @@ fn say_why(reason: &Reason) {
     );
 }
 
+/// Extents along x, y, z.
+type Sizes = [u32; 3];
+
 /// The shape of the launch that the options give: for a kernel from a file, the grid in its launch file alone.
-fn shape(arguments: &Arguments) -> Result<(Option<[u32; 3]>, Option<[u32; 3]>), Failure> {
+fn shape(arguments: &Arguments) -> Result<(Option<Sizes>, Option<Sizes>), Failure> {
     let block = three(&arguments.block_size, "block-size")?;
     let grid = three(&arguments.grid, "grid")?;
     if arguments.file.is_none() && (block.is_some() || grid.is_some()) {
