@@ -389,8 +389,9 @@ echo '{"phase":"queueing"}'
 read -r grant
 [ "$grant" = '"measure"' ] || echo "not granted"
 echo '{"phase":"running"}'
+# It may be ended as soon as it has said that, so that it leaves no folder behind.
+case "$request" in *'"shared_stages":1,'*) exec sleep 1000 ;; esac
 mkdir "$FOLDER/measuring" || echo "not alone"
-case "$request" in *'"shared_stages":1,'*) rmdir "$FOLDER/measuring"; exec sleep 1000 ;; esac
 sleep 0.05
 rmdir "$FOLDER/measuring"
 echo "$OUTCOME"
