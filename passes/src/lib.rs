@@ -19,6 +19,7 @@ mod offsets;
 pub mod opt;
 pub mod outline;
 pub mod pipeline;
+pub mod place;
 pub mod plan;
 pub mod ptx;
 pub mod sink;

@@ -14,8 +14,7 @@
 use std::collections::{HashMap, HashSet};
 
 use alcop_compiler::ir::{
-    Attr, BufferId, Builder, Context, Def, MemRef, Module, Op, OpId, OpIndex, Type, Use, Value, constant_index,
-    preorder,
+    Attr, BufferId, Builder, Context, Def, MemRef, Module, Op, OpId, OpIndex, Type, Use, Value, preorder, windows,
 };
 
 use crate::error::Error;
@@ -106,7 +105,7 @@ pub fn find<'ir>(index: &OpIndex<'ir>, kernel: Op<'ir>, id: &BufferId) -> Result
             if found.num_results() != 1 || !found.is_within(kernel) {
                 return missing(format!("{op}#{number} makes no buffer of this kernel"));
             }
-            windows(kernel, found)
+            twins(kernel, found)
         }
         BufferId::Global { symbol } => preorder(kernel)
             .into_iter()
@@ -176,8 +175,8 @@ fn attribution(kernel: Op<'_>, position: usize) -> Option<Value<'_>> {
 }
 
 /// An allocation alone, or every view of the same bytes of dynamic shared memory.
-fn windows<'ir>(kernel: Op<'ir>, op: Op<'ir>) -> Vec<Value<'ir>> {
-    let window = |op: Op<'ir>| as_window(op).map(|(_, start, _)| start);
+fn twins<'ir>(kernel: Op<'ir>, op: Op<'ir>) -> Vec<Value<'ir>> {
+    let window = |op: Op<'ir>| windows::window(op).map(|(_, start, _)| start);
     let Some(start) = window(op) else {
         return vec![op.result(0)];
     };
@@ -305,103 +304,6 @@ pub fn dynamic_shared_memory<'ir>(builder: &Builder<'ir>) -> Value<'ir> {
     builder.op("gpu.dynamic_shared_memory").result(ty).value()
 }
 
-/// There is no room behind dynamic shared memory whose end is not known.
-pub fn unknown_place(unknown: Op<'_>) -> Error {
-    let message = format!(
-        "{} uses dynamic shared memory at a place that is not a constant, so that it is not known what is free behind it",
-        unknown.name()
-    );
-    Error::refused("may-alias", unknown.location(), message)
-}
-
-/// Bytes of static shared memory that a block may use; what is beyond must be dynamic (CUDA C++ Programming Guide,
-/// "Compute Capabilities").
-const STATIC_LIMIT_BYTES: u64 = 48 * 1024;
-
-/// Gives the buffers of every kernel that no ring replaced a place in dynamic shared memory, behind what is there: the
-/// allocations, and the attributions where those are more than static shared memory holds.
-pub fn place(module: &mut Module<'_>) -> Result<(), Error> {
-    let context = module.context();
-    let kernels: Vec<Op<'_>> = preorder(module.op())
-        .into_iter()
-        .filter(|op| op.is("gpu.func"))
-        .collect();
-    for kernel in kernels {
-        let Some(entry) = kernel.region(0).blocks().next() else {
-            continue;
-        };
-        let shared = |value: &Value<'_>| value.ty().as_memref().is_some_and(|memref| memref.is_workgroup);
-        let inputs = kernel
-            .attr("function_type")
-            .and_then(Attr::as_type)
-            .and_then(Type::num_inputs)
-            .unwrap_or(0);
-        let attributions: Vec<Value<'_>> = entry.arguments().skip(inputs).filter(shared).collect();
-        let bytes = attributions
-            .iter()
-            .filter_map(|value| value.ty().as_memref()?.static_bytes())
-            .sum::<u64>();
-        let allocations = preorder(kernel)
-            .into_iter()
-            .filter(|op| op.is("memref.alloc"))
-            .map(|op| op.result(0))
-            .filter(shared);
-        let moved: Vec<Value<'_>> = allocations
-            .chain(attributions.into_iter().rev().filter(|_| bytes > STATIC_LIMIT_BYTES))
-            .collect();
-        let buffers = moved
-            .into_iter()
-            .map(|value| {
-                let (memref, slot_bytes) = check_type(value)?;
-                Ok(Buffer {
-                    values: vec![value],
-                    ty: value.ty(),
-                    memref,
-                    slot_bytes,
-                    views: Vec::new(),
-                    uses: Vec::new(),
-                })
-            })
-            .collect::<Result<Vec<Buffer<'_>>, Error>>()?;
-        let above = dynamic_end(kernel);
-        let rooms: Vec<Room> = buffers
-            .iter()
-            .map(|buffer| Room {
-                bytes: buffer.slot_bytes,
-                from: 0,
-                to: 1,
-                above,
-            })
-            .collect();
-        let (offsets, _) = layout(&rooms);
-        let Some(first) = entry.first().filter(|_| !buffers.is_empty()) else {
-            continue;
-        };
-        if let Some(unknown) = use_at_unknown_place(kernel, &HashSet::new()) {
-            return Err(unknown_place(unknown));
-        }
-        let builder = Builder::before(context, first).with_location(kernel.location());
-        let dynamic = dynamic_shared_memory(&builder);
-        for (buffer, offset) in buffers.iter().zip(offsets) {
-            let value = buffer.values[0];
-            let builder = builder.with_location(value.location());
-            let ring = create(&builder, dynamic, buffer.slot_bytes, offset);
-            let place = slot(&builder, buffer, ring, builder.index(0));
-            for used in value.uses() {
-                if used.op.is("memref.dealloc") {
-                    used.op.erase();
-                }
-            }
-            value.replace_all_uses_with(place);
-            remove(context, value);
-        }
-    }
-    module.verify().map_err(|diagnostics| Error::Invalid {
-        pass: "place shared memory",
-        diagnostics,
-    })
-}
-
 /// Removes what nothing uses any more: an allocation, or the kernel's workgroup attribution.
 pub fn remove<'ir>(context: &'ir Context, buffer: Value<'ir>) {
     match buffer.def() {
@@ -442,36 +344,15 @@ pub fn remove_globals(module: Op<'_>, symbols: &HashSet<String>) {
     }
 }
 
-/// A view of dynamic shared memory at a constant place: the value, its first byte and the byte behind it.
-pub type Window<'ir> = (Value<'ir>, u64, u64);
-
-/// The view's place, if an operation makes one of static size at a constant place.
-fn as_window<'ir>(op: Op<'ir>) -> Option<Window<'ir>> {
-    if !op.is("memref.view") || !op.operand(0).def_op()?.is("gpu.dynamic_shared_memory") {
-        return None;
-    }
-    let start = u64::try_from(constant_index(op.operand(1))?).ok()?;
-    Some((
-        op.result(0),
-        start,
-        start + op.result(0).ty().as_memref()?.static_bytes()?,
-    ))
-}
-
-/// Every view of dynamic shared memory below `root` that starts at a constant.
-pub fn all_windows<'ir>(root: Op<'ir>) -> Vec<Window<'ir>> {
-    preorder(root).into_iter().filter_map(as_window).collect()
-}
-
 /// The place of a buffer that is a view of dynamic shared memory.
-pub fn window_of<'ir>(buffer: &Buffer<'ir>) -> Option<Window<'ir>> {
-    as_window(buffer.values[0].def_op()?)
+pub fn window_of<'ir>(buffer: &Buffer<'ir>) -> Option<windows::Window<'ir>> {
+    windows::window(buffer.values[0].def_op()?)
 }
 
 /// The end of what operations below `root` use of dynamic shared memory: the furthest byte of any view of it that
 /// starts at a constant.
 pub fn dynamic_end(root: Op<'_>) -> u64 {
-    all_windows(root).into_iter().map(|(_, _, end)| end).max().unwrap_or(0)
+    windows::windows(root).into_iter().map(|(_, _, end)| end).max().unwrap_or(0)
 }
 
 /// The accesses of a value and its views; `None` where one is not understood.
@@ -484,29 +365,8 @@ pub fn accesses_of<'ir>(value: Value<'ir>) -> Option<Vec<Op<'ir>>> {
 /// many bytes a launch must give. `OPERATION at FILE:LINE:COLUMN`.
 pub fn reaches_unknown_place(module: &Module<'_>) -> Option<String> {
     let kernels = preorder(module.op()).into_iter().filter(|op| op.is("gpu.func"));
-    let mut unknown = kernels.filter_map(|kernel| use_at_unknown_place(kernel, &HashSet::new()));
+    let mut unknown = kernels.filter_map(|kernel| windows::use_at_unknown_place(kernel, &HashSet::new()));
     unknown.next().map(|op| format!("{} at {}", op.name(), op.location()))
-}
-
-/// A use of dynamic shared memory whose place is not known, beside the given views: nothing is known to be behind it.
-pub fn use_at_unknown_place<'ir>(root: Op<'ir>, without: &HashSet<Value<'ir>>) -> Option<Op<'ir>> {
-    let named = preorder(root)
-        .into_iter()
-        .filter(|op| op.is("gpu.dynamic_shared_memory"));
-    let uses = named.flat_map(|op| op.result(0).uses()).map(|used| used.op);
-    let placed = |op: &Op<'ir>| {
-        let own = op.results().next().is_some_and(|result| without.contains(&result));
-        let fixed = op.is("memref.view")
-            && constant_index(op.operand(1)).is_some()
-            && op
-                .result(0)
-                .ty()
-                .as_memref()
-                .and_then(|memref| memref.static_bytes())
-                .is_some();
-        own || fixed
-    };
-    uses.into_iter().find(|op| !placed(op))
 }
 
 /// Bytes of shared memory of a kernel that are none of the given buffers: attributions, allocations, globals.

@@ -7,6 +7,7 @@ use crate::expand::expand;
 use crate::hazard;
 use crate::multi_buffer;
 use crate::nvvm;
+use crate::place::place;
 use crate::plan::PipelinePlan;
 use crate::ptx::{self, Assembly};
 use crate::swizzle;
@@ -47,7 +48,7 @@ pub fn transform(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Err
 fn run(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str, texts: bool) -> Result<Compiled, Error> {
     plan.check_target(architecture)?;
     transform(module, plan)?;
-    multi_buffer::place(module)?;
+    place(module)?;
     refuse_hazards(module)?;
     let pipelined = if texts { module.to_string() } else { String::new() };
     let dynamic_shared_bytes = multi_buffer::dynamic_bytes(module);

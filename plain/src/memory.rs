@@ -70,6 +70,7 @@ fn place_allocation(module: &Module<'_>, op: Op<'_>, number: usize) -> Result<u6
     let context = module.context();
     let ty = op.result(0).ty();
     let parts = ty.as_memref().filter(|_| op.num_operands() == 0);
+    let offset = parts.as_ref().and_then(|parts| parts.offset).unwrap_or(0);
     let Some((parts, bytes)) = parts.and_then(|parts| Some((parts.clone(), parts.static_bytes()?))) else {
         return Err(unsupported(
             op,
@@ -77,7 +78,9 @@ fn place_allocation(module: &Module<'_>, op: Op<'_>, number: usize) -> Result<u6
         ));
     };
     let element_bytes = parts.element.bytes().unwrap_or(1);
-    let elements = (bytes / element_bytes) as i64;
+    // A layout that begins later leaves the elements in front of it.
+    let elements = (bytes / element_bytes) as i64 + offset;
+    let bytes = bytes + offset.unsigned_abs() * element_bytes;
     let flat = Type::memref(&[elements.max(1)], parts.element, ty.memory_space());
     let gpu_module =
         enclosing(op, "gpu.module").ok_or_else(|| unsupported(op, "an allocation outside of a gpu.module"))?;
@@ -103,7 +106,7 @@ fn place_allocation(module: &Module<'_>, op: Op<'_>, number: usize) -> Result<u6
         .op("memref.reinterpret_cast")
         .operands(&[global])
         .attr("operandSegmentSizes", Attr::dense_i32(context, &[1, 0, 0, 0]))
-        .attr("static_offsets", Attr::dense_i64(context, &[0]))
+        .attr("static_offsets", Attr::dense_i64(context, &[offset]))
         .attr("static_sizes", Attr::dense_i64(context, &known(&parts.shape)))
         .attr("static_strides", Attr::dense_i64(context, &known(&parts.strides)))
         .result(ty)

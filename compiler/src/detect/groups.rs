@@ -5,7 +5,7 @@
 //! loop 0 fills %a, and %c stays as it is       barrier-orders-other-memory for %a
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::MAX_DEPTH;
 use super::candidates::SharedBuffer;
@@ -13,7 +13,8 @@ use super::kernel::{Scene, first_in};
 use super::order::unfenced;
 use super::shared::Entry;
 use super::verdict::{Reason, ReasonCode, Verdict};
-use crate::ir::Op;
+use crate::ir::windows::use_at_unknown_place;
+use crate::ir::{Op, Value};
 
 /// Rings of slots start at multiples of this.
 const RING_ALIGNMENT_BYTES: u64 = 128;
@@ -125,6 +126,25 @@ fn is_constant<'ir>(scene: &Scene<'_, 'ir>, buffer: &SharedBuffer<'ir>, scope: O
     ranges.extend(after);
     ranges.push(scene.inside(scope));
     buffer.problems.is_empty() && !ranges.iter().any(|range| first_in(&buffer.stores, range).is_some())
+}
+
+/// Rings stand behind what a kernel uses of dynamic shared memory. Where a use has no place that is known, nothing is.
+pub fn know_the_end<'ir>(scene: &Scene<'_, 'ir>, found: &[SharedBuffer<'ir>], entries: &mut [Entry<'ir>]) {
+    let ahead = entries.iter().filter(|entry| entry.verdict.runs_ahead());
+    let replaced: HashSet<Value<'ir>> = ahead.map(|entry| found[entry.buffer].value).collect();
+    let Some(unknown) = use_at_unknown_place(scene.kernel, &replaced) else {
+        return;
+    };
+    for entry in entries.iter_mut().filter(|entry| entry.verdict.runs_ahead()) {
+        let message = format!(
+            "{} uses dynamic shared memory at a place that is not a constant, so that it is not known where slots could \
+             stand; give it a constant place",
+            unknown.name()
+        );
+        entry
+            .verdict
+            .reject(Reason::new(ReasonCode::MayAlias, message, unknown.location()));
+    }
 }
 
 fn has_ring(entry: &Entry<'_>) -> bool {

@@ -81,6 +81,7 @@ fn verdicts<'ir>(context: &Context, index: &OpIndex<'ir>, kernel: Op<'ir>, optio
     let mut entries = shared::judge(&scene, &found);
     reuse::keep_apart(&scene, &mut found, &mut entries);
     groups::share_barriers(&scene, &found, &mut entries);
+    groups::know_the_end(&scene, &found, &mut entries);
     groups::fit(&found, &mut entries, options.shared_bytes_per_block);
     let loads = registers::judge(&scene, &found, &entries);
     let mut buffers: Vec<BufferVerdict> = entries.into_iter().map(|entry| entry.verdict).collect();

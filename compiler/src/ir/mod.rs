@@ -13,6 +13,7 @@ mod handles;
 mod pass_manager;
 mod rewrite;
 mod walk;
+pub mod windows;
 
 pub use affine::{AffineExpr, AffineOp};
 pub use attributes::{Attr, MemRef, Type};

@@ -7,12 +7,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use alcop_compiler::ir::{BufferId, Builder, Context, Op, OpIndex, Value, constant_index, preorder};
+use alcop_compiler::ir::{BufferId, Builder, Context, Op, OpIndex, Value, constant_index, preorder, windows};
 
 use super::check::PipelineLoop;
 use super::rewrite::Edges;
 use crate::error::Error;
 use crate::multi_buffer::{self, Buffer, Room};
+use crate::place;
 use crate::slice::erase_dead;
 
 /// A buffer that becomes a ring, with all loops that fill it.
@@ -138,7 +139,7 @@ impl<'ir> Rings<'ir> {
     fn layout(&self, kernel: Op<'ir>) -> (Vec<u64>, u64) {
         let own = self.of(kernel);
         let windows: HashSet<Value<'ir>> = own.iter().flat_map(|ring| ring.buffer.values.clone()).collect();
-        let stays = multi_buffer::all_windows(kernel)
+        let stays = windows::windows(kernel)
             .into_iter()
             .filter(|(value, ..)| !windows.contains(value));
         let stays = stays.map(|(_, _, end)| end).max().unwrap_or(0);
@@ -164,8 +165,8 @@ impl<'ir> Rings<'ir> {
                 .iter()
                 .flat_map(|ring| ring.buffer.values.clone())
                 .collect();
-            if let Some(unknown) = multi_buffer::use_at_unknown_place(kernel, &own) {
-                return Err(multi_buffer::unknown_place(unknown));
+            if let Some(unknown) = windows::use_at_unknown_place(kernel, &own) {
+                return Err(place::unknown_place(unknown));
             }
         }
         let Some(limit) = multi_buffer::shared_bytes_limit(target) else {
@@ -373,7 +374,7 @@ impl<'ir> Ring<'ir> {
     /// all other memory that stays at a constant place stands before it. `own`: the buffers that become rings.
     fn find_neighbours(&mut self, own: &HashSet<Value<'ir>>, nests: &[Op<'ir>]) {
         let place = multi_buffer::window_of(&self.buffer);
-        for (value, start, end) in multi_buffer::all_windows(self.kernel) {
+        for (value, start, end) in windows::windows(self.kernel) {
             if own.contains(&value) || self.known.is_some_and(|(bytes, _)| bytes == value) {
                 continue;
             }

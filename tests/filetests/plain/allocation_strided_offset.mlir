@@ -1,0 +1,27 @@
+// Its layout begins two elements behind its first byte.
+gpu.module @m {
+  gpu.func @k(%src: memref<64x32xf32> {llvm.noalias}, %dst: memref<64x32xf32> {llvm.noalias}) kernel attributes {known_block_size = array<i32: 32, 1, 1>, known_grid_size = array<i32: 1, 1, 1>} {
+    %c0 = arith.constant 0 : index
+    %c1 = arith.constant 1 : index
+    %c31 = arith.constant 31 : index
+    %c32 = arith.constant 32 : index
+    %c64 = arith.constant 64 : index
+    %t = gpu.thread_id x
+    %s = memref.alloc() : memref<32x32xf32, strided<[33, 1], offset: 2>, #gpu.address_space<workgroup>>
+    scf.for %i = %c0 to %c64 step %c32 {
+      scf.for %j = %c0 to %c32 step %c1 {
+        %row = arith.addi %i, %j : index
+        %v = memref.load %src[%row, %t] : memref<64x32xf32>
+        memref.store %v, %s[%j, %t] : memref<32x32xf32, strided<[33, 1], offset: 2>, #gpu.address_space<workgroup>>
+      }
+      gpu.barrier
+      scf.for %j = %c0 to %c32 step %c1 {
+        %row = arith.addi %i, %j : index
+        %v = memref.load %s[%t, %j] : memref<32x32xf32, strided<[33, 1], offset: 2>, #gpu.address_space<workgroup>>
+        memref.store %v, %dst[%row, %t] : memref<64x32xf32>
+      }
+      gpu.barrier
+    }
+    gpu.return
+  }
+}
