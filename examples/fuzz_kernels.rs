@@ -144,6 +144,12 @@ fn verdict(text: &str) -> (String, String) {
             }
             Err(_) => baseline::outcome_without(&compiled),
         };
+        if let (Outcome::Differs(_) | Outcome::Hazard(_), Ok(base)) = (&outcome, &base) {
+            say("stage plain");
+            if let Some(detail) = baseline::undefined_as_written("fuzz.mlir", text, &base.arguments) {
+                return ("plain: undefined without LLVM's passes".to_owned(), detail);
+            }
+        }
         match outcome {
             Outcome::Equal => {}
             Outcome::Bug(detail) if detail.contains("no LLVM translation") => {

@@ -40,6 +40,13 @@ fn main() -> ExitCode {
         {
             println!("{}", baseline.kernel.ptx);
         }
+        let base = baseline::baseline(&file, &text);
+        if let Some(detail) = base
+            .ok()
+            .and_then(|base| baseline::undefined_as_written(&file, &text, &base.arguments))
+        {
+            println!("{file}: undefined as it is written: {detail}");
+        }
         let checked = baseline::check(&file, &text, &baseline::DEPTHS);
         println!("{}", checked.report());
         faults += usize::from(!checked.faults().is_empty());

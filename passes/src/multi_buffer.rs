@@ -352,7 +352,11 @@ pub fn window_of<'ir>(buffer: &Buffer<'ir>) -> Option<windows::Window<'ir>> {
 /// The end of what operations below `root` use of dynamic shared memory: the furthest byte of any view of it that
 /// starts at a constant.
 pub fn dynamic_end(root: Op<'_>) -> u64 {
-    windows::windows(root).into_iter().map(|(_, _, end)| end).max().unwrap_or(0)
+    windows::windows(root)
+        .into_iter()
+        .map(|(_, _, end)| end)
+        .max()
+        .unwrap_or(0)
 }
 
 /// The accesses of a value and its views; `None` where one is not understood.

@@ -48,7 +48,11 @@ impl<'ir> Spot<'ir> {
         let Some(memref) = value.ty().as_memref().filter(|memref| memref.is_workgroup) else {
             return refuse("is not a memref with a strided layout in workgroup memory");
         };
-        if memref.strides.iter().any(|stride| stride.is_some_and(|stride| stride < 0)) {
+        if memref
+            .strides
+            .iter()
+            .any(|stride| stride.is_some_and(|stride| stride < 0))
+        {
             return refuse("has a negative stride");
         }
         // An allocation with a layout that begins later has those bytes in front of it.
@@ -191,7 +195,11 @@ fn place_dynamically<'ir>(context: &'ir Context, kernel: Op<'ir>, spots: Vec<Spo
         let builder = builder.with_location(spot.value.location());
         let offset = builder.index(offset as i64);
         let ty = spot.memory(Some(Attr::workgroup_space(context)));
-        let mut memory = builder.op("memref.view").operands(&[dynamic, offset]).result(ty).value();
+        let mut memory = builder
+            .op("memref.view")
+            .operands(&[dynamic, offset])
+            .result(ty)
+            .value();
         let own = spot.memory(spot.value.ty().memory_space());
         if own != ty {
             // The same memory space, spelled otherwise.
@@ -224,7 +232,10 @@ fn place_statically<'ir>(context: &'ir Context, module: Op<'ir>, spots: Vec<Spot
             .attr("sym_visibility", Attr::string(context, "private"))
             .attr("type", Attr::ty(ty))
             .attr("initial_value", Attr::unit(context))
-            .attr("alignment", Attr::int(Type::int(context, 64), RING_ALIGNMENT_BYTES as i64))
+            .attr(
+                "alignment",
+                Attr::int(Type::int(context, 64), RING_ALIGNMENT_BYTES as i64),
+            )
             .build();
         let builder = Builder::before(context, inner);
         let global = builder

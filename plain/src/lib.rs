@@ -73,6 +73,19 @@ pub fn outline(module: &mut Module<'_>) -> Result<(), Error> {
 /// # Errors
 /// See [`Error`]. The module is lost then.
 pub fn compile(module: &mut Module<'_>, architecture: &str) -> Result<Kernel, Error> {
+    lower(module, architecture, Some("default<O3>"))
+}
+
+/// As [`compile`], without LLVM's passes, which remove what is undefined, such as a read outside of its array; and what
+/// reads beside an allocation reads what nobody wrote.
+///
+/// # Errors
+/// See [`Error`]. The module is lost then.
+pub fn compile_unoptimised(module: &mut Module<'_>, architecture: &str) -> Result<Kernel, Error> {
+    lower(module, architecture, None)
+}
+
+fn lower(module: &mut Module<'_>, architecture: &str, passes: Option<&str>) -> Result<Kernel, Error> {
     outline(module)?;
     let kernel = only_kernel(module)?;
     let entry = kernel.attr("sym_name").and_then(Attr::as_str).unwrap_or("?").to_owned();
@@ -82,7 +95,7 @@ pub fn compile(module: &mut Module<'_>, architecture: &str) -> Result<Kernel, Er
         .filter_map(|value| value.ty().as_memref())
         .all(|memref| memref.offset.is_some() && !memref.shape.contains(&None) && !memref.strides.contains(&None));
     let dynamic_shared_bytes = memory::dynamic_bytes(kernel);
-    memory::place(module)?;
+    memory::place(module, passes.is_none())?;
     spell::spell_out(module)?;
     // Transfers of several rows become transfers of one.
     module.run_upstream_passes("builtin.module(gpu.module(convert-vector-to-scf{full-unroll=true}))")?;
@@ -96,7 +109,7 @@ pub fn compile(module: &mut Module<'_>, architecture: &str) -> Result<Kernel, Er
     ))?;
     memory::export(module);
     verify(module, "upstream's conversions")?;
-    let ptx = ptx::assemble(module, architecture)?;
+    let ptx = ptx::assemble(module, architecture, passes)?;
     Ok(Kernel {
         ptx,
         entry,

@@ -22,15 +22,16 @@ const ALIGNMENT: i64 = 128;
 /// ptxas refuses more static shared memory (CUDA C++ Programming Guide, "Compute Capabilities").
 const STATIC_BYTES: u64 = 49_152;
 
-/// Places every allocation in workgroup memory.
-pub fn place(module: &Module<'_>) -> Result<(), Error> {
+/// Places every allocation in workgroup memory. With `zones` each stands between two places of its own size that nobody
+/// writes, so that the emulator sees who reads beside it.
+pub fn place(module: &Module<'_>, zones: bool) -> Result<(), Error> {
     let context = module.context();
     let alignment = Attr::int(Type::int(context, 64), ALIGNMENT);
     let (mut number, mut bytes) = (0, 0);
     for op in preorder(module.op()) {
         match op.name() {
             "memref.alloc" if is_workgroup(op) => {
-                bytes += place_allocation(module, op, number)?;
+                bytes += place_allocation(module, op, number, zones)?;
                 number += 1;
                 if bytes > STATIC_BYTES {
                     return Err(unsupported(
@@ -66,7 +67,7 @@ fn is_workgroup(op: Op<'_>) -> bool {
 }
 
 /// The bytes that it takes.
-fn place_allocation(module: &Module<'_>, op: Op<'_>, number: usize) -> Result<u64, Error> {
+fn place_allocation(module: &Module<'_>, op: Op<'_>, number: usize, zones: bool) -> Result<u64, Error> {
     let context = module.context();
     let ty = op.result(0).ty();
     let parts = ty.as_memref().filter(|_| op.num_operands() == 0);
@@ -82,6 +83,11 @@ fn place_allocation(module: &Module<'_>, op: Op<'_>, number: usize) -> Result<u6
     let elements = (bytes / element_bytes) as i64 + offset;
     let bytes = bytes + offset.unsigned_abs() * element_bytes;
     let flat = Type::memref(&[elements.max(1)], parts.element, ty.memory_space());
+    let zone = bytes.next_multiple_of(ALIGNMENT as u64) as i64;
+    let held = match zones {
+        true => Type::memref(&[3 * zone], Type::int(context, 8), ty.memory_space()),
+        false => flat,
+    };
     let gpu_module =
         enclosing(op, "gpu.module").ok_or_else(|| unsupported(op, "an allocation outside of a gpu.module"))?;
     let name = format!("plain_place_{number}");
@@ -91,7 +97,7 @@ fn place_allocation(module: &Module<'_>, op: Op<'_>, number: usize) -> Result<u6
         .op("memref.global")
         .attr("sym_name", Attr::string(context, &name))
         .attr("sym_visibility", Attr::string(context, "private"))
-        .attr("type", Attr::ty(flat))
+        .attr("type", Attr::ty(held))
         .attr("initial_value", Attr::unit(context))
         .attr("alignment", Attr::int(Type::int(context, 64), ALIGNMENT))
         .build();
@@ -99,12 +105,19 @@ fn place_allocation(module: &Module<'_>, op: Op<'_>, number: usize) -> Result<u6
     let global = builder
         .op("memref.get_global")
         .attr("name", Attr::symbol(context, &name))
-        .result(flat)
+        .result(held)
         .value();
+    let flat = match zones {
+        true => {
+            let view = builder.op("memref.view").operands(&[global, builder.index(zone)]);
+            view.result(flat).value()
+        }
+        false => global,
+    };
     let known = |values: &[Option<i64>]| values.iter().map(|value| value.unwrap_or(0)).collect::<Vec<i64>>();
     let view = builder
         .op("memref.reinterpret_cast")
-        .operands(&[global])
+        .operands(&[flat])
         .attr("operandSegmentSizes", Attr::dense_i32(context, &[1, 0, 0, 0]))
         .attr("static_offsets", Attr::dense_i64(context, &[offset]))
         .attr("static_sizes", Attr::dense_i64(context, &known(&parts.shape)))

@@ -1,4 +1,4 @@
-//! NVVM → LLVM IR → `default<O3>` → PTX.
+//! NVVM → LLVM IR → LLVM's passes, if any → PTX.
 
 use std::sync::Once;
 
@@ -11,7 +11,7 @@ use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Tar
 use crate::Error;
 
 /// The PTX of the one lowered `gpu.module`.
-pub fn assemble(module: &Module<'_>, architecture: &str) -> Result<String, Error> {
+pub fn assemble(module: &Module<'_>, architecture: &str, passes: Option<&str>) -> Result<String, Error> {
     static INITIALIZE: Once = Once::new();
     INITIALIZE.call_once(|| Target::initialize_nvptx(&InitializationConfig::default()));
     let modules: Vec<Op<'_>> = preorder(module.op())
@@ -44,8 +44,10 @@ pub fn assemble(module: &Module<'_>, architecture: &str) -> Result<String, Error
         .ok_or_else(|| Error::Llvm(format!("no machine for {architecture}")))?;
     llvm.set_triple(&triple);
     llvm.set_data_layout(&machine.get_target_data().get_data_layout());
-    llvm.run_passes("default<O3>", &machine, PassBuilderOptions::create())
-        .map_err(refused)?;
+    if let Some(passes) = passes {
+        llvm.run_passes(passes, &machine, PassBuilderOptions::create())
+            .map_err(refused)?;
+    }
     let buffer = machine
         .write_to_memory_buffer(&llvm, FileType::Assembly)
         .map_err(refused)?;

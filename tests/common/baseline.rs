@@ -139,6 +139,18 @@ pub fn baseline(name: &str, text: &str) -> Result<Baseline, NoBaseline> {
     })
 }
 
+/// What a kernel does that has no meaning, executed without LLVM's passes: they may remove it from the baseline, since it
+/// has none.
+pub fn undefined_as_written(name: &str, text: &str, arguments: &[ArgBuffer]) -> Option<String> {
+    let context = Context::new();
+    let mut module = context.parse(text, name).ok()?;
+    let kernel = alcop_plain::compile_unoptimised(&mut module, "sm_80").ok()?;
+    match run(&kernel, arguments, Arrival::Latest) {
+        Err(Failure::Hazard(text)) => Some(text),
+        Err(Failure::Error(_)) | Ok(_) => None,
+    }
+}
+
 /// What `alcop compile` makes of a text, as far as it gets.
 pub struct Compiled {
     /// What detection says of the text as it is written.
