@@ -11,7 +11,9 @@
 //! Attributions and globals stay as they are: upstream places them. Windows of dynamic shared memory stay, too; the launch
 //! gives as many bytes as they reach, or [`UNKNOWN_WINDOW_BYTES`] where that is not constant.
 
-use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, constant_index, enclosing, preorder};
+use std::collections::HashMap;
+
+use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, Value, constant_index, enclosing, preorder};
 
 use crate::{Error, unsupported};
 
@@ -27,6 +29,9 @@ const STATIC_BYTES: u64 = 49_152;
 pub fn place(module: &Module<'_>, zones: bool) -> Result<(), Error> {
     let context = module.context();
     let alignment = Attr::int(Type::int(context, 64), ALIGNMENT);
+    if zones {
+        allocate_all(module);
+    }
     let (mut number, mut bytes) = (0, 0);
     for op in preorder(module.op()) {
         match op.name() {
@@ -60,6 +65,36 @@ pub fn place(module: &Module<'_>, zones: bool) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Makes allocations of attributions and globals, of which no other kernel knows.
+fn allocate_all(module: &Module<'_>) {
+    let context = module.context();
+    for kernel in preorder(module.op()).into_iter().filter(|op| op.is("gpu.func")) {
+        let Some(entry) = kernel.region(0).blocks().next() else {
+            continue;
+        };
+        let Some(first) = entry.first() else { continue };
+        let builder = Builder::before(context, first);
+        let allocate = |ty| {
+            let new = builder.op("memref.alloc");
+            let new = new.attr("operandSegmentSizes", Attr::dense_i32(context, &[0, 0]));
+            new.result(ty).value()
+        };
+        let inputs = crate::parameters(kernel).count();
+        let shared = |value: &Value<'_>| value.ty().memory_space().is_some_and(Attr::is_workgroup);
+        for value in entry.arguments().skip(inputs).filter(shared) {
+            value.replace_all_uses_with(allocate(value.ty()));
+        }
+        let mut globals: HashMap<String, Value<'_>> = HashMap::new();
+        for op in preorder(kernel).into_iter().filter(|op| op.is("memref.get_global")) {
+            if let Some(name) = op.attr("name").and_then(Attr::as_symbol).filter(|_| is_workgroup(op)) {
+                let ty = op.result(0).ty();
+                let place = *globals.entry(name.to_owned()).or_insert_with(|| allocate(ty));
+                op.result(0).replace_all_uses_with(place);
+            }
+        }
+    }
 }
 
 fn is_workgroup(op: Op<'_>) -> bool {
