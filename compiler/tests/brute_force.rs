@@ -1031,15 +1031,27 @@ struct Counts {
     refused_affine: usize,
 }
 
-#[test]
-fn what_is_accepted_computes_the_same_when_it_runs_ahead() {
-    let cases = 1500;
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.safe += other.safe;
+        self.unsafe_ += other.unsafe_;
+        self.affine += other.affine;
+        self.accepted += other.accepted;
+        self.refused_affine += other.refused_affine;
+        for (code, count) in other.refused {
+            *self.refused.entry(code).or_default() += count;
+        }
+    }
+}
+
+/// Random programs from one seed.
+fn try_cases(seed: u8, cases: u32) -> Counts {
     let config = Config {
         cases,
         failure_persistence: None,
         ..Config::default()
     };
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
     let context = Context::new();
     let counts = RefCell::new(Counts::default());
     let result = TestRunner::new_with_rng(config, rng).run(&choices(), |choices| {
@@ -1086,7 +1098,22 @@ fn what_is_accepted_computes_the_same_when_it_runs_ahead() {
     if let Err(error) = result {
         panic!("{error}");
     }
-    let counts = counts.into_inner();
+    counts.into_inner()
+}
+
+#[test]
+fn what_is_accepted_computes_the_same_when_it_runs_ahead() {
+    let mut counts = Counts::default();
+    // Side by side, each with a seed of its own.
+    std::thread::scope(|scope| {
+        let parts = [7, 8, 9].map(|seed| scope.spawn(move || try_cases(seed, 500)));
+        for part in parts {
+            match part.join() {
+                Ok(found) => counts += found,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+    });
     println!("{counts:?}");
     let all = counts.safe + counts.unsafe_;
     assert!(
