@@ -76,7 +76,7 @@ test: setup ## run all tests, then every example
 	done
 
 test-nightly: setup ## 2000 random nests with and without a pipeline against an interpreter (CASES=...)
-	ALCOP_CASES=$(CASES) cargo test --locked --test differential -- --nocapture
+	ALCOP_CASES=$(CASES) cargo test --locked --test suite differential:: -- --nocapture
 
 lint: setup-lint ## format, clippy and docs, warnings as errors
 	cargo fmt --all --check

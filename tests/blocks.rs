@@ -1,8 +1,7 @@
 //! The order of blocks (`raster_rows`) and blocks that share the sum of a tile (`split_k`): what such kernels compute,
 //! executed in the emulator with hazards on under all arrivals, and how long they take on the simulator.
 
-mod common;
-
+use crate::common::{TYPES, a100, alcop, expect, matmul_of, schedule, stdout};
 use alcop::compiler::detect::detect;
 use alcop::compiler::ir::Context;
 use alcop::compiler::tile_program::tile_program;
@@ -14,7 +13,6 @@ use alcop::search::evaluate::kernel_arguments;
 use alcop::spec::tiles::Placement;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout, OpSpec, TileSchedule};
 use alcop::{compile_operator, detect_options, plan_operator};
-use common::{TYPES, a100, alcop, expect, matmul_of, schedule, stdout};
 use rayon::prelude::*;
 
 const ARRIVALS: [Arrival; 3] = [Arrival::Latest, Arrival::Earliest, Arrival::Random];

@@ -1,12 +1,10 @@
 //! The command as scripts call it: outputs, exit codes, messages.
 
-mod common;
-
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use common::{alcop, expect, stdout};
+use crate::common::{alcop, expect, stdout};
 
 fn with_input(arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_alcop"))

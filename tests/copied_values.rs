@@ -5,16 +5,14 @@
 //! memref.copy of the thread's row; barrier; read the row of the thread 31 - t      out[t] = Σ in[32 i + 31 - t]
 //! ```
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
+use crate::common::forms::{arguments, compiled, kernel_of, planned, planned_by_default, sunk_detection};
 use alcop::compiler::ir::{Context, Module};
 use alcop::passes::fit::Lowered;
 use alcop::passes::plan::{PipelinePlan, Transport};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::spec::kernel::ArrayDType;
-use common::forms::{arguments, compiled, kernel_of, planned, planned_by_default, sunk_detection};
 
 /// Slots and fragment sets; none is the kernel without a plan.
 const DEPTHS: [Option<(u32, u32)>; 6] = [

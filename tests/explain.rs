@@ -1,10 +1,8 @@
 //! `alcop explain` on files: what programs and people read, several files and kernels, and bad input.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::{alcop, expect, stdout};
+use crate::common::{alcop, expect, stdout};
 use serde_json::Value;
 
 fn file(name: &str) -> String {

@@ -5,9 +5,7 @@
 //! error: the argument '[FILE.mlir]' cannot be used with '--split-k <BLOCKS>'
 //! ```
 
-mod common;
-
-use common::{alcop, expect, stdout};
+use crate::common::{alcop, expect, stdout};
 
 const KERNEL: &str = "tests/filetests/pipeline/persistent.mlir";
 const OPERATOR: [&str; 8] = ["--op", "matmul", "--m", "64", "--n", "64", "--k", "64"];

@@ -6,15 +6,13 @@
 //! fault of values (a copy to the wrong place may be in perfect order) must raise one or show in the outputs. The counts
 //! stand in `benches/results/mutants-of-forms.txt`; `ALCOP_WRITE=1` writes them anew.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::common::forms::{arguments, compiled, files, kernel_of, planned, sunk_detection};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::spec::Kernel;
-use common::forms::{arguments, compiled, files, kernel_of, planned, sunk_detection};
 use rayon::prelude::*;
 
 const LAUNCHES: [(Arrival, u64); 5] = [
@@ -262,7 +260,7 @@ fn every_wrong_mutant_of_every_form_is_reported() {
     let missed: Vec<&String> = found.iter().filter_map(|found| found.missed.as_ref()).collect();
     assert!(missed.is_empty(), "{missed:#?}");
     let mut text = String::from(
-        "Mutants of pipelined kernels of every form (tests/filetests/pipeline; cargo test --test form_mutants).\n",
+        "Mutants of pipelined kernels of every form (tests/filetests/pipeline; cargo test --test suite form_mutants::).\n",
     );
     text += "wrong: some launch goes wrong with hazards off; hazard: of these, reported by the emulator; outputs: of these,\n";
     text += "found by the comparison of outputs alone; not wrong: no launch shows a difference (reported: though a hazard is).\n";

@@ -2,18 +2,16 @@
 //! overlooks something do not. What the script hands to the CUDA driver is checked by a driver without a GPU
 //! (`tests/gpu_pack/libcuda.cpp`).
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
+use crate::common::{alcop, expect, stdout};
 use alcop::runtime::npy;
 use alcop::runtime::operands::generate;
 use alcop::search::evaluate::sha256;
 use alcop::spec::kernel::{ArrayDType, Generated};
-use common::{alcop, expect, stdout};
 use serde_json::Value;
 use tempfile::TempDir;
 

@@ -1,10 +1,8 @@
 //! `alcop journal`, `alcop predict` and `alcop bench search` as scripts call them.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
-use common::{alcop, expect, stdout};
+use crate::common::{alcop, expect, stdout};
 use serde_json::Value;
 
 fn searched(directory: &Path, name: &str, m: &str, rest: &[&str]) -> PathBuf {

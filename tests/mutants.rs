@@ -5,10 +5,9 @@
 //! (a slot that is mistaken by all threads alike may be in perfect order: the comparison of outputs finds it); the
 //! originals raise none; a mutant that no launch shows to be wrong is listed here with the reason.
 
-mod common;
-
 use std::collections::BTreeMap;
 
+use crate::common::{MainLoop, matmul, schedule};
 use alcop::compile_operator;
 use alcop::runtime::launch::ArgBuffer;
 use alcop::runtime::operands::{Filling, matmul_operands};
@@ -16,7 +15,6 @@ use alcop::runtime::reference::{Tolerance, compare_matmul};
 use alcop::runtime::{Arrival, EmulateOptions, emulate};
 use alcop::spec::kernel::ArrayDType;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout, OpSpec};
-use common::{MainLoop, matmul, schedule};
 use rayon::prelude::*;
 
 type Edit = fn(&mut MainLoop, u32) -> Option<()>;

@@ -1,9 +1,8 @@
 //! What compiled kernels compute: executed in the emulator with hazards on, and compared with the f64 reference.
 
-mod common;
-
 use std::collections::HashSet;
 
+use crate::common::{edited, matmul, reference_schedule, schedule};
 use alcop::compile_operator;
 use alcop::compiler::ir::Context;
 use alcop::compiler::tile_program::tile_program;
@@ -13,7 +12,6 @@ use alcop::runtime::{Arrival, EmulateOptions, emulate};
 use alcop::search::evaluate::arguments;
 use alcop::search::space::Space;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout, OpSpec, TileSchedule, occupancy};
-use common::{edited, matmul, reference_schedule, schedule};
 use proptest::prelude::*;
 use rayon::prelude::*;
 

@@ -10,12 +10,11 @@
 //! `%s` is the file. With `2>&1` FileCheck reads what came on standard error, then what came on standard output. There
 //! is no shell: only single and double quotes count.
 
-mod common;
-
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::common::{expect, matmul, reference_schedule, schedule, stdout};
 use alcop::compiler::detect::attributes::{annotate, strip};
 use alcop::compiler::detect::{DetectOptions, detect};
 use alcop::compiler::ir::Context;
@@ -23,7 +22,6 @@ use alcop::compiler::tile_program::tile_program;
 use alcop::passes::opt::pipeline_text::parse;
 use alcop::passes::opt::{self, Outcome, Settings};
 use alcop::spec::{DType, Layout};
-use common::{expect, matmul, reference_schedule, schedule, stdout};
 
 /// Debian's packages mlir-22-tools and llvm-22-tools, which `make setup` installs.
 const MLIR_OPT: &str = "mlir-opt-22";
@@ -226,7 +224,7 @@ fn upstream_parses_what_is_printed() {
             "-o",
             out.to_str().expect("UTF-8"),
         ];
-        let output = common::alcop(&arguments);
+        let output = crate::common::alcop(&arguments);
         // Some pieces refuse; they are printed all the same.
         assert!(
             [Some(0), Some(1)].contains(&output.status.code()),
@@ -338,8 +336,12 @@ fn standard_input_and_output_and_a_file() {
     let wrong = with_input(env!("CARGO_BIN_EXE_alcop"), &arguments("opt -"), b"func.func @f( {");
     expect(&wrong, 2, "<stdin>:1:14: error: expected");
     assert_eq!(wrong.stdout, b"");
-    expect(&common::alcop(&["opt", "/no/such/file.mlir"]), 2, "/no/such/file.mlir");
-    let help = common::alcop(&["opt", "--help"]);
+    expect(
+        &crate::common::alcop(&["opt", "/no/such/file.mlir"]),
+        2,
+        "/no/such/file.mlir",
+    );
+    let help = crate::common::alcop(&["opt", "--help"]);
     for word in ["--pass-pipeline", "--split-input-file", "alcop-check-hazards"] {
         assert!(stdout(&help).contains(word), "{word}");
     }

@@ -1,14 +1,12 @@
 //! Where the command writes: nothing is lost, nothing is replaced that is no plain file, and what does not fit in memory is
 //! said.
 
-mod common;
-
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use common::{alcop, expect, stdout};
+use crate::common::{alcop, expect, stdout};
 
 const SMALL: [&str; 12] = [
     "--op", "matmul", "--m", "64", "--n", "64", "--k", "64", "--block", "64x64x32", "--warp", "32x32",

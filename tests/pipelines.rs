@@ -4,10 +4,9 @@
 //! Comments in a file say what its plan must be: `// PLAN loop 1 around 0 waits 2` (an entry for loop 1 that runs on
 //! across loop 0, with buffers that are waited for at two positions; `reused`: one is used outside of its loops, too).
 
-mod common;
-
 use std::path::Path;
 
+use crate::common::forms::{arguments, compiled, compiled_from, detection, files, kernel_of, planned, sunk_detection};
 use alcop::compile_operator;
 use alcop::compiler::detect::Verdict;
 use alcop::compiler::ir::{Context, Module};
@@ -17,7 +16,6 @@ use alcop::runtime::emulator::{Class, Counts};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, EmulationReport, emulate};
 use alcop::spec::kernel::ArrayDType;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout};
-use common::forms::{arguments, compiled, compiled_from, detection, files, kernel_of, planned, sunk_detection};
 use rayon::prelude::*;
 
 const ARRIVALS: [Arrival; 3] = [Arrival::Latest, Arrival::Earliest, Arrival::Random];
@@ -248,8 +246,9 @@ fn main_loop(kernel: &Kernel, arguments: &[ArgBuffer]) -> (f64, Counts) {
 #[test]
 fn nests_cost_few_instructions_more_than_a_matmul() {
     let target = GpuTarget::resolve("a100").expect("an embedded device");
-    let op = common::matmul(Layout::Nt, [64, 64, 64], DType::F32);
-    let reference = compile_operator(&op, &common::schedule([64, 64, 32], [64, 64], 3, 2), &target).expect("legal");
+    let op = crate::common::matmul(Layout::Nt, [64, 64, 64], DType::F32);
+    let reference =
+        compile_operator(&op, &crate::common::schedule([64, 64, 32], [64, 64], 3, 2), &target).expect("legal");
     let zeros = [64 * 64, 64 * 64].map(|elements| ArgBuffer::Array {
         dtype: ArrayDType::F16,
         bytes: vec![0; 2 * elements],
@@ -288,13 +287,13 @@ fn nests_cost_few_instructions_more_than_a_matmul() {
 #[test]
 fn masked_loops_cost_few_instructions_more_than_a_matmul() {
     let target = GpuTarget::resolve("a100").expect("an embedded device");
-    let schedule = common::schedule([64, 64, 32], [64, 64], 3, 2);
+    let schedule = crate::common::schedule([64, 64, 32], [64, 64], 3, 2);
     let array = |dtype, elements: u64| ArgBuffer::Array {
         dtype,
         bytes: vec![0; (elements as usize) * ArrayDType::bytes(dtype)],
     };
     let instructions = |layout, [m, n, k]: [u64; 3]| {
-        let op = common::matmul(layout, [m, n, k], DType::F32);
+        let op = crate::common::matmul(layout, [m, n, k], DType::F32);
         let kernel = compile_operator(&op, &schedule, &target).expect("legal");
         let arguments = [
             array(ArrayDType::F16, m * k),

@@ -10,14 +10,12 @@
 //! Both lists are asserted both ways: an entry that is no longer needed makes the test red. `ALCOP_LIST=1` prints the
 //! lines to paste; `ALCOP_ONLY=text` takes the files whose names contain it, and prints all about them.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use common::baseline::{Checked, DEPTHS, NoBaseline, check};
-use common::excluded::EXCLUDED;
-use common::known::KNOWN;
+use crate::common::baseline::{Checked, DEPTHS, NoBaseline, check};
+use crate::common::excluded::EXCLUDED;
+use crate::common::known::KNOWN;
 use rayon::prelude::*;
 
 fn cases() -> Vec<(String, PathBuf)> {

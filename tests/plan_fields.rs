@@ -6,10 +6,10 @@
 //! loops[0].buffers[1].slots = "3"        refused: loops[0].buffers[1].slots: invalid type
 //! ```
 
-mod common;
-
 use std::path::Path;
 
+use crate::common::forms::{arguments, kernel_of, planned, sunk_detection};
+use crate::common::{alcop, expect, matmul, schedule, stdout};
 use alcop::compiler::detect::Detection;
 use alcop::compiler::ir::{Attr, Context, Module};
 use alcop::compiler::tile_program::tile_program;
@@ -18,8 +18,6 @@ use alcop::passes::pipeline::compile;
 use alcop::passes::plan::PipelinePlan;
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::spec::{DType, Kernel, Layout};
-use common::forms::{arguments, kernel_of, planned, sunk_detection};
-use common::{alcop, expect, matmul, schedule, stdout};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 

@@ -1,8 +1,7 @@
 //! Matmuls of any shape and type: what their kernels compute, executed in the emulator with hazards on under all
 //! arrivals, and compared with the f64 reference; and which of their accesses to shared memory meet bank conflicts.
 
-mod common;
-
+use crate::common::{TYPES, a100, matmul_of, schedule};
 use alcop::compiler::detect::{Level, ReasonCode, detect};
 use alcop::compiler::ir::Context;
 use alcop::compiler::tile_program::tile_program;
@@ -13,7 +12,6 @@ use alcop::search::evaluate::arguments;
 use alcop::spec::rejection::Operand;
 use alcop::spec::{DType, Kernel, Layout, OpSpec, TileSchedule};
 use alcop::{compile_operator, detect_options, spec};
-use common::{TYPES, a100, matmul_of, schedule};
 use rayon::prelude::*;
 
 const ARRIVALS: [Arrival; 3] = [Arrival::Latest, Arrival::Earliest, Arrival::Random];

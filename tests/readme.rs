@@ -7,14 +7,12 @@
 //!
 //! Commands that search are made smaller ([`smaller`]); of their answers the words are compared, not the numbers.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{alcop, stdout};
+use crate::common::{alcop, stdout};
 
 const DOCUMENTS: [&str; 6] = [
     "README.md",

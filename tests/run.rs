@@ -1,13 +1,11 @@
 //! `alcop run` as scripts call it.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 
+use crate::common::{MainLoop, alcop, expect, matmul, stdout};
 use alcop::runtime::npy;
 use alcop::runtime::reference::{Tolerance, compare_matmul};
 use alcop::spec::{DType, Layout, OpSpec};
-use common::{MainLoop, alcop, expect, matmul, stdout};
 use serde_json::Value;
 
 const SHAPE: [u64; 3] = [128, 64, 256];

@@ -4,17 +4,15 @@
 //!
 //! Each reference says what thread `t` stores of row `i + t`; the kernels add up what thread `31 - t` stored.
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::common::forms::{arguments, compiled, kernel_of, planned, sunk_detection};
 use alcop::compiler::detect::{Detection, Level, Verdict, detect};
 use alcop::compiler::ir::{Context, preorder};
 use alcop::passes::sink::{foresee, sink};
 use alcop::runtime::{ArgBuffer, Arrival, EmulateOptions, emulate};
 use alcop::spec::{GpuTarget, Kernel};
-use common::forms::{arguments, compiled, kernel_of, planned, sunk_detection};
 use rayon::prelude::*;
 
 const ARRIVALS: [Arrival; 3] = [Arrival::Latest, Arrival::Earliest, Arrival::Random];

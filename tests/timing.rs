@@ -1,12 +1,10 @@
 //! Simulated times come from the instructions that are executed: edits of the PTX text show in them.
 
-mod common;
-
+use crate::common::{alcop, edited, matmul, reference_schedule, schedule, stdout};
 use alcop::compile_operator;
 use alcop::runtime::timing::SimDevice;
 use alcop::search::evaluate::arguments;
 use alcop::spec::{DType, GpuTarget, Kernel, Layout, OpSpec, TileSchedule};
-use common::{alcop, edited, matmul, reference_schedule, schedule, stdout};
 use rayon::prelude::*;
 
 fn a100() -> GpuTarget {

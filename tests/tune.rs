@@ -1,12 +1,10 @@
 //! `alcop tune` as scripts call it.
 
-mod common;
-
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use common::{alcop, expect, stdout};
+use crate::common::{alcop, expect, stdout};
 use serde_json::Value;
 
 fn tune(out: &Path, m: &str, rest: &[&str]) -> Output {

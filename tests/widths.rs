@@ -8,15 +8,13 @@
 //! The emulator refuses an access whose address is not a multiple of its width, so that a width that claims too much is
 //! an error here, too.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::common::forms::{arguments, compiled, kernel_of, planned, sunk_detection};
 use alcop::compiler::ir::Context;
 use alcop::runtime::{ArgBuffer, EmulateOptions, emulate};
 use alcop::spec::Kernel;
-use common::forms::{arguments, compiled, kernel_of, planned, sunk_detection};
 
 /// Slots and fragment sets.
 const DEPTHS: [(u32, u32); 4] = [(1, 1), (2, 1), (3, 2), (4, 2)];

@@ -1,7 +1,4 @@
 //! Worker processes of the command: the same outcomes as in the process, and gone when their search is.
-#![cfg(target_os = "linux")]
-
-mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -12,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::common::{a100, alcop, expect, matmul, schedule};
 use alcop::runtime::timing::SimDevice;
 use alcop::search::evaluate::Evaluator;
 use alcop::search::journal::{Status, TrialRecord};
@@ -19,7 +17,6 @@ use alcop::search::tune::Effort;
 use alcop::search::watch::{Phase, Timeouts};
 use alcop::search::worker::{DeviceSpec, FromWorker, Job, Limits, PROTOCOL, ToWorker, Workers};
 use alcop::spec::{DType, GpuTarget, Layout};
-use common::{a100, alcop, expect, matmul, schedule};
 
 /// What takes as long as this hangs, also on a busy machine.
 const HANGS: Duration = Duration::from_secs(900);

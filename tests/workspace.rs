@@ -332,3 +332,21 @@ fn the_model_and_the_simulator_share_only_the_device() {
     let other: Vec<&String> = shared.iter().filter(|name| !device.contains(&name.as_str())).collect();
     assert!(other.is_empty(), "both use {other:?}");
 }
+
+#[test]
+fn every_test_file_belongs_to_the_suite() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let suite = std::fs::read_to_string(root.join("suite.rs")).expect("readable");
+    let listed: BTreeSet<&str> = suite
+        .lines()
+        .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
+        .collect();
+    let entries = std::fs::read_dir(&root).expect("the folder of tests");
+    for path in entries.map(|entry| entry.expect("an entry").path()) {
+        let is_rust = path.extension().is_some_and(|extension| extension == "rs");
+        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
+        if (is_rust && name != "suite") || path.join("mod.rs").exists() {
+            assert!(listed.contains(name), "tests/suite.rs has no `mod {name};`, so that its tests never run");
+        }
+    }
+}

@@ -408,6 +408,9 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(40))]
+
+        // A shape has up to 100 000 points, so that a few shapes tell.
         #[test]
         fn every_legal_point_checks_and_keeps_its_depth_within_the_chunk(
             m in 1_u64..640, n in 1_u64..640, k in 1_u64..640,

@@ -7,7 +7,7 @@
 //!
 //! `mix` works on the bits of a value and depends on the order, so that one wrong element anywhere changes the result; the
 //! work on floating-point values is exact in each of their types. The number of cases is `ALCOP_CASES` (200); a failure is
-//! shrunk, printed and kept in `tests/differential/main.proptest-regressions`.
+//! shrunk, printed and kept in `tests/differential/mod.proptest-regressions`.
 
 mod program;
 mod text;
