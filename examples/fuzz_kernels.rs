@@ -26,7 +26,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use alcop::compiler::detect::{detect, detection_table, detections_json, remarks};
+use alcop::compiler::detect::{Assumptions, detect, detection_table, detections_json, remarks};
 use alcop::compiler::ir::Context;
 use alcop::passes::opt;
 use alcop::spec::GpuTarget;
@@ -193,6 +193,7 @@ fn opt_pipeline(text: &str) -> Result<(), String> {
     let settings = opt::Settings {
         architecture: "sm_80".to_owned(),
         shared_bytes_per_block: 166_912,
+        assumptions: Assumptions::default(),
         print_ir_after_all: false,
         timing: false,
     };

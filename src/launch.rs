@@ -122,6 +122,7 @@ pub fn bundle(
         grid: kernel.grid,
         block: kernel.block,
         dynamic_shared_bytes: kernel.dynamic_shared_bytes,
+        assumes: Vec::new(),
         args,
     };
     files.push(launch_output(launch_path, &launch));

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use alcop_compiler::ir::{Attr, MemRef, Module, Op, Type, Value, preorder};
 use alcop_passes::slice::is_view;
-use alcop_spec::KernelArg;
 use alcop_spec::kernel::{ArrayDType, Zeros};
 use alcop_spec::tiles::THREAD_LIMIT;
+use alcop_spec::{Assumption, KernelArg};
 
 /// A kernel of a module and how it is launched.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,26 @@ pub struct OwnLaunch {
     pub args: Vec<KernelArg>,
     /// Arguments with extents that the type does not say; they stand as 1.
     pub unknown: Vec<usize>,
+    /// For each parameter of the kernel its array, or its scalar, among the arguments.
+    places: Vec<usize>,
+}
+
+impl OwnLaunch {
+    /// What is assumed of the kernel's parameters, in the words of the launch's arguments.
+    pub fn assumed(&self, of_kernel: &[Assumption]) -> Vec<Assumption> {
+        let place = |parameter: usize| self.places.get(parameter).copied().unwrap_or(parameter);
+        let renamed = of_kernel.iter().map(|assumption| match *assumption {
+            Assumption::Aligned { argument, bytes } => Assumption::Aligned {
+                argument: place(argument),
+                bytes,
+            },
+            Assumption::NoAlias { argument, other } => Assumption::NoAlias {
+                argument: place(argument),
+                other: place(other),
+            },
+        });
+        renamed.collect()
+    }
 }
 
 fn kernels<'m>(module: &'m Module<'_>) -> Vec<Op<'m>> {
@@ -147,8 +167,10 @@ pub fn own_launch(module: &Module<'_>, launch_path: &Path, grid: Option<[u32; 3]
     let memrefs: Vec<Option<MemRef<'_>>> = parameters.iter().map(|value| value.ty().as_memref()).collect();
     let described = memrefs.iter().flatten().any(|memref| !is_static(memref));
     let written = written(*kernel);
-    let (mut args, mut unknown) = (Vec::new(), Vec::new());
+    let (mut args, mut unknown, mut places) = (Vec::new(), Vec::new(), Vec::new());
     for (number, (parameter, memref)) in parameters.iter().zip(memrefs).enumerate() {
+        // A descriptor's array is its aligned pointer, behind the allocated one.
+        places.push(args.len() + usize::from(described && memref.is_some()));
         let Some(memref) = memref else {
             args.push(
                 scalar(parameter.ty())
@@ -202,6 +224,7 @@ pub fn own_launch(module: &Module<'_>, launch_path: &Path, grid: Option<[u32; 3]
         block,
         args,
         unknown,
+        places,
     })
 }
 

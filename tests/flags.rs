@@ -70,7 +70,7 @@ fn what_excludes_or_needs_another_option_says_so() {
         ),
         (
             with("explain", &["--assume-noalias"]),
-            ["cannot be used with", "--assume-noalias"],
+            ["has no effect on an operator", "--assume-noalias"],
         ),
         (
             with("explain", &["--allow-unregistered-dialect"]),

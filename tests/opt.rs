@@ -16,7 +16,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::common::{expect, matmul, reference_schedule, schedule, stdout};
 use alcop::compiler::detect::attributes::{annotate, strip};
-use alcop::compiler::detect::{DetectOptions, detect};
+use alcop::compiler::detect::{Assumptions, DetectOptions, detect};
 use alcop::compiler::ir::Context;
 use alcop::compiler::tile_program::tile_program;
 use alcop::passes::opt::pipeline_text::parse;
@@ -169,7 +169,7 @@ fn corpus() -> Vec<(String, String)> {
 const OPTIONS: DetectOptions = DetectOptions {
     shared_bytes_per_block: 166_912,
     block_size: None,
-    assume_noalias: false,
+    assumptions: Assumptions::NOTHING,
 };
 
 #[test]
@@ -251,6 +251,7 @@ fn a_rejected_module_comes_out_as_it_came() {
     let settings = Settings {
         architecture: "sm_80".to_owned(),
         shared_bytes_per_block: OPTIONS.shared_bytes_per_block,
+        assumptions: Assumptions::default(),
         print_ir_after_all: false,
         timing: false,
     };

@@ -3,6 +3,7 @@
 
 mod common;
 
+mod assumptions;
 mod blocks;
 mod command;
 mod copied_values;

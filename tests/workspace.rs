@@ -346,7 +346,10 @@ fn every_test_file_belongs_to_the_suite() {
         let is_rust = path.extension().is_some_and(|extension| extension == "rs");
         let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a name");
         if (is_rust && name != "suite") || path.join("mod.rs").exists() {
-            assert!(listed.contains(name), "tests/suite.rs has no `mod {name};`, so that its tests never run");
+            assert!(
+                listed.contains(name),
+                "tests/suite.rs has no `mod {name};`, so that its tests never run"
+            );
         }
     }
 }

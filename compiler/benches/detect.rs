@@ -133,7 +133,7 @@ fn bench(criterion: &mut Criterion) {
     let options = DetectOptions {
         shared_bytes_per_block: 166_912,
         block_size: None,
-        assume_noalias: false,
+        assumptions: Default::default(),
     };
     let context = Context::new();
     reference_matmul(criterion, &context, &options);

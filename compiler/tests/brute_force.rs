@@ -11,7 +11,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
-use alcop_compiler::detect::{DetectOptions, Level, Verdict, detect};
+use alcop_compiler::detect::{Assumptions, DetectOptions, Level, Verdict, detect};
 use alcop_compiler::ir::{BufferId, Context};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -976,7 +976,7 @@ fn verdicts(context: &Context, program: &Program) -> (Vec<bool>, Vec<String>) {
     let options = DetectOptions {
         shared_bytes_per_block: 166_912,
         block_size: None,
-        assume_noalias: false,
+        assumptions: Assumptions::NOTHING,
     };
     let mut ahead = vec![false; program.buffers];
     let mut codes = Vec::new();

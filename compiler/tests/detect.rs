@@ -1,15 +1,15 @@
 //! Verdicts on hand-written kernels: for each code a case that is refused, beside a near miss that is accepted.
 
 use alcop_compiler::detect::{
-    BufferVerdict, DetectOptions, Detection, Level, ReasonCode, Verdict, detect, detection_json, detection_table,
-    remarks,
+    Assumptions, BufferVerdict, DetectOptions, Detection, Level, ReasonCode, Verdict, detect, detection_json,
+    detection_table, remarks,
 };
 use alcop_compiler::ir::{BufferId, Context};
 
 const OPTIONS: DetectOptions = DetectOptions {
     shared_bytes_per_block: 166_912,
     block_size: None,
-    assume_noalias: false,
+    assumptions: Assumptions::NOTHING,
 };
 
 /// The parts of a small kernel that the tests vary: 32 threads fill 32 rows of 4 f32 and sum columns of them.
@@ -314,7 +314,10 @@ fn may_alias() {
     };
     refused(&kernel, ReasonCode::MayAlias);
     let options = DetectOptions {
-        assume_noalias: true,
+        assumptions: Assumptions {
+            noalias: true,
+            ..Assumptions::NOTHING
+        },
         ..OPTIONS
     };
     assert_eq!(kernel.verdict(&options).verdict, Verdict::Pipelinable);

@@ -1,7 +1,7 @@
 //! The file tests of detection: `tests/filetests/detect/*.mlir`, with what is expected as comments.
 //!
 //! ```text
-//! // OPTIONS block-size=32,1,1 assume-noalias shared-bytes=1024
+//! // OPTIONS block-size=32,1,1 assume-noalias assume-aligned=1 shared-bytes=1024
 //! // EXPECT memref.alloc#0 loop=0 verdict=pipelinable depth=32 async=16
 //! // EXPECT vector.load#1 loop=0 verdict=rejected codes=not-sequential,unknown-op
 //! ```
@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use alcop_compiler::detect::{BufferVerdict, DetectOptions, Detection, Reason, Verdict, detect};
+use alcop_compiler::detect::{Assumptions, BufferVerdict, DetectOptions, Detection, Reason, Verdict, detect};
 use alcop_compiler::ir::{BufferId, Context};
 use serde_json::json;
 
@@ -64,14 +64,15 @@ fn case(path: &Path) -> Case {
     let mut options = DetectOptions {
         shared_bytes_per_block: 166_912,
         block_size: None,
-        assume_noalias: false,
+        assumptions: Assumptions::default(),
     };
     let mut expected = Vec::new();
     for line in text.lines() {
         if let Some(given) = line.trim().strip_prefix("// OPTIONS ") {
             for option in given.split_whitespace() {
                 match option.split_once('=') {
-                    None if option == "assume-noalias" => options.assume_noalias = true,
+                    None if option == "assume-noalias" => options.assumptions.noalias = true,
+                    Some(("assume-aligned", bytes)) => options.assumptions.aligned = bytes.parse().expect("bytes"),
                     Some(("shared-bytes", bytes)) => options.shared_bytes_per_block = bytes.parse().expect("bytes"),
                     Some(("block-size", size)) => {
                         let parts: Vec<u32> = size.split(',').map(|part| part.parse().expect("a size")).collect();
@@ -135,6 +136,10 @@ fn line(buffer: &BufferVerdict) -> String {
     let codes: Vec<String> = codes(&buffer.reasons).into_iter().collect();
     if !codes.is_empty() {
         text += &format!(" codes={}", codes.join(","));
+    }
+    if !buffer.assumes.is_empty() {
+        let all: Vec<String> = buffer.assumes.iter().map(ToString::to_string).collect();
+        text += &format!(" assumes={}", all.join("; "));
     }
     text
 }

@@ -19,7 +19,22 @@ pub fn check(plan: &PipelinePlan, detection: &Detection) -> Result<(), Error> {
     for (number, entry) in plan.loops.iter().enumerate() {
         check_loop(entry, detection).map_err(|error| error.within(format!("loops[{number}]")))?;
     }
-    Ok(())
+    check_assumptions(plan, detection)
+}
+
+/// A plan says all that it rests on, and nothing else.
+fn check_assumptions(plan: &PipelinePlan, detection: &Detection) -> Result<(), Error> {
+    let needed = plan.rests_on(detection);
+    if plan.assumes == needed {
+        return Ok(());
+    }
+    let list = |all: &[alcop_spec::Assumption]| serde_json::json!(all).to_string();
+    let message = format!(
+        "{} is what the plan says, and {} is what its copies rest on; write that",
+        list(&plan.assumes),
+        list(&needed)
+    );
+    Err(Error::refused("alignment-unproven", "the plan", message).within("assumes"))
 }
 
 fn check_loop(entry: &LoopPlan, detection: &Detection) -> Result<(), Error> {

@@ -91,12 +91,15 @@ pub(crate) fn draft(
         }
     }
     keep_nests_apart(&mut loops);
-    Ok(PipelinePlan {
+    let mut plan = PipelinePlan {
         schema: SCHEMA,
         fingerprint: fingerprint(module),
         target: target.to_owned(),
+        assumes: Vec::new(),
         loops,
-    })
+    };
+    plan.assumes = plan.rests_on(detection);
+    Ok(plan)
 }
 
 /// One pipeline at most runs across a loop, and none across one that is pipelined itself.

@@ -165,7 +165,7 @@ module {{
         let options = DetectOptions {
             shared_bytes_per_block: 166_912,
             block_size: None,
-            assume_noalias: false,
+            assumptions: Default::default(),
         };
         let detection = detect(&module, &options);
         let depths = Depths {

@@ -54,7 +54,8 @@ fn run(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str, texts: 
     let dynamic_shared_bytes = multi_buffer::dynamic_bytes(module);
     let reaches_unknown_place = multi_buffer::reaches_unknown_place(module);
     nvvm::lower(module)?;
-    let assembly = ptx::assemble(module, architecture, texts)?;
+    let mut assembly = ptx::assemble(module, architecture, texts)?;
+    assembly.state(&plan.assumes);
     Ok(Compiled {
         pipelined,
         assembly,

@@ -8,10 +8,13 @@
 //! A plan is made by [`crate::decide`], printed as JSON, edited by hand if wanted, and obeyed by
 //! [`mod@crate::expand`]. It holds no wait counts: [`crate::waits`] computes those from positions.
 
+use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 
+use alcop_compiler::detect::{BufferVerdict, Detection, Level};
 use alcop_compiler::ir::{BufferId, Module, OpId};
+use alcop_spec::Assumption;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -31,6 +34,10 @@ pub struct PipelinePlan {
     pub fingerprint: String,
     /// The architecture whose limits were kept, e.g. `sm_80`.
     pub target: String,
+    /// What the caller must keep to, beside what the module says of its arguments: the widths of copies and their running
+    /// ahead rest on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumes: Vec<Assumption>,
     /// One entry a pipelined loop, outermost first.
     pub loops: Vec<LoopPlan>,
 }
@@ -49,6 +56,23 @@ impl PipelinePlan {
             });
         }
         fields::check(self)
+    }
+
+    /// What the verdicts on its buffers rest on, as far as those run ahead.
+    pub fn rests_on(&self, detection: &Detection) -> Vec<Assumption> {
+        let ahead = |verdict: &&BufferVerdict| {
+            let mut loops = self.loops.iter();
+            let planned = |buffer: &BufferPlan| buffer.buffer == verdict.id && buffer.slots > 1;
+            verdict.level == Level::Shared
+                && loops.any(|entry| Some(entry.loop_index) == verdict.loop_index && entry.buffers.iter().any(planned))
+        };
+        let verdicts = detection
+            .kernels
+            .iter()
+            .flat_map(|kernel| &kernel.buffers)
+            .filter(ahead);
+        let all: BTreeSet<Assumption> = verdicts.flat_map(|verdict| verdict.assumes.iter().copied()).collect();
+        all.into_iter().collect()
     }
 
     /// Refuses a plan that was made for another architecture.

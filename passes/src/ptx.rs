@@ -3,6 +3,7 @@
 use std::sync::Once;
 
 use alcop_compiler::ir::{Module, Op, preorder};
+use alcop_spec::Assumption;
 use inkwell::OptimizationLevel;
 use inkwell::context::Context as LlvmContext;
 use inkwell::passes::PassBuilderOptions;
@@ -19,6 +20,14 @@ pub struct Assembly {
     pub ptx: String,
     /// LLVM IR before optimisation; empty where it was not asked for.
     pub llvm: String,
+}
+
+impl Assembly {
+    /// Writes above the code what its caller must keep to.
+    pub(crate) fn state(&mut self, assumes: &[Assumption]) {
+        let lines: String = assumes.iter().map(|one| format!("// assumes {one}\n")).collect();
+        self.ptx.insert_str(0, &lines);
+    }
 }
 
 /// Architectures that code can be generated for.

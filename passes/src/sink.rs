@@ -151,6 +151,7 @@ pub fn foresee(module: &Module<'_>, options: &DetectOptions) -> Result<Detection
             };
             (buffer.max_depth, buffer.staged_depth) = (found.max_depth, found.staged_depth);
             (buffer.async_bytes, buffer.group) = (found.async_bytes, found.group);
+            buffer.assumes.clone_from(&found.assumes);
             if found.verdict == Verdict::Rejected {
                 buffer.verdict = Verdict::Rejected;
                 buffer.reasons.clone_from(&found.reasons);

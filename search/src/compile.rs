@@ -94,7 +94,7 @@ pub fn detect_options(target: &GpuTarget) -> DetectOptions {
     DetectOptions {
         shared_bytes_per_block: u64::from(target.limits.shared_bytes_per_block),
         block_size: None,
-        assume_noalias: false,
+        assumptions: Default::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::assumption::Assumption;
 use crate::op::DType;
 
 /// A compiled kernel with everything that a launch needs but its data.
@@ -191,6 +192,9 @@ pub struct LaunchFile {
     /// Dynamic shared memory of a block.
     #[serde(default)]
     pub dynamic_shared_bytes: u32,
+    /// What the kernel takes for granted of these arguments: their positions in `args` are meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumes: Vec<Assumption>,
     /// Arguments in the order of the entry's parameters.
     pub args: Vec<KernelArg>,
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use alcop_compiler::detect::{DetectOptions, Detection, Level, Reason, attributes, detect};
+use alcop_compiler::detect::{Assumptions, DetectOptions, Detection, Level, Reason, attributes, detect};
 use alcop_compiler::ir::{Context, Module};
 use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::Error;
@@ -12,10 +12,11 @@ use alcop_passes::outline::outline;
 use alcop_passes::pipeline::{Compiled, compile, transform};
 use alcop_passes::plan::PipelinePlan;
 use alcop_passes::sink::sink_and_detect;
-use alcop_spec::{GpuTarget, Kernel, LaunchFile, Rejection, TileSchedule};
+use alcop_spec::{Assumption, GpuTarget, Kernel, LaunchFile, Rejection, TileSchedule};
 use alcop_system::files::Output;
 use clap::{Args, ValueEnum};
 
+use super::assumptions::AssumptionArguments;
 use super::operator::{OF_OPERATORS, OperatorArguments, StageArguments, TileArguments, three};
 use super::{Failure, output};
 use crate::launch::{beside, file_name, launch_output, launch_path, names};
@@ -68,6 +69,8 @@ pub struct Arguments {
     /// constants
     #[arg(long, value_name = "BYTES", requires = "file")]
     dynamic_shared: Option<u32>,
+    #[command(flatten)]
+    assumptions: AssumptionArguments,
     /// Where to write it; - is standard output
     #[arg(short, long, default_value = "-")]
     output: PathBuf,
@@ -98,6 +101,8 @@ fn check_effects(arguments: &Arguments) -> Result<(), Failure> {
         ("--target", arguments.target.is_some()),
         ("--shared-stages", arguments.stages.shared_stages.is_some()),
         ("--register-stages", arguments.stages.register_stages.is_some()),
+        ("--assume-aligned", arguments.assumptions.assume_aligned.is_some()),
+        ("--assume-noalias", arguments.assumptions.assume_noalias),
     ];
     match later.into_iter().find(|(_, given)| *given) {
         Some((option, _)) if arguments.emit == Emit::Tile => Err(Failure::without_effect(
@@ -113,6 +118,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = GpuTarget::resolve(arguments.target.as_deref().unwrap_or("sm_80")).map_err(Failure::usage)?;
     let schedule = arguments.tiles.schedule(&arguments.stages)?;
     let (block, grid) = shape(arguments)?;
+    arguments.assumptions.check(arguments.file.is_none())?;
     check_names(arguments)?;
     let context = Context::new();
     let (mut module, launch) = match (&arguments.file, arguments.operator.op_spec()?) {
@@ -179,7 +185,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         Emit::Llvm => output::write(&arguments.output, &compiled.assembly.llvm),
         Emit::Launch => {
             if let Some(own) = own {
-                return write_own_launch(arguments, own, compiled.assembly.ptx, dynamic_shared_bytes);
+                return write_own_launch(
+                    arguments,
+                    own,
+                    (compiled.assembly.ptx, dynamic_shared_bytes),
+                    plan.assumes,
+                );
             }
             let Some((op, grid, block)) = launch else {
                 return Err(Failure::bug("a launch file of neither an operator nor a kernel"));
@@ -232,16 +243,27 @@ fn plan(
     if planned::is_in(module) {
         return plan_of_module(module, arguments, target);
     }
-    // A plan is made of, and for, the module whose copies are pure.
-    let detection = sink_and_detect(module, &detect_options(target)).map_err(failure)?;
     if let Some(path) = &arguments.plan {
-        attributes::strip(module);
+        if let Some(option) = arguments.assumptions.given() {
+            return Err(Failure::without_effect(
+                option,
+                "with --plan, which says itself what it assumes",
+            ));
+        }
         let plan: PipelinePlan = output::read_json(path)?;
+        let detection = sink_and_detect(module, &options_of(&plan, target)).map_err(failure)?;
+        attributes::strip(module);
         plan.check_is_for(module)
             .and_then(|()| allowed::check(&plan, &detection))
             .map_err(|error| failure(error.naming_field()))?;
         return Ok(plan);
     }
+    // A plan is made of, and for, the module whose copies are pure.
+    let options = DetectOptions {
+        assumptions: arguments.assumptions.assumptions(),
+        ..detect_options(target)
+    };
+    let detection = sink_and_detect(module, &options).map_err(failure)?;
     if of_operator {
         return plan_operator(module, &detection, schedule, target).map_err(failure);
     }
@@ -274,7 +296,8 @@ fn plan_of_module(module: &mut Module<'_>, arguments: &Arguments, target: &GpuTa
         .plan
         .as_ref()
         .map(|_| "--plan")
-        .or_else(|| arguments.stages.given());
+        .or_else(|| arguments.stages.given())
+        .or_else(|| arguments.assumptions.given());
     if let Some(option) = given {
         let why = format!(
             "on a module with {}, which is obeyed (alcop opt --alcop-strip removes it)",
@@ -283,17 +306,20 @@ fn plan_of_module(module: &mut Module<'_>, arguments: &Arguments, target: &GpuTa
         return Err(Failure::without_effect(option, &why));
     }
     let plan = planned::read(module).map_err(failure)?;
-    // The plan may be made by alcop-plan{assume-noalias}.
-    let options = DetectOptions {
-        assume_noalias: true,
-        ..detect_options(target)
-    };
-    let detection = detect(module, &options);
+    let detection = detect(module, &options_of(&plan, target));
     attributes::strip(module);
     plan.check_is_for(module)
         .and_then(|()| allowed::check(&plan, &detection))
         .map_err(|error| failure(error.naming_field()))?;
     Ok(plan)
+}
+
+/// Verdicts on the assumptions that a plan rests on by its own word.
+fn options_of(plan: &PipelinePlan, target: &GpuTarget) -> DetectOptions {
+    DetectOptions {
+        assumptions: Assumptions::of(&plan.assumes),
+        ..detect_options(target)
+    }
 }
 
 /// A kernel that comes out as it went in has a reason for each loop.
@@ -375,8 +401,8 @@ fn check_names(arguments: &Arguments) -> Result<(), Failure> {
 fn write_own_launch(
     arguments: &Arguments,
     own: OwnLaunch,
-    ptx: String,
-    dynamic_shared_bytes: u64,
+    (ptx, dynamic_shared_bytes): (String, u64),
+    assumes: Vec<Assumption>,
 ) -> Result<(), Failure> {
     let path = launch_path(&arguments.output).map_err(output::bundle_failure)?;
     let ptx_path = beside(&path, "ptx");
@@ -386,12 +412,14 @@ fn write_own_launch(
             path.display()
         );
     }
+    let assumes = own.assumed(&assumes);
     let launch = LaunchFile {
         ptx: file_name(&ptx_path),
         entry: own.entry,
         grid: own.grid,
         block: own.block,
         dynamic_shared_bytes: dynamic_shared_bytes as u32,
+        assumes,
         args: own.args,
     };
     output::write_all(&[Output::new(ptx_path, ptx.into_bytes()), launch_output(&path, &launch)])

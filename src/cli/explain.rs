@@ -9,6 +9,7 @@ use alcop_passes::sink::foresee;
 use alcop_spec::GpuTarget;
 use clap::Args;
 
+use super::assumptions::AssumptionArguments;
 use super::operator::{OF_OPERATORS, OperatorArguments, StageArguments, TileArguments, three};
 use super::{Failure, output};
 
@@ -30,9 +31,8 @@ pub struct Arguments {
     /// Threads of a block, where the kernel does not say
     #[arg(long, value_name = "X,Y,Z", value_delimiter = ',', conflicts_with = "op")]
     block_size: Vec<u32>,
-    /// Take pointer arguments as not overlapping
-    #[arg(long, conflicts_with = "op")]
-    assume_noalias: bool,
+    #[command(flatten)]
+    assumptions: AssumptionArguments,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -40,12 +40,13 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = GpuTarget::resolve(&arguments.target).map_err(Failure::usage)?;
+    arguments.assumptions.check(arguments.operator.op_spec()?.is_some())?;
     let block_size = three(&arguments.block_size, "block-size")?;
     let context = Context::new();
     context.allow_unregistered_dialects(arguments.allow_unregistered_dialect);
     let options = DetectOptions {
         block_size,
-        assume_noalias: arguments.assume_noalias,
+        assumptions: arguments.assumptions.assumptions(),
         ..crate::detect_options(&target)
     };
     let mut detections = Vec::new();

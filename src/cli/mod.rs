@@ -1,6 +1,7 @@
 //! The `alcop` command. Exit codes: 0 success, 1 refused, 2 bad usage or input, 3 device absent or lost, 70 a bug of
 //! ours, 130 interrupted.
 
+mod assumptions;
 mod bench;
 mod compile;
 mod device;

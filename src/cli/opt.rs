@@ -17,6 +17,7 @@ use alcop_passes::opt::{self, Outcome, Settings, passes};
 use alcop_spec::GpuTarget;
 use clap::Args;
 
+use super::assumptions::AssumptionArguments;
 use super::{Failure, output};
 
 /// Pieces of a file stand between such lines.
@@ -52,6 +53,8 @@ pub struct Arguments {
     /// Compare diagnostics with expected-error, -warning, -remark and -note comments; print no module
     #[arg(long)]
     verify_diagnostics: bool,
+    #[command(flatten)]
+    assumptions: AssumptionArguments,
     /// Print the IR to standard error after each pass
     #[arg(long)]
     mlir_print_ir_after_all: bool,
@@ -113,9 +116,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.target.is_some() && !pipeline.elements.iter().any(opt::holds_ours) {
         return Err(Failure::without_effect("--target", "without a pass of alcop"));
     }
+    let assumes = pipeline.elements.iter().any(opt::holds_ours);
+    if let Some(option) = arguments.assumptions.given().filter(|_| !assumes) {
+        return Err(Failure::without_effect(option, "without a pass of alcop"));
+    }
     let settings = Settings {
         architecture: target.arch.name().to_owned(),
         shared_bytes_per_block: u64::from(target.limits.shared_bytes_per_block),
+        assumptions: arguments.assumptions.assumptions(),
         print_ir_after_all: arguments.mlir_print_ir_after_all,
         timing: arguments.mlir_timing,
     };

@@ -316,6 +316,7 @@ impl Files {
             grid: kernel.grid,
             block: kernel.block,
             dynamic_shared_bytes: kernel.dynamic_shared_bytes,
+            assumes: Vec::new(),
             args: args.collect(),
         };
         let mut text = serde_json::to_string_pretty(&launch).expect("plain data with string keys is JSON");

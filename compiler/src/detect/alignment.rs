@@ -26,9 +26,10 @@ pub struct Side<'a, 'ir> {
 
 fn too_narrow(base: u64, address: &Linear<'_>, bytes: u64) -> (ReasonCode, String) {
     let message = match address.divisor() {
-        _ if !base.is_multiple_of(bytes) => {
-            format!("the base is only known to be aligned to {base} bytes; {bytes} are needed (llvm.align)")
-        }
+        _ if !base.is_multiple_of(bytes) => format!(
+            "the base is only known to be aligned to {base} bytes; {bytes} are needed: {{llvm.align = {bytes} : i64}} on the \
+             argument, or --assume-aligned {bytes} where nothing is said of it"
+        ),
         known => format!("the address moves by multiples of {known} bytes, not of {bytes}"),
     };
     (ReasonCode::AlignmentUnproven, message)
@@ -109,6 +110,11 @@ impl<'ir> Case<'_, 'ir> {
 
     /// Why the address of an access is not known to be a multiple of a width: base, offset, strides and indices together.
     pub fn misaligned(&self, touch: &Touch<'ir>, bytes: u64) -> Option<(ReasonCode, String)> {
+        self.misaligned_from(touch, bytes, self.base_alignment(touch))
+    }
+
+    /// The same from a base of the given alignment.
+    fn misaligned_from(&self, touch: &Touch<'ir>, bytes: u64, base: u64) -> Option<(ReasonCode, String)> {
         let op = touch.op;
         let Some(parts) = op.operand(touch.access.memref).ty().as_memref() else {
             let message = "the memref has no strided layout".to_owned();
@@ -122,7 +128,6 @@ impl<'ir> Case<'_, 'ir> {
         if stated > 0 && stated.is_multiple_of(bytes) {
             return None;
         }
-        let base = self.base_alignment(touch);
         let address = self.scene.memory.address(op, touch.access);
         if touch.place.alignment(&address, base, bytes).is_multiple_of(bytes) {
             return None;
@@ -152,8 +157,39 @@ impl<'ir> Case<'_, 'ir> {
         (!aligned).then(|| too_narrow(base, &address, bytes))
     }
 
-    /// What is known of the alignment of an access's root, in bytes.
+    /// What is known or assumed of the alignment of an access's root, in bytes.
     pub fn base_alignment(&self, touch: &Touch<'ir>) -> u64 {
+        let known = self.known_base(touch);
+        match self.may_assume(touch) {
+            true => known.max(self.scene.memory.assumptions.aligned),
+            false => known,
+        }
+    }
+
+    /// Whether nothing in the IR says how the argument is aligned that an access reads.
+    fn may_assume(&self, touch: &Touch<'ir>) -> bool {
+        let place = &touch.place;
+        let argument = match place.root {
+            Root::Argument(_) => true,
+            Root::Outside(value) => value.def_op().is_none(),
+            _ => false,
+        };
+        let said = self.scene.memory.stated(place.root, "llvm.align").is_some() || place.is_vouched_for();
+        argument && place.space == Space::Global && !said
+    }
+
+    /// Whether an access is a multiple of a width only if the caller keeps to what is assumed of the pointer.
+    pub fn needs_assumed_base(&self, touch: &Touch<'ir>, bytes: u64) -> bool {
+        let known = self.known_base(touch);
+        if !touch.op.is("memref.copy") {
+            return self.misaligned_from(touch, bytes, known).is_some();
+        }
+        let place = &touch.place;
+        !place.alignment(&place.origin, known, bytes).is_multiple_of(bytes)
+    }
+
+    /// What is known of the alignment of an access's root, in bytes.
+    fn known_base(&self, touch: &Touch<'ir>) -> u64 {
         let place = &touch.place;
         let stated = self
             .scene

@@ -137,7 +137,7 @@ fn own_ops(kernel: Op<'_>) -> (Vec<Op<'_>>, Vec<usize>) {
 
 impl<'a, 'ir> Scene<'a, 'ir> {
     pub fn new(context: &'a Context, index: &'a OpIndex<'ir>, kernel: Op<'ir>, options: &DetectOptions) -> Self {
-        let memory = Memory::new(kernel, options.assume_noalias);
+        let memory = Memory::new(kernel, &options.assumptions);
         let block_size = block_size(kernel).or(options.block_size);
         let ids = block_size.map(|block| Ids {
             block,
@@ -241,7 +241,7 @@ impl<'a, 'ir> Scene<'a, 'ir> {
 
     /// The alias class of a place.
     pub fn class(&self, place: &Place<'ir>) -> Class<'ir> {
-        let noalias = self.memory.assume_noalias || self.memory.stated(place.root, "llvm.noalias").is_some();
+        let noalias = self.memory.assumptions.noalias || self.memory.stated(place.root, "llvm.noalias").is_some();
         match place.root {
             Root::Unknown => Class::Unknown(place.space),
             Root::Argument(_) | Root::Outside(_) if !noalias => Class::Shuffled(place.space),

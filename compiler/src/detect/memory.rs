@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use super::assumptions::Assumptions;
 use super::effects::{Access, indices};
 use super::linear::Linear;
 use crate::ir::{Attr, Block, Def, Op, Type, Value};
@@ -68,7 +69,7 @@ pub struct Place<'ir> {
 /// The memory of one kernel.
 pub struct Memory<'ir> {
     pub kernel: Op<'ir>,
-    pub assume_noalias: bool,
+    pub assumptions: Assumptions,
     entry: Option<Block<'ir>>,
     /// Arguments of the entry block before the workgroup attributions, and behind them.
     attributions: (usize, usize),
@@ -77,6 +78,11 @@ pub struct Memory<'ir> {
 }
 
 impl<'ir> Place<'ir> {
+    /// Whether an assumption on the way says how a pointer is aligned.
+    pub fn is_vouched_for(&self) -> bool {
+        !self.assumed.is_empty()
+    }
+
     /// A number that divides an address, given as bytes from the root's start, which is a multiple of `base`; or what the
     /// assumptions on the way make of it, if that is a multiple of what is wanted.
     pub fn alignment(&self, address: &Linear<'ir>, base: u64, wanted: u64) -> u64 {
@@ -109,7 +115,7 @@ enum Mixed<'ir> {
 }
 
 impl<'ir> Memory<'ir> {
-    pub fn new(kernel: Op<'ir>, assume_noalias: bool) -> Self {
+    pub fn new(kernel: Op<'ir>, assumptions: &Assumptions) -> Self {
         let entry = kernel.regions().next().and_then(|region| region.blocks().next());
         let count = kernel
             .attr("workgroup_attributions")
@@ -128,7 +134,7 @@ impl<'ir> Memory<'ir> {
         .min(arguments);
         Memory {
             kernel,
-            assume_noalias,
+            assumptions: assumptions.clone(),
             entry,
             attributions: (first, (first + count).min(arguments)),
             places: RefCell::default(),
@@ -218,12 +224,12 @@ impl<'ir> Memory<'ir> {
     /// Whether two places may be the same memory.
     pub fn alias(&self, a: &Place<'ir>, b: &Place<'ir>) -> Alias {
         match self.alias_as_stated(a, b) {
-            Alias::May if self.assume_noalias && is_outer(a.root) && is_outer(b.root) => Alias::Never,
+            Alias::May if self.assumptions.noalias && is_outer(a.root) && is_outer(b.root) => Alias::Never,
             known => known,
         }
     }
 
-    /// The same by what the kernel itself says, without [`Self::assume_noalias`].
+    /// The same by what the kernel itself says, without [`Self::assumptions`].
     pub fn alias_as_stated(&self, a: &Place<'ir>, b: &Place<'ir>) -> Alias {
         match (a.root, b.root) {
             (one, other) if one == other && one != Root::Unknown => Alias::Same,

@@ -13,6 +13,7 @@
 
 mod affine;
 mod alignment;
+mod assumptions;
 pub mod attributes;
 mod candidates;
 mod copies;
@@ -38,6 +39,7 @@ mod verdict;
 pub mod work;
 
 pub use affine::static_bounds;
+pub use assumptions::Assumptions;
 pub use print::{Remark, detection_json, detection_table, detections_json, remark_list, remarks};
 pub use uniform::copied_together;
 pub use verdict::{BufferVerdict, CopyOps, Detection, KernelVerdicts, Level, LoopVerdict, Reason, ReasonCode, Verdict};
@@ -56,8 +58,8 @@ pub struct DetectOptions {
     pub shared_bytes_per_block: u64,
     /// Threads of a block in x, y, z, where the kernel does not say.
     pub block_size: Option<[u32; 3]>,
-    /// Whether different pointer arguments may be taken as not overlapping.
-    pub assume_noalias: bool,
+    /// What a caller promises of the arguments.
+    pub assumptions: Assumptions,
 }
 
 /// The largest depth that is ever proposed.

@@ -43,6 +43,12 @@ fn widths(buffer: &BufferVerdict) -> Option<String> {
     Some(cells.join(", "))
 }
 
+/// What a verdict rests on: `, assumes argument 0: aligned to 16 bytes`.
+fn assumed(buffer: &BufferVerdict) -> String {
+    let all = buffer.assumes.iter().map(|one| format!(", assumes {one}"));
+    all.collect()
+}
+
 /// A table, one buffer a row, the reasons below their buffer.
 pub fn detection_table(detection: &Detection) -> String {
     let mut out = String::new();
@@ -86,6 +92,10 @@ pub fn detection_table(detection: &Detection) -> String {
                 .map(|(cell, width)| format!("{cell:width$}"))
                 .collect();
             writeln!(out, "  {}", cells.join("  ").trim_end()).expect("a string takes all");
+            let buffer = number.checked_sub(1).map(|buffer| &kernel.buffers[buffer]);
+            for assumption in buffer.into_iter().flat_map(|buffer| &buffer.assumes) {
+                writeln!(out, "      assumes {assumption}").expect("a string takes all");
+            }
             for reason in number
                 .checked_sub(1)
                 .map_or(&[][..], |buffer| &kernel.buffers[buffer].reasons)
@@ -160,7 +170,7 @@ pub fn remark_list(detection: &Detection) -> Vec<Remark> {
                 line(
                     &buffer.location,
                     rejects,
-                    format!("{name}: {}{depth}{narrowed}", word(buffer.verdict)),
+                    format!("{name}: {}{depth}{narrowed}{}", word(buffer.verdict), assumed(buffer)),
                 );
             }
         }

@@ -373,6 +373,9 @@ fn judge_in<'ir>(
     if verdict.verdict == Verdict::Pipelinable || staged {
         verdict.around = case.around(scope, &sites);
     }
+    if verdict.verdict != Verdict::Rejected || staged {
+        verdict.assumes = case.assumed(&sites);
+    }
     verdict.reasons = case.reasons;
     let held = held(&sites, case.memref.element);
     (verdict, Some(held))

@@ -205,7 +205,7 @@ pub fn copied_together<'ir>(
     let options = DetectOptions {
         shared_bytes_per_block: 0,
         block_size: None,
-        assume_noalias: false,
+        assumptions: crate::detect::Assumptions::NOTHING,
     };
     let scene = Scene::new(context, index, kernel, &options);
     copies.filter(|copy| is_copied_together(&scene, *copy, scope)).collect()

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use alcop_spec::Assumption;
 use serde::{Deserialize, Serialize};
 
 use crate::ir::{BufferId, Location, OpId, Type};
@@ -138,6 +139,9 @@ pub struct BufferVerdict {
     pub group: Option<usize>,
     /// Every failing check.
     pub reasons: Vec<Reason>,
+    /// What the caller must keep to, so that the verdict holds: what is assumed of arguments and not said in the IR.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumes: Vec<Assumption>,
     /// The copies that fill it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub copies: Vec<CopyOps>,
@@ -194,6 +198,7 @@ impl BufferVerdict {
             async_bytes: None,
             group: None,
             reasons: Vec::new(),
+            assumes: Vec::new(),
             copies: Vec::new(),
             barriers: Vec::new(),
             around: Vec::new(),

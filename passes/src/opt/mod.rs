@@ -19,6 +19,7 @@ pub mod planned;
 use std::cell::Cell;
 use std::rc::Rc;
 
+use alcop_compiler::detect::Assumptions;
 use alcop_compiler::ir::{Diagnostic, Module, PassLevel, PassManager, Severity};
 
 use crate::error::Error;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub architecture: String,
     /// Shared memory that a block may use there, in bytes.
     pub shared_bytes_per_block: u64,
+    /// What is assumed of arguments, where a pass's own options say nothing else.
+    pub assumptions: Assumptions,
     /// Print the IR to standard error after each pass.
     pub print_ir_after_all: bool,
     /// Print a table of times to standard error.

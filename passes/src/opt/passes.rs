@@ -1,7 +1,7 @@
 //! The passes of ours by name, and their options.
 //!
 //! ```text
-//! alcop-detect{assume-noalias block-size=128,1,1}       verdicts as attributes and remarks
+//! alcop-detect{assume-noalias assume-aligned=4}         verdicts as attributes and remarks
 //! alcop-sink-elementwise                                moves work out of copies
 //! alcop-plan{shared-stages=3 register-stages=2}         alcop.plan on the module
 //! alcop-multi-buffer                                    gives the planned buffers their rings
@@ -14,8 +14,9 @@
 //! ```
 
 use alcop_compiler::detect::attributes;
-use alcop_compiler::detect::{DetectOptions, Detection, detect, remark_list};
+use alcop_compiler::detect::{Assumptions, DetectOptions, Detection, detect, remark_list};
 use alcop_compiler::ir::{Attr, Diagnostic, Module, Op, Severity, preorder};
+use alcop_spec::assumption::is_alignment;
 
 use super::planned;
 use super::{BuildError, Settings};
@@ -38,8 +39,10 @@ pub struct Options {
     pub asked: Asked,
     /// Threads of a block, where the kernel does not say.
     pub block_size: Option<[u32; 3]>,
-    /// Whether pointer arguments do not overlap.
-    pub assume_noalias: bool,
+    /// How arguments are aligned, where that is said of this pass.
+    pub assume_aligned: Option<u64>,
+    /// Whether arguments do not overlap, likewise.
+    pub assume_noalias: Option<bool>,
 }
 
 /// A pass of ours.
@@ -90,12 +93,13 @@ pub enum PassOptionError {
     },
 }
 
-const DETECTION_OPTIONS: [&str; 2] = ["block-size", "assume-noalias"];
-const PLAN_OPTIONS: [&str; 5] = [
+const DETECTION_OPTIONS: [&str; 3] = ["block-size", "assume-aligned", "assume-noalias"];
+const PLAN_OPTIONS: [&str; 6] = [
     "shared-stages",
     "register-stages",
     "layout",
     "block-size",
+    "assume-aligned",
     "assume-noalias",
 ];
 
@@ -221,7 +225,10 @@ fn detect_options(options: &Options, settings: &Settings) -> DetectOptions {
     DetectOptions {
         shared_bytes_per_block: settings.shared_bytes_per_block,
         block_size: options.block_size,
-        assume_noalias: options.assume_noalias,
+        assumptions: Assumptions {
+            aligned: options.assume_aligned.unwrap_or(settings.assumptions.aligned),
+            noalias: options.assume_noalias.unwrap_or(settings.assumptions.noalias),
+        },
     }
 }
 
@@ -300,7 +307,8 @@ fn parse_options(text: &str, known: &[&str]) -> Result<Options, PassOptionError>
         },
         asked: Asked::default(),
         block_size: None,
-        assume_noalias: false,
+        assume_aligned: None,
+        assume_noalias: None,
     };
     for option in text.split_whitespace() {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
@@ -341,10 +349,15 @@ fn parse_options(text: &str, known: &[&str]) -> Result<Options, PassOptionError>
                 let size = size.filter(|size| size.iter().all(|extent| *extent > 0));
                 options.block_size = Some(size.ok_or_else(|| wrong("block-size", "three positive numbers: X,Y,Z"))?);
             }
+            "assume-aligned" => {
+                let bytes = value.parse().ok().filter(|bytes| is_alignment(*bytes));
+                let wanted = "a power of two, at most 4096 (bytes)";
+                options.assume_aligned = Some(bytes.ok_or_else(|| wrong("assume-aligned", wanted))?);
+            }
             "assume-noalias" => {
                 options.assume_noalias = match value {
-                    "" | "true" | "1" => true,
-                    "false" | "0" => false,
+                    "" | "true" | "1" => Some(true),
+                    "false" | "0" => Some(false),
                     _ => return Err(wrong("assume-noalias", "true or false")),
                 }
             }

@@ -9,7 +9,7 @@
 //! wanted. The other attributes say what is the case: a module in which they say something else is refused.
 
 use alcop_compiler::detect::attributes::{self, Annotation, DEPTH, GROUP, VERDICT};
-use alcop_compiler::detect::{BufferVerdict, DetectOptions, Detection, Level, detect};
+use alcop_compiler::detect::{Assumptions, BufferVerdict, DetectOptions, Detection, Level, detect};
 use alcop_compiler::ir::{BufferId, Module, OpId};
 use serde_json::json;
 
@@ -157,7 +157,7 @@ fn entries(module: &Module<'_>) -> Detection {
     let options = DetectOptions {
         shared_bytes_per_block: 0,
         block_size: None,
-        assume_noalias: false,
+        assumptions: Assumptions::NOTHING,
     };
     detect(module, &options)
 }

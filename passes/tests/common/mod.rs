@@ -73,6 +73,7 @@ pub fn plan(program: &TileProgram<'_>, schedule: &TileSchedule) -> PipelinePlan 
         schema: SCHEMA,
         fingerprint: fingerprint(&program.module),
         target: "sm_80".to_owned(),
+        assumes: Vec::new(),
         loops: vec![LoopPlan {
             loop_index: 0,
             buffers: vec![buffer(0), buffer(1)],

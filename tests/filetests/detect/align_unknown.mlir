@@ -1,4 +1,5 @@
 // Nothing says that rows start at 16 bytes.
+// OPTIONS assume-aligned=1
 // EXPECT memref.alloc#0 loop=0 verdict=pipelinable depth=32 async=4
 // EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
 gpu.module @m {

@@ -1,6 +1,6 @@
 // The command line says that they are not.
 // OPTIONS assume-noalias
-// EXPECT memref.alloc#0 loop=0 verdict=pipelinable depth=32 async=16
+// EXPECT memref.alloc#0 loop=0 verdict=pipelinable depth=32 async=16 assumes=arguments 0 and 1: not overlapping; arguments 0 and 2: not overlapping
 // EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.align = 16 : i64},

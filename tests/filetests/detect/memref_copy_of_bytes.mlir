@@ -1,4 +1,5 @@
 // Bytes of unknown alignment are too narrow.
+// OPTIONS assume-aligned=1
 // EXPECT memref.alloc#0 loop=0 verdict=rejected codes=alignment-unproven
 // EXPECT memref.load#0 loop=0 verdict=rejected codes=sync-positions-differ
 gpu.module @m {

@@ -1,4 +1,5 @@
 // Rows of unknown alignment, in pieces of 4 bytes.
+// OPTIONS assume-aligned=1
 // EXPECT memref.alloc#0 loop=0 verdict=pipelinable depth=32 async=4
 // EXPECT vector.load#0 loop=0 verdict=pipelinable depth=2
 gpu.module @m {

@@ -1,7 +1,7 @@
 // What is aligned is the memory, not the window into it.
 // ARGUMENT 3 64
-// EXPECT memref.view#0 loop=0 verdict=rejected codes=alignment-unproven
-// EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
+// EXPECT memref.view#0 loop=0 verdict=rejected codes=alignment-unproven,may-alias
+// EXPECT vector.load#1 loop=0 verdict=rejected codes=sync-positions-differ
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
     %dst: memref<1024x4xf32> {llvm.noalias}, %log: memref<1024x4xf32> {llvm.noalias}, %off: index) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {

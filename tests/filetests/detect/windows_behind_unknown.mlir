@@ -1,7 +1,7 @@
 // Two windows at an unknown place, known to be apart: slots of one could stand nowhere, since the other may reach anywhere.
 // EXPECT memref.view#0 loop=0 verdict=rejected codes=may-alias
 // EXPECT memref.view#1 loop=none verdict=rejected codes=not-sequential
-// EXPECT vector.load#1 loop=0 verdict=pipelinable depth=2
+// EXPECT vector.load#1 loop=0 verdict=rejected codes=sync-positions-differ
 gpu.module @m {
   gpu.func @k(%src: memref<1024x4xf32> {llvm.noalias, llvm.align = 16 : i64},
     %dst: memref<1024x4xf32> {llvm.noalias}, %log: memref<1024x4xf32> {llvm.noalias}, %off: index) kernel attributes {known_block_size = array<i32: 32, 1, 1>} {
