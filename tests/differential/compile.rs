@@ -55,15 +55,18 @@ pub fn as_it_was(program: &Program) -> Result<Kernel, String> {
     assemble(program, &mut module, &plan)
 }
 
-/// The kernel at depths that nobody asked for: what cannot be pipelined is left as it was.
-pub fn by_default(program: &Program) -> Result<Kernel, String> {
+/// The kernel at depths that nobody asked for, and whether a buffer has several slots: what cannot be pipelined is left as
+/// it was.
+pub fn by_default(program: &Program) -> Result<(Kernel, bool), String> {
     let context = Context::new();
     let mut module = parse(&context, program)?;
     let detection = sink_and_detect(&mut module, &options()).map_err(|error| error.to_string())?;
     let depths = depths(program, program.slots.max(2), program.registers);
     let (plan, _) =
         decide_within(&module, &detection, TARGET, &depths, Asked::default()).map_err(|error| error.to_string())?;
-    assemble(program, &mut module, &plan)
+    let mut buffers = plan.loops.iter().flat_map(|entry| &entry.buffers);
+    let slots = buffers.any(|buffer| buffer.slots > 1);
+    Ok((assemble(program, &mut module, &plan)?, slots))
 }
 
 /// The kernel as deep as the program says.

@@ -3,8 +3,8 @@
 use alcop::runtime::ArgBuffer;
 use alcop::spec::kernel::ArrayDType;
 
-use super::program::{Buffer, Form, Guard, Kind, Place, Program, Reads};
-use super::work::{Element, Work};
+use super::program::{Buffer, Guard, Kind, Place, Program, Reads};
+use super::work::Element;
 
 impl Program {
     /// Whether a chunk of a buffer is copied, for a thread's row; only its iteration counts where all threads decide as
@@ -156,18 +156,6 @@ impl Program {
         }
         arguments.push(i32s(vec![0; self.runs().max(1) * self.threads]));
         arguments
-    }
-
-    /// Whether the buffer's copies are done by `memref.copy`.
-    pub fn copies_memrefs(buffer: &Buffer) -> bool {
-        matches!(buffer.form, Form::Whole | Form::OwnRows)
-    }
-
-    /// Whether any of its work makes something else of zeros than zero.
-    pub fn changes_zeros(&self, buffer: &Buffer) -> bool {
-        let kind = buffer.shared_kind();
-        let kept = |work: &Work| work.apply(kind, Element::zero(kind)) == Element::zero(kind);
-        !buffer.works[..self.phases.len()].iter().all(kept)
     }
 }
 

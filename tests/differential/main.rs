@@ -44,24 +44,24 @@ fn case(focus: Focus, program: &Program, tally: &mut Tally) -> Result<(), TestCa
     };
     agrees("plain", plain(program))?;
     agrees("as it was", as_it_was(program))?;
-    match pipelined(program).map_err(|error| fail("pipelined", error))? {
+    let reasons = match pipelined(program).map_err(|error| fail("pipelined", error))? {
         Pipelined::Kernel(kernel, seen) => {
             agrees("pipelined", Ok(*kernel))?;
             tally.pipelined(focus, program, &seen);
+            return Ok(());
         }
-        Pipelined::Refused(reasons) => {
-            let doubts = program.doubts();
-            if doubts.is_empty() {
-                return Err(fail("refused", format!("{reasons:?}")));
-            }
-            agrees("by default", by_default(program))?;
-            tally.refused(focus, &doubts, &reasons);
+        Pipelined::Refused(reasons) if program.doubts().is_empty() => {
+            return Err(fail("refused", format!("{reasons:?}")));
         }
+        Pipelined::Refused(reasons) => reasons,
         // A distance that the reads do not leave is refused with the numbers.
-        Pipelined::TooFar => {
-            agrees("by default", by_default(program))?;
-            tally.too_far(focus);
-        }
+        Pipelined::TooFar => Vec::new(),
+    };
+    let (kernel, slots) = by_default(program).map_err(|error| fail("by default", error))?;
+    agrees("by default", Ok(kernel))?;
+    match reasons.is_empty() {
+        true => tally.lowered(focus, slots),
+        false => tally.refused(focus, &program.doubts(), &reasons),
     }
     Ok(())
 }
@@ -98,7 +98,7 @@ fn random_nests_compute_the_same_with_and_without_a_pipeline() {
     for focus in Focus::ALL {
         let config = Config {
             cases: focus.cases(all),
-            max_shrink_iters: std::env::var("ALCOP_SHRINK").map_or(400, |text| text.parse().expect("a number")),
+            max_shrink_iters: 400,
             source_file: Some(file!()),
             failure_persistence: Some(Box::new(FileFailurePersistence::WithSource("proptest-regressions"))),
             ..Config::default()

@@ -36,6 +36,8 @@ pub enum Focus {
     Attribute,
     /// Copies of one tile whose accesses differ in an attribute.
     Hints,
+    /// Pieces of 2 bytes, which go through registers.
+    Staged,
     /// Pieces of 16, 8 and 4 bytes.
     Mixed,
     /// `memref.copy` of each thread's row.
@@ -55,7 +57,7 @@ pub enum Focus {
 }
 
 impl Focus {
-    pub const ALL: [Focus; 22] = [
+    pub const ALL: [Focus; 23] = [
         Focus::Anything,
         Focus::Filled,
         Focus::FilledAndChanged,
@@ -70,6 +72,7 @@ impl Focus {
         Focus::LeadAndWork,
         Focus::Attribute,
         Focus::Hints,
+        Focus::Staged,
         Focus::Mixed,
         Focus::OwnRows,
         Focus::SomeRows,
@@ -204,6 +207,13 @@ impl Focus {
             Focus::Hints => {
                 (first.form, first.pieces, first.hints) = (Form::Straight, first.pieces.max(2), true);
                 worked(first, work);
+            }
+            Focus::Staged => {
+                (first.form, first.mixed, first.width) = (plain(first.form), None, 2);
+                (first.works, first.cast, first.in_place) = ([Work::None; 2], false, false);
+                if first.guard == Guard::Masked {
+                    first.guard = Guard::Selected;
+                }
             }
             Focus::Mixed => {
                 first.mixed = Some(usize::from(second) + 2 * usize::from(choice.third));

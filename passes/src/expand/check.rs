@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use alcop_compiler::detect::copied_together;
-use alcop_compiler::ir::{BufferId, Builder, Context, Op, OpId, OpIndex, Value, constant_index, enclosing, usable_before};
+use alcop_compiler::ir::{
+    BufferId, Builder, Context, Op, OpId, OpIndex, Value, constant_index, enclosing, usable_before,
+};
 
 use super::copies::{self, Copy, Site};
 use super::items::{self, Registers};
