@@ -86,7 +86,7 @@ pub(crate) fn draft(
         }
         for entry in &mut loops[first..] {
             let depths = depths(entry.loop_index, most(entry.loop_index));
-            entry.registers = register_plans(entry, &kernel.buffers, &depths);
+            entry.registers = register_plans(&index, entry, &kernel.buffers, &depths);
             number_syncs(&index, entry);
         }
     }
@@ -123,11 +123,7 @@ fn keep_nests_apart(loops: &mut [LoopPlan]) {
 /// Buffers whose first reads are apart by work that takes long, such as attention's keys and values, are waited for
 /// apart.
 fn number_syncs(index: &OpIndex<'_>, entry: &mut LoopPlan) {
-    let id = OpId {
-        op: "scf.for".to_owned(),
-        index: entry.loop_index,
-    };
-    let (Some(op), true) = (index.find(&id), entry.buffers.len() > 1) else {
+    let (Some(op), true) = (find_loop(index, entry.loop_index), entry.buffers.len() > 1) else {
         return;
     };
     let (Some(kernel), Some(body)) = (enclosing(op, "gpu.func"), op.body()) else {
@@ -251,7 +247,18 @@ fn layout(index: &OpIndex<'_>, buffer: &BufferVerdict, wanted: SharedLayout) -> 
 
 /// The register loads that the buffers of a loop feed, by the loop that holds them. The loads of one loop are rotated
 /// together or not at all.
-fn register_plans(entry: &LoopPlan, buffers: &[BufferVerdict], depths: &Depths) -> Vec<RegisterPlan> {
+fn register_plans(
+    index: &OpIndex<'_>,
+    entry: &LoopPlan,
+    buffers: &[BufferVerdict],
+    depths: &Depths,
+) -> Vec<RegisterPlan> {
+    let scope = find_loop(index, entry.loop_index);
+    // A buffer that several loops fill is read in each of them.
+    let is_mine = |number: usize| {
+        let inner = find_loop(index, number);
+        inner.zip(scope).is_some_and(|(inner, scope)| inner.is_within(scope))
+    };
     let reads = buffers.iter().filter(|load| {
         let source = load.source.as_ref();
         load.level == Level::Register
@@ -260,7 +267,8 @@ fn register_plans(entry: &LoopPlan, buffers: &[BufferVerdict], depths: &Depths) 
     let mut by_loop: Vec<(usize, Vec<&BufferVerdict>)> = Vec::new();
     for load in reads {
         let own = load.loop_index == Some(entry.loop_index) && depths.register_stages > 1;
-        let Some(loop_index) = load.inner_loop.or(load.loop_index.filter(|_| own)) else {
+        let inner = load.inner_loop.filter(|number| is_mine(*number));
+        let Some(loop_index) = inner.or(load.loop_index.filter(|_| own)) else {
             continue;
         };
         match by_loop.iter_mut().find(|(index, _)| *index == loop_index) {
@@ -279,6 +287,13 @@ fn register_plans(entry: &LoopPlan, buffers: &[BufferVerdict], depths: &Depths) 
             loads: loads.into_iter().filter_map(op_id).collect(),
         })
         .collect()
+}
+
+fn find_loop<'ir>(index: &OpIndex<'ir>, number: usize) -> Option<Op<'ir>> {
+    index.find(&OpId {
+        op: "scf.for".to_owned(),
+        index: number,
+    })
 }
 
 fn op_id(load: &BufferVerdict) -> Option<OpId> {

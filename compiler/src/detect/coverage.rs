@@ -63,7 +63,8 @@ impl<'ir> Case<'_, 'ir> {
             let condition = self.scene.ops[at];
             join(&mut one);
             join(&mut other);
-            if one != other && !self.reads_share(condition, one.is_empty(), !other.is_empty() && !one.is_empty()) {
+            let both = !other.is_empty() && !one.is_empty();
+            if one != other && !self.reads_share(scope, condition, one.is_empty(), both) {
                 let message = "only one side of a condition fills the buffer; fill it with zeros on the other side, or \
                                read it under the same condition, which every thread must decide alike";
                 return self.refuse(ReasonCode::NotFullyOverwritten, condition, message);
@@ -99,8 +100,8 @@ impl<'ir> Case<'_, 'ir> {
         Some((open.pop(), closed))
     }
 
-    /// Whether every read stands on the filled side of the same condition, and all threads decide it alike.
-    fn reads_share(&self, condition: Op<'ir>, filled_second: bool, both: bool) -> bool {
+    /// Whether every read in the loop stands on the filled side of the same condition, and all threads decide it alike.
+    fn reads_share(&self, scope: Op<'ir>, condition: Op<'ir>, filled_second: bool, both: bool) -> bool {
         let value = condition.operand(0);
         let shared = |op: Op<'ir>| {
             let mut block = op.block();
@@ -113,8 +114,9 @@ impl<'ir> Case<'_, 'ir> {
             }
             false
         };
-        // What stands outside of all loops that fill the buffer was looked at before.
-        let mut loads = self.loads.iter().filter(|load| !self.apart.contains(&load.at));
+        // Other loops that fill the buffer are judged by their own conditions, and what stands outside of all of them was
+        // looked at before.
+        let mut loads = self.loads.iter().filter(|load| self.scene.is_inside(load.op, scope));
         !both && is_uniform(self.scene, value) && loads.all(|load| shared(load.op))
     }
 

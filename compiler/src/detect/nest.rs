@@ -68,20 +68,20 @@ impl<'ir> Case<'_, 'ir> {
     }
 }
 
-/// Why the counter of an `scf.for` cannot run [`MAX_DEPTH`] iterations past its upper bound, where it may be that it cannot:
-/// what wraps around compares as if it were an iteration. A bound that is a value is taken to leave that much room.
+/// Why the counter of an `scf.for` cannot run [`MAX_DEPTH`] iterations past its bounds, where it may be that it cannot: what
+/// wraps around compares as if it were an iteration. A bound that is a value is taken to leave that much room; but the upper
+/// one is not before the lower one where the loop runs, and where it does not, the first copies are asked for all the same.
 pub fn may_wrap(op: Op<'_>) -> Option<String> {
     if !op.operand(0).ty().is_index() || op.attr("unsignedCmp").is_some() {
         return Some("the loop does not count a signed index, so running ahead could wrap around".to_owned());
     }
     let ahead = i64::try_from(MAX_DEPTH).unwrap_or(i64::MAX);
     let step = constant_index(op.operand(2)).unwrap_or(1);
-    let upper = constant_index(op.operand(1)).unwrap_or(0);
-    let past = step.checked_mul(ahead).and_then(|past| past.checked_add(upper.max(0)));
+    let bound = |number: usize| constant_index(op.operand(number)).unwrap_or(0);
+    let last = bound(0).max(bound(1)).max(0);
+    let past = step.checked_mul(ahead).and_then(|past| past.checked_add(last));
     past.is_none().then(|| {
-        format!(
-            "the loop counts in steps of {step}, and running {ahead} of them past its upper bound would wrap around"
-        )
+        format!("the loop counts in steps of {step}, and running {ahead} of them past its bounds would wrap around")
     })
 }
 

@@ -18,6 +18,7 @@ use super::graph::{EdgeKind, LoopGraph};
 use super::kernel::{Scene, Touch, first_in};
 use super::memory::{Alias, Place, Space};
 use super::shared::Case;
+use super::uniform::is_group;
 use super::verdict::{Reason, ReasonCode};
 use crate::ir::{Block, Op};
 
@@ -513,8 +514,11 @@ fn meeting<'ir>(
     writes: bool,
     apart: &dyn Fn(&Touch<'ir>) -> bool,
 ) -> Option<Op<'ir>> {
-    let wild = scene.wild.partition_point(|at| *at < range.start);
-    let wild = scene.wild.get(wild).filter(|at| range.contains(at)).copied();
+    // Whatever group they belong to, asynchronous copies write shared memory only.
+    let harmless = |op: Op<'ir>| !writes && is_group(op) && scene.memory.is_global(place);
+    let first = scene.wild.partition_point(|at| *at < range.start);
+    let wild = scene.wild[first..].iter().take_while(|at| range.contains(at));
+    let wild = wild.copied().find(|at| !harmless(scene.ops[*at]));
     let known = scene.meeting(place, writes).into_iter().filter_map(|list| {
         let first = list.partition_point(|touch| scene.touches[*touch].at < range.start);
         let touches = list[first..].iter().map(|touch| &scene.touches[*touch]);

@@ -123,7 +123,7 @@ fn while_argument<'ir>(op: Op<'ir>, before: bool, number: usize) -> Option<Vec<V
 }
 
 /// What orders asynchronous copies, whose writes count as those of the copies.
-fn is_group(op: Op<'_>) -> bool {
+pub fn is_group(op: Op<'_>) -> bool {
     matches!(op.name(), "nvgpu.device_async_create_group" | "nvgpu.device_async_wait")
 }
 

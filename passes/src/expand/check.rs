@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use alcop_compiler::detect::copied_together;
-use alcop_compiler::ir::{BufferId, Builder, Context, Op, OpId, OpIndex, Value, constant_index, enclosing};
+use alcop_compiler::ir::{
+    BufferId, Builder, Context, Op, OpId, OpIndex, Value, constant_index, enclosing, usable_before,
+};
 
 use super::copies::{self, Copy, Site};
 use super::items::{self, Registers};
@@ -87,6 +89,19 @@ impl<'ir> PipelineLoop<'ir> {
     /// Whether no buffer has more than one slot.
     pub fn is_single_slot(&self) -> bool {
         self.buffers.iter().all(|planned| planned.slots == 1)
+    }
+
+    /// Forgets what stands for its buffers in other loops only: it is gone once those are rewritten.
+    pub fn forget_elsewhere(&mut self) {
+        let outer = self.outer();
+        let is_here = |value: Value<'ir>| {
+            let inside = value.def_op().is_some_and(|op| op.is_within(outer));
+            inside || usable_before(value, outer)
+        };
+        for planned in &mut self.buffers {
+            planned.buffer.values.retain(|value| is_here(*value));
+            planned.buffer.views.retain(|view| is_here(view.result(0)));
+        }
     }
 
     /// The buffer that a value is, or is a view of.

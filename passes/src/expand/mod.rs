@@ -50,11 +50,16 @@ pub fn expand(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Error>
     plan.check_is_for(module)?;
     let context = module.context();
     {
-        let loops = check::check(module.context(), &OpIndex::new(module.op()), plan)?;
-        let rings = Rings::new(&loops)?;
+        let mut loops = check::check(module.context(), &OpIndex::new(module.op()), plan)?;
+        let mut rings = Rings::new(&loops)?;
         rings.check(&plan.target)?;
         let edges: Vec<Edges> = loops.iter().map(|pipelined| rings.edges(pipelined, &loops)).collect();
         let made = rings.create(context, false);
+        // A rewritten loop is erased, with all that stands in it.
+        rings.forget_inside(&loops);
+        for pipelined in &mut loops {
+            pipelined.forget_elsewhere();
+        }
         for (number, (pipelined, edges)) in loops.iter().zip(edges).enumerate() {
             let own: Vec<Value<'_>> = pipelined
                 .buffers

@@ -313,6 +313,18 @@ impl<'ir> Rings<'ir> {
         made
     }
 
+    /// Forgets what stands for the buffers inside of the loops, whose rewrites replace it.
+    pub fn forget_inside(&mut self, loops: &[PipelineLoop<'ir>]) {
+        let nests: Vec<Op<'ir>> = loops.iter().map(PipelineLoop::outer).collect();
+        let inside = |value: &Value<'ir>| {
+            let op = value.def_op();
+            op.is_some_and(|op| nests.iter().any(|nest| op.is_within(*nest)))
+        };
+        for ring in &mut self.0 {
+            ring.buffer.values.retain(|value| !inside(value));
+        }
+    }
+
     /// The first slot stands for the buffer wherever something still uses that.
     pub fn replace_buffers(&self, made: &AllMade<'ir>) {
         for ring in &self.0 {

@@ -224,7 +224,7 @@ impl<'ir> Tracer<'_, 'ir> {
     }
 }
 
-/// Whether a value is computed element by element from what an operation loads.
+/// Whether a value is computed element by element from what an operation loads, be it behind a guard.
 fn depends_on<'ir>(value: Value<'ir>, load: Op<'ir>) -> bool {
     let mut seen = HashSet::new();
     let mut open = vec![value];
@@ -233,7 +233,13 @@ fn depends_on<'ir>(value: Value<'ir>, load: Op<'ir>) -> bool {
         if op == load {
             return true;
         }
-        if seen.insert(op) && matches!(op.dialect(), "arith" | "math" | "vector") {
+        if !seen.insert((op, value)) {
+            continue;
+        }
+        if let Some(sides) = sides(op, value) {
+            open.extend(sides);
+        }
+        if matches!(op.dialect(), "arith" | "math" | "vector") || op.is("scf.if") {
             open.extend(op.operands());
         }
     }
