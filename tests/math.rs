@@ -3,6 +3,7 @@
 //! `ALCOP_MATH_SAMPLES=4096` looks closer.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use alcop::compiler::ir::Context;
@@ -112,17 +113,19 @@ fn source(functions: &[Function], ty: &str) -> String {
     text + "}\n"
 }
 
-fn compiled(text: &str) -> Arc<alcop::runtime::ptx::Module> {
+fn compiled_text(text: &str) -> String {
     let context = Context::new();
     let mut module = context
         .parse(text, "math.mlir")
         .unwrap_or_else(|error| panic!("{error}"));
     nvvm::lower(&mut module).unwrap_or_else(|error| panic!("{error}"));
     let assembly = ptx::assemble(&module, "sm_80", false).unwrap_or_else(|error| panic!("{error}"));
-    if let Some(path) = std::env::var_os("ALCOP_MATH_PTX") {
-        std::fs::write(path, &assembly.ptx).expect("writes");
-    }
-    Arc::new(alcop::runtime::ptx::parse(&assembly.ptx).unwrap_or_else(|error| panic!("{error}")))
+    assembly.ptx
+}
+
+fn compiled(text: &str) -> Arc<alcop::runtime::ptx::Module> {
+    let ptx = compiled_text(text);
+    Arc::new(alcop::runtime::ptx::parse(&ptx).unwrap_or_else(|error| panic!("{error}")))
 }
 
 /// The results of a kernel for arrays of elements of `bytes` bytes each.
@@ -272,9 +275,13 @@ fn pairs(samples: &[f32]) -> (Vec<f32>, Vec<f32>) {
     padded(pairs, (0.75, 1.5)).into_iter().unzip()
 }
 
-/// What a result is off by, in ulp of the exact value in a format of so many stored mantissa bits, least exponent, and
-/// first power of two that is too large. Infinite where the kind of result is wrong.
-fn error(got: f64, exact: f64, (mantissa, least, end): (i32, i32, i32)) -> f64 {
+/// Stored bits of the mantissa, least exponent, and exponent of the first power of two that is too large.
+type Format = (i32, i32, i32);
+const SINGLE: Format = (23, -126, 128);
+
+/// What a result is off by, in ulp: the distance from the correctly rounded result to the next float away from zero.
+/// Infinite where the kind of result is wrong.
+fn error(got: f64, exact: f64, (mantissa, least, end): Format) -> f64 {
     if got.is_nan() || exact.is_nan() {
         return if got.is_nan() && exact.is_nan() {
             0.0
@@ -282,19 +289,19 @@ fn error(got: f64, exact: f64, (mantissa, least, end): (i32, i32, i32)) -> f64 {
             f64::INFINITY
         };
     }
-    if exact == 0.0 {
-        return match got == 0.0 && got.is_sign_negative() == exact.is_sign_negative() {
+    if exact == 0.0 && got == 0.0 {
+        return match got.is_sign_negative() == exact.is_sign_negative() {
             true => 0.0,
             false => f64::INFINITY,
         };
     }
     let too_large = 2f64.powi(end);
     let (got, bounded) = (got.clamp(-too_large, too_large), exact.clamp(-too_large, too_large));
-    let exponent = libm::ilogb(bounded).clamp(least, end - 1);
-    (got - bounded).abs() / 2f64.powi(exponent - mantissa)
+    let exponent = |value: f64| libm::ilogb(value).clamp(least, end - 1);
+    // Rounding carries into the next binade what lies within half an ulp of it.
+    let rounded = bounded.abs() + 2f64.powi(exponent(bounded) - mantissa - 1);
+    (got - bounded).abs() / 2f64.powi(exponent(rounded) - mantissa)
 }
-
-const SINGLE: (i32, i32, i32) = (23, -126, 128);
 
 fn words(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
@@ -311,13 +318,17 @@ fn measure(module: &Arc<alcop::runtime::ptx::Module>, entry: &str, function: &Fu
         false => (samples.to_vec(), samples.to_vec()),
     };
     let (xs, ys) = (words(&x), words(&y));
+    let exact: Vec<f64> = x
+        .iter()
+        .zip(&y)
+        .map(|(x, y)| (function.exact)(f64::from(*x), f64::from(*y)))
+        .collect();
     let worst = |approximation: Approximation| {
         let out = run(module, entry, approximation, ArrayDType::F32, &xs, &ys, x.len());
         let mut worst = (0.0, 0.0, 0.0);
         for (number, got) in out.chunks_exact(4).enumerate() {
             let got = f32::from_le_bytes([got[0], got[1], got[2], got[3]]);
-            let exact = (function.exact)(f64::from(x[number]), f64::from(y[number]));
-            let error = error(f64::from(got), exact, SINGLE);
+            let error = error(f64::from(got), exact[number], SINGLE);
             if error > worst.0 {
                 worst = (error, x[number], y[number]);
             }
@@ -337,6 +348,7 @@ fn errors_in_f32_stay_within_four_ulp() {
     let module = compiled(&source(&FUNCTIONS, "f32"));
     let samples = samples();
     let mut wrong = String::new();
+    let mut rows = String::from("| operation | rounded | at the edges |\n| --- | --- | --- |\n");
     for (number, function) in FUNCTIONS.iter().enumerate() {
         let measured = measure(&module, &format!("f{number}"), function, &samples);
         let line = format!(
@@ -350,9 +362,110 @@ fn errors_in_f32_stay_within_four_ulp() {
             measured.edges.2
         );
         println!("{line}");
+        let (nearest, edges) = (shown(measured.nearest.0), shown(measured.edges.0));
+        writeln!(rows, "| {} | {nearest} | {edges} |", function.name).expect("a string takes all");
         if measured.edges.0 > function.bound {
             writeln!(wrong, "{line}").expect("a string takes all");
         }
     }
     assert!(wrong.is_empty(), "beyond their bounds:\n{wrong}");
+    in_docs("f32 errors", &rows);
+}
+
+/// f16 and bf16 in their own arithmetic, as f64.
+fn half_values(ty: &str) -> (fn(u16) -> f64, Format) {
+    match ty {
+        "f16" => (|bits| half::f16::from_bits(bits).to_f64(), (10, -14, 16)),
+        _ => (|bits| half::bf16::from_bits(bits).to_f64(), (7, -126, 128)),
+    }
+}
+
+/// The largest error over all operands of 16 bits (`step` apart), at both edges.
+fn measure_half(
+    module: &Arc<alcop::runtime::ptx::Module>,
+    number: usize,
+    function: &Function,
+    ty: &str,
+    step: usize,
+) -> (f64, f64) {
+    let (value, format) = half_values(ty);
+    let operands = padded((0..=u16::MAX).step_by(step).collect(), 0);
+    let bytes: Vec<u8> = operands.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+    let dtype = if ty == "f16" { ArrayDType::F16 } else { ArrayDType::Bf16 };
+    let exact: Vec<f64> = operands
+        .iter()
+        .map(|bits| (function.exact)(value(*bits), value(*bits)))
+        .collect();
+    let mut worst = (0.0, 0.0);
+    for approximation in [Approximation::Low, Approximation::High] {
+        let out = run(
+            module,
+            &format!("f{number}"),
+            approximation,
+            dtype,
+            &bytes,
+            &bytes,
+            operands.len(),
+        );
+        for ((got, exact), operand) in out.chunks_exact(2).zip(&exact).zip(&operands) {
+            let error = error(value(u16::from_le_bytes([got[0], got[1]])), *exact, format);
+            if error > worst.0 {
+                worst = (error, value(*operand));
+            }
+        }
+    }
+    worst
+}
+
+#[test]
+fn errors_in_16_bits_stay_within_one_ulp() {
+    // Of those that are `.approx` instructions every operand.
+    let approximate = ["exp", "exp2", "1/(1+exp(-x))", "rsqrt"];
+    let mut rows = String::from("| operation | f16 | bf16 |\n| --- | --- | --- |\n");
+    for ty in ["f16", "bf16"] {
+        assert!(
+            compiled_text(&source(&FUNCTIONS[..1], ty)).contains("ex2.approx.f32"),
+            "{ty}"
+        );
+    }
+    let modules = ["f16", "bf16"].map(|ty| compiled(&source(&FUNCTIONS, ty)));
+    for (number, function) in FUNCTIONS.iter().enumerate() {
+        let step = if approximate.contains(&function.name) { 1 } else { 13 };
+        write!(rows, "| {} |", function.name).expect("a string takes all");
+        for (ty, module) in ["f16", "bf16"].into_iter().zip(&modules) {
+            let (error, at) = measure_half(module, number, function, ty, step);
+            println!("{:14} {ty} {error:.3} at {at:e}", function.name);
+            assert!(error <= 1.0, "{} of {ty} at {at:e}: {error} ulp", function.name);
+            write!(rows, " {} |", shown(error)).expect("a string takes all");
+        }
+        rows.push('\n');
+    }
+    in_docs("16-bit errors", &rows);
+}
+
+/// An error, rounded up.
+fn shown(error: f64) -> String {
+    format!("{:.2}", (error * 100.0).ceil() / 100.0)
+}
+
+/// Compares a table with the one in `docs/math.md`, or writes it there.
+fn in_docs(name: &str, table: &str) {
+    if std::env::var_os("ALCOP_MATH_SAMPLES").is_some() {
+        return;
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/math.md");
+    let text = std::fs::read_to_string(&path).expect("docs/math.md");
+    let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->\n"));
+    let start = text.find(&begin).expect("the begin of the table") + begin.len();
+    let stop = text.find(&end).expect("the end of the table");
+    if std::env::var_os("ALCOP_WRITE").is_some() {
+        let text = std::fs::read_to_string(&path).expect("docs/math.md");
+        std::fs::write(&path, format!("{}{table}{}", &text[..start], &text[stop..])).expect("writes");
+        return;
+    }
+    assert_eq!(
+        &text[start..stop],
+        table,
+        "docs/math.md; ALCOP_WRITE=1 cargo test --test math writes it anew"
+    );
 }

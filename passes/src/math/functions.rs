@@ -61,15 +61,8 @@ impl Kind {
         match self {
             Kind::FarAngle => (vec![f32], e.i64()),
             Kind::Powf => (vec![f32, f32], f32),
-            Kind::Fpowi(float, int) => {
-                let float = if float == 64 {
-                    Type::parse(context, "f64")
-                } else {
-                    Some(f32)
-                };
-                let float = float.expect("f64 is a type");
-                (vec![float, Type::int(context, int)], float)
-            }
+            Kind::Fpowi(bits, int) => (vec![float(bits), Type::int(context, int)], float(bits)),
+            Kind::Remf(bits) => (vec![float(bits), float(bits)], float(bits)),
             Kind::Ipowi(bits) => {
                 let int = Type::int(context, bits);
                 (vec![int, int], int)

@@ -14,11 +14,13 @@ mod emit;
 mod exponential;
 mod functions;
 mod hyperbolic;
+mod libdevice;
 mod logarithm;
 mod power;
 mod remainder;
 mod sigmoid;
 mod trigonometric;
+mod undefined;
 
 use alcop_compiler::ir::{Attr, Builder, Context, Module, Op, Type, Value, preorder};
 
@@ -27,6 +29,9 @@ use crate::error::Error;
 use emit::{Compare, Emit};
 use functions::{Functions, Kind};
 use sigmoid::Sigmoid;
+
+pub use libdevice::Libdevice;
+pub(crate) use undefined::refuse as refuse_undefined_calls;
 
 /// What an operation computes on one element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

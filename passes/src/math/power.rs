@@ -48,6 +48,8 @@ fn log2_pair<'ir>(e: Emit<'ir>, x: Value<'ir>) -> (Value<'ir>, Value<'ir>) {
     let left = e.fma(e.neg(s), sum_low, left);
     let s_low = e.mul(left, inverse);
     let square = e.mul(s, s);
+    // The derivative of atanh is 1 + s² and some.
+    let s_low = e.fma(s_low, square, s_low);
     let cubic = e.mul(e.mul(e.polynomial(square, &ATANH), square), s);
     let small = e.add(s_low, cubic);
     // (s + small) · 2/ln 2 + i

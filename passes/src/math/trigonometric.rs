@@ -26,8 +26,8 @@ const TAN: [f32; 7] = [
     9.638_882_329e-5,
     4.373_810_720e-3,
 ];
-/// π/2.
-const HALF_PI: [f32; 3] = [1.570_796_371, -4.371_138_829e-8, -1.715_124_510e-15];
+/// π/2 in parts that are rounded down: all have one sign, so that −0 minus nothing stays −0.
+const HALF_PI: [f32; 3] = [1.570_796_251, 7.549_789_416e-8, 5.390_302_530e-15];
 const TWO_OVER_PI: f32 = std::f32::consts::FRAC_2_PI;
 /// 224 bits of 2/π behind the point, most significant first.
 const TWO_OVER_PI_BITS: [u32; 7] = [

@@ -10,6 +10,7 @@
 //! alcop-swizzle                                         lays its slots out without bank conflicts
 //! alcop-check-hazards                                   the judge
 //! alcop-pipeline{shared-stages=3 register-stages=2}     all of them
+//! alcop-lower-math{libdevice}                           math operations as instructions
 //! alcop-strip                                           removes attributes of ours
 //! ```
 
@@ -24,6 +25,7 @@ use crate::error::Error;
 use crate::expand::{expand, multi_buffer};
 use crate::fit::Asked;
 use crate::hazard;
+use crate::math;
 use crate::pipeline::transform;
 use crate::plan::{PipelinePlan, SharedLayout};
 use crate::sink::{sink, sink_and_detect};
@@ -40,6 +42,8 @@ pub struct Options {
     pub block_size: Option<[u32; 3]>,
     /// Whether pointer arguments do not overlap.
     pub assume_noalias: bool,
+    /// Whether a libdevice will be linked.
+    pub libdevice: bool,
 }
 
 /// A pass of ours.
@@ -63,6 +67,11 @@ pub enum AlcopPass {
     CheckHazards,
     /// Detects, plans, expands and judges.
     Pipeline(Options),
+    /// Lowers `math` operations; with a libdevice, leaves those that have no lowering of ours.
+    LowerMath {
+        /// Whether there will be a libdevice.
+        libdevice: bool,
+    },
     /// Removes every attribute of ours.
     Strip,
 }
@@ -111,6 +120,7 @@ pub fn names() -> Vec<&'static str> {
         "alcop-swizzle",
         "alcop-check-hazards",
         "alcop-pipeline",
+        "alcop-lower-math",
         "alcop-strip",
     ]
 }
@@ -139,6 +149,9 @@ impl AlcopPass {
             "alcop-waits" => parse(&[]).map(|_| AlcopPass::Waits),
             "alcop-swizzle" => parse(&[]).map(|_| AlcopPass::Swizzle),
             "alcop-check-hazards" => parse(&[]).map(|_| AlcopPass::CheckHazards),
+            "alcop-lower-math" => parse(&["libdevice"]).map(|options| AlcopPass::LowerMath {
+                libdevice: options.libdevice,
+            }),
             "alcop-strip" => parse(&[]).map(|_| AlcopPass::Strip),
             _ => Err(BuildError::Unknown { name: name.to_owned() }),
         }
@@ -205,6 +218,7 @@ impl AlcopPass {
                 module.replace_with(copy);
                 Ok(())
             }
+            AlcopPass::LowerMath { libdevice } => math::lower(module, *libdevice),
             AlcopPass::Strip => {
                 attributes::strip(module);
                 Ok(())
@@ -301,6 +315,7 @@ fn parse_options(text: &str, known: &[&str]) -> Result<Options, PassOptionError>
         asked: Asked::default(),
         block_size: None,
         assume_noalias: false,
+        libdevice: false,
     };
     for option in text.split_whitespace() {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
@@ -319,6 +334,11 @@ fn parse_options(text: &str, known: &[&str]) -> Result<Options, PassOptionError>
             wanted,
         };
         let count = |option| value.parse().map_err(|_| wrong(option, "a number of stages"));
+        let flag = |option| match value {
+            "" | "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(wrong(option, "true or false")),
+        };
         match name {
             "shared-stages" => {
                 options.depths.shared_stages = count("shared-stages")?;
@@ -341,13 +361,8 @@ fn parse_options(text: &str, known: &[&str]) -> Result<Options, PassOptionError>
                 let size = size.filter(|size| size.iter().all(|extent| *extent > 0));
                 options.block_size = Some(size.ok_or_else(|| wrong("block-size", "three positive numbers: X,Y,Z"))?);
             }
-            "assume-noalias" => {
-                options.assume_noalias = match value {
-                    "" | "true" | "1" => true,
-                    "false" | "0" => false,
-                    _ => return Err(wrong("assume-noalias", "true or false")),
-                }
-            }
+            "assume-noalias" => options.assume_noalias = flag("assume-noalias")?,
+            "libdevice" => options.libdevice = flag("libdevice")?,
             other => unreachable!("{other} is among the known options"),
         }
     }
