@@ -104,17 +104,22 @@ pub(super) fn expm1<'ir>(e: Emit<'ir>, x: Value<'ir>) -> Value<'ir> {
 pub(super) fn sigmoid<'ir>(e: Emit<'ir>, x: Value<'ir>) -> Value<'ir> {
     let away = e.maximum(e.neg(e.abs(x)), e.float(-104.5));
     let t = accurate_exp(e, away, 0);
-    logistic(e, x, t)
+    // One step of Newton's makes up for the error of the instruction: below 0 it would count twice.
+    let whole = e.add(t, e.float(1.0));
+    let rest = e.rcp_flushed(whole);
+    let left = e.fma(e.neg(whole), rest, e.float(1.0));
+    logistic(e, x, t, e.fma(left, rest, rest))
 }
 
 /// 1/(1 + e^-x), to be rounded to 16 bits.
 pub(super) fn narrow_sigmoid<'ir>(e: Emit<'ir>, x: Value<'ir>) -> Value<'ir> {
     let away = e.mul(e.neg(e.abs(x)), e.float(LOG2_E));
-    logistic(e, x, e.ex2(away))
+    let t = e.ex2(away);
+    logistic(e, x, t, e.rcp_flushed(e.add(t, e.float(1.0))))
 }
 
-fn logistic<'ir>(e: Emit<'ir>, x: Value<'ir>, t: Value<'ir>) -> Value<'ir> {
-    let rest = e.rcp_flushed(e.add(t, e.float(1.0)));
+/// `rest` is 1/(1 + t), t = e^-|x|.
+fn logistic<'ir>(e: Emit<'ir>, x: Value<'ir>, t: Value<'ir>, rest: Value<'ir>) -> Value<'ir> {
     let below = e.is(Compare::Olt, x, 0.0);
     e.select(below, e.mul(t, rest), rest)
 }
