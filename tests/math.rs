@@ -2,6 +2,8 @@
 //! the edges of its bound too. The errors stand in `docs/math.md`; `ALCOP_WRITE=1` writes its tables anew, and
 //! `ALCOP_MATH_SAMPLES=4096` looks closer.
 
+mod common;
+
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use alcop::runtime::launch::emulate_program;
 use alcop::runtime::{Approximation, ArgBuffer, EmulateOptions};
 use alcop::spec::Kernel;
 use alcop::spec::kernel::ArrayDType;
+use common::{alcop, expect, stdout};
 
 const BLOCK: usize = 256;
 
@@ -905,4 +908,74 @@ fn vectors_are_computed_element_by_element() {
         let got = f64::from(f32::from_bits(got as u32));
         assert!((got - wanted).abs() < 1e-6, "{x}: {got}, not {wanted}");
     }
+}
+
+/// The command, on a kernel with an operation that has no lowering.
+#[test]
+fn the_command_names_operations_and_libdevices() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("writes");
+        path.display().to_string()
+    };
+    let kernel = |operation: &str| {
+        format!(
+            "gpu.module @m {{
+               gpu.func @k(%a: memref<32xf32>) kernel attributes {{known_block_size = array<i32: 32, 1, 1>}} {{
+                 %t = gpu.thread_id x
+                 %x = memref.load %a[%t] : memref<32xf32>
+                 %y = {operation} %x : f32
+                 memref.store %y, %a[%t] : memref<32xf32>
+                 gpu.return
+               }}
+             }}"
+        )
+    };
+    let atan = file("atan.mlir", &kernel("math.atan"));
+    let exp = file("exp.mlir", &kernel("math.exp"));
+    expect(
+        &alcop(&["compile", &atan]),
+        1,
+        "atan.mlir:5:23: math.atan of f32 cannot be lowered",
+    );
+    let text = file("text.bc", "; ModuleID");
+    let said = format!("the libdevice {text}: it is not LLVM bitcode: it begins with the bytes 3b 20 4d 6f");
+    expect(&alcop(&["compile", &exp, "--libdevice", &text]), 2, &said);
+    expect(
+        &alcop(&["compile", &exp, "--libdevice", "absent.bc"]),
+        2,
+        "the libdevice absent.bc: ",
+    );
+    expect(
+        &alcop(&[
+            "compile",
+            "--op",
+            "matmul",
+            "--m",
+            "64",
+            "--n",
+            "64",
+            "--k",
+            "64",
+            "--libdevice",
+            &text,
+        ]),
+        2,
+        "--libdevice has no effect on an operator",
+    );
+    let ptx = stdout(&alcop(&["compile", &exp]));
+    assert!(ptx.contains("ex2.approx.ftz.f32") && !ptx.contains(".extern"), "{ptx}");
+    let launch = folder.path().join("k.json").display().to_string();
+    stdout(&alcop(&[
+        "compile", &exp, "--emit", "launch", "--grid", "1,1,1", "-o", &launch,
+    ]));
+    for place in ["nearest", "low", "high"] {
+        stdout(&alcop(&["run", &launch, "--approximations", place]));
+    }
+    expect(
+        &alcop(&["run", &launch, "--approximations", "far"]),
+        2,
+        "known: nearest, low, high",
+    );
 }

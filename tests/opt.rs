@@ -172,7 +172,6 @@ const OPTIONS: DetectOptions = DetectOptions {
     shared_bytes_per_block: 166_912,
     block_size: None,
     assume_noalias: false,
-    libdevice: false,
 };
 
 #[test]

@@ -70,7 +70,7 @@ pub struct Arguments {
     #[arg(long, value_name = "BYTES", requires = "file")]
     dynamic_shared: Option<u32>,
     /// Bitcode with the functions that math operations without a lowering of ours become calls of
-    #[arg(long, value_name = "FILE.bc", requires = "file")]
+    #[arg(long, value_name = "FILE.bc")]
     libdevice: Option<PathBuf>,
     /// Where to write it; - is standard output
     #[arg(short, long, default_value = "-")]
@@ -118,6 +118,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let target = GpuTarget::resolve(arguments.target.as_deref().unwrap_or("sm_80")).map_err(Failure::usage)?;
     let schedule = arguments.tiles.schedule(&arguments.stages)?;
     let (block, grid) = shape(arguments)?;
+    if arguments.libdevice.is_some() && arguments.file.is_none() {
+        return Err(Failure::without_effect(
+            "--libdevice",
+            "on an operator, whose kernel has no math operations: it is for a kernel from a file",
+        ));
+    }
     let libdevice = arguments.libdevice.as_deref().map(Libdevice::read).transpose();
     let libdevice = libdevice.map_err(Failure::usage)?;
     check_names(arguments)?;
