@@ -13,6 +13,7 @@ mod flags;
 mod form_mutants;
 mod gpu_pack;
 mod journal;
+mod math;
 mod mutants;
 mod numerics;
 mod opt;

@@ -53,6 +53,14 @@ pub enum Error {
     /// MLIR's lowering failed (a limit of ours: an operation that has no way to the GPU).
     #[error(transparent)]
     Lowering(#[from] PipelineError),
+    /// A file that was given as a libdevice is none that can be linked (the user's mistake).
+    #[error("the libdevice {file}: {message}")]
+    Libdevice {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The module has no kernel, or more than one where one is wanted (the user's mistake).
     #[error("the module has {found} kernels, and one is wanted here")]
     Kernels {

@@ -3,16 +3,30 @@
 use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, Value, constant_index, preorder};
 
 use crate::error::Error;
+use crate::math;
 use crate::multi_buffer::RING_ALIGNMENT_BYTES;
 use crate::spell_out::spell_out;
 
-/// Lowers a module in place. The kernels' calling convention: where all memrefs are static they are bare pointers,
-/// otherwise each is MLIR's expanded descriptor (two pointers, the offset, sizes, strides).
+/// As [`lower_with`], without a libdevice.
+///
+/// # Errors
+/// See there.
 pub fn lower(module: &mut Module<'_>) -> Result<(), Error> {
+    lower_with(module, false)
+}
+
+/// Lowers a module in place. The kernels' calling convention: where all memrefs are static they are bare pointers,
+/// otherwise each is MLIR's expanded descriptor (two pointers, the offset, sizes, strides). With a libdevice, `math`
+/// operations that [`math::lower`] does not know become calls of its functions.
+///
+/// # Errors
+/// An operation that cannot be lowered, by name; a pass of upstream that failed.
+pub fn lower_with(module: &mut Module<'_>, libdevice: bool) -> Result<(), Error> {
     let invalid = |diagnostics| Error::Invalid {
         pass: "lower to nvvm",
         diagnostics,
     };
+    math::lower(module, libdevice)?;
     spell_out(module);
     predicate_copies(module);
     lower_bf16_products(module);

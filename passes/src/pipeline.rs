@@ -5,6 +5,7 @@ use alcop_compiler::ir::Module;
 use crate::error::Error;
 use crate::expand::expand;
 use crate::hazard;
+use crate::math::Libdevice;
 use crate::multi_buffer;
 use crate::nvvm;
 use crate::place::place;
@@ -29,12 +30,12 @@ pub struct Compiled {
 
 /// Pipelines a module as planned and generates code for it.
 pub fn compile(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str) -> Result<Compiled, Error> {
-    run(module, plan, architecture, true)
+    run(module, plan, architecture, true, None)
 }
 
 /// As [`compile`], but leaves out the texts of the steps before PTX, which take longer to print than `expand` to make.
 pub fn compile_to_ptx(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str) -> Result<Compiled, Error> {
-    run(module, plan, architecture, false)
+    run(module, plan, architecture, false, None)
 }
 
 /// Pipelines a module as planned: rings, loops, wait counts, layouts. On an error the module is as it was.
@@ -45,7 +46,23 @@ pub fn transform(module: &mut Module<'_>, plan: &PipelinePlan) -> Result<(), Err
     Ok(())
 }
 
-fn run(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str, texts: bool) -> Result<Compiled, Error> {
+/// As [`compile`], with a libdevice for what `math` operations are not lowered here.
+pub fn compile_with(
+    module: &mut Module<'_>,
+    plan: &PipelinePlan,
+    architecture: &str,
+    libdevice: Option<&Libdevice>,
+) -> Result<Compiled, Error> {
+    run(module, plan, architecture, true, libdevice)
+}
+
+fn run(
+    module: &mut Module<'_>,
+    plan: &PipelinePlan,
+    architecture: &str,
+    texts: bool,
+    libdevice: Option<&Libdevice>,
+) -> Result<Compiled, Error> {
     plan.check_target(architecture)?;
     transform(module, plan)?;
     place(module)?;
@@ -53,8 +70,8 @@ fn run(module: &mut Module<'_>, plan: &PipelinePlan, architecture: &str, texts: 
     let pipelined = if texts { module.to_string() } else { String::new() };
     let dynamic_shared_bytes = multi_buffer::dynamic_bytes(module);
     let reaches_unknown_place = multi_buffer::reaches_unknown_place(module);
-    nvvm::lower(module)?;
-    let mut assembly = ptx::assemble(module, architecture, texts)?;
+    nvvm::lower_with(module, libdevice.is_some())?;
+    let mut assembly = ptx::assemble_with(module, architecture, texts, libdevice)?;
     assembly.state(&plan.assumes);
     Ok(Compiled {
         pipelined,

@@ -11,6 +11,7 @@ use inkwell::targets::{CodeModel, FileType, InitializationConfig, RelocMode, Tar
 
 use crate::alignment;
 use crate::error::Error;
+use crate::math::{Libdevice, refuse_undefined_calls};
 use crate::offsets;
 
 /// PTX, and the LLVM IR it was made from.
@@ -48,9 +49,29 @@ const OPTIMIZATIONS: &str = "cgscc(inline),function(sroa,early-cse,simplifycfg,r
      loop-mssa(loop-rotate,licm),loop(indvars,loop-unroll-full),sroa,gvn,infer-alignment,instcombine<no-verify-fixpoint>,early-cse,loop-unroll<O3>,\
      simplifycfg,infer-alignment)";
 
-/// Translates the one `gpu.module` of a lowered module. `architecture` is one of [`ARCHITECTURES`]; anything else is
-/// refused here, because LLVM ends the process on an instruction that the chip lacks.
+/// What is run before that where a libdevice was linked: its questions about the device are answered, and what nothing
+/// calls goes.
+const OF_LIBDEVICE: &str = "nvvm-reflect,globaldce";
+
+/// As [`assemble_with`], without a libdevice.
+///
+/// # Errors
+/// See there.
 pub fn assemble(module: &Module<'_>, architecture: &str, keep_llvm: bool) -> Result<Assembly, Error> {
+    assemble_with(module, architecture, keep_llvm, None)
+}
+
+/// Translates the one `gpu.module` of a lowered module, and links a libdevice. `architecture` is one of [`ARCHITECTURES`]; anything else is
+/// refused here, because LLVM ends the process on an instruction that the chip lacks.
+///
+/// # Errors
+/// See [`Error`]; a call of a function that nothing defines is refused with its place.
+pub fn assemble_with(
+    module: &Module<'_>,
+    architecture: &str,
+    keep_llvm: bool,
+    libdevice: Option<&Libdevice>,
+) -> Result<Assembly, Error> {
     if !ARCHITECTURES.contains(&architecture) {
         let known = ARCHITECTURES.join(", ");
         return Err(Error::Llvm(format!(
@@ -81,11 +102,18 @@ pub fn assemble(module: &Module<'_>, architecture: &str, keep_llvm: bool) -> Res
     } else {
         String::new()
     };
+    if let Some(libdevice) = libdevice {
+        libdevice.link(&llvm, &llvm_module)?;
+        llvm_module
+            .run_passes(OF_LIBDEVICE, &machine, PassBuilderOptions::create())
+            .map_err(|error| Error::Llvm(error.to_string()))?;
+    }
     llvm_module
         .run_passes(OPTIMIZATIONS, &machine, PassBuilderOptions::create())
         .map_err(|error| Error::Llvm(error.to_string()))?;
     alignment::of_elements(&llvm_module);
     offsets::share(&llvm_module);
+    refuse_undefined_calls(*gpu_module, &llvm_module)?;
     let buffer = machine
         .write_to_memory_buffer(&llvm_module, FileType::Assembly)
         .map_err(|error| Error::Llvm(error.to_string()))?;

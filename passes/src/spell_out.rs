@@ -8,6 +8,7 @@
 
 use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, Value, preorder};
 
+use crate::elements::places;
 use crate::fold;
 
 /// Spells out everything in a module that needs it.
@@ -62,18 +63,6 @@ fn rows(ty: Type<'_>) -> Option<(Vec<i64>, Type<'_>)> {
     let (shape, element) = ty.as_vector()?;
     let (last, outer) = shape.split_last()?;
     (!outer.is_empty()).then(|| (outer.to_vec(), Type::vector(&[*last], element)))
-}
-
-/// Every place in a list of extents, in order.
-fn places(extents: &[i64]) -> Vec<Vec<i64>> {
-    let mut places = vec![Vec::new()];
-    for extent in extents {
-        places = places
-            .into_iter()
-            .flat_map(|place: Vec<i64>| (0..*extent).map(move |at| [&place[..], &[at]].concat()))
-            .collect();
-    }
-    places
 }
 
 /// The indices of a row: those of the access, moved along the dimensions that the vector has beside its last one.

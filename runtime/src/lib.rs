@@ -23,5 +23,5 @@ pub mod reference;
 pub mod timing;
 pub mod verify;
 
-pub use emulator::{Arrival, EmulateOptions, EmulationReport, EmulatorError, Hazard, HazardCode};
+pub use emulator::{Approximation, Arrival, EmulateOptions, EmulationReport, EmulatorError, Hazard, HazardCode};
 pub use launch::{ArgBuffer, emulate};

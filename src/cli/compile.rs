@@ -7,9 +7,10 @@ use alcop_compiler::ir::{Context, Module};
 use alcop_compiler::tile_program::{TileError, tile_program};
 use alcop_passes::Error;
 use alcop_passes::allowed;
+use alcop_passes::math::Libdevice;
 use alcop_passes::opt::planned;
 use alcop_passes::outline::outline;
-use alcop_passes::pipeline::{Compiled, compile, transform};
+use alcop_passes::pipeline::{Compiled, compile_with, transform};
 use alcop_passes::plan::PipelinePlan;
 use alcop_passes::sink::sink_and_detect;
 use alcop_spec::{Assumption, GpuTarget, Kernel, LaunchFile, Rejection, TileSchedule};
@@ -69,6 +70,9 @@ pub struct Arguments {
     /// constants
     #[arg(long, value_name = "BYTES", requires = "file")]
     dynamic_shared: Option<u32>,
+    /// Bitcode with the functions that math operations without a lowering of ours become calls of
+    #[arg(long, value_name = "FILE.bc")]
+    libdevice: Option<PathBuf>,
     #[command(flatten)]
     assumptions: AssumptionArguments,
     /// Where to write it; - is standard output
@@ -99,6 +103,7 @@ fn check_effects(arguments: &Arguments) -> Result<(), Failure> {
     let later = [
         ("--plan", arguments.plan.is_some()),
         ("--target", arguments.target.is_some()),
+        ("--libdevice", arguments.libdevice.is_some()),
         ("--shared-stages", arguments.stages.shared_stages.is_some()),
         ("--register-stages", arguments.stages.register_stages.is_some()),
         ("--assume-aligned", arguments.assumptions.assume_aligned.is_some()),
@@ -119,6 +124,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let schedule = arguments.tiles.schedule(&arguments.stages)?;
     let (block, grid) = shape(arguments)?;
     arguments.assumptions.check(arguments.file.is_none())?;
+    if arguments.libdevice.is_some() && arguments.file.is_none() {
+        return Err(Failure::without_effect(
+            "--libdevice",
+            "on an operator, whose kernel has no math operations: it is for a kernel from a file",
+        ));
+    }
+    let libdevice = arguments.libdevice.as_deref().map(Libdevice::read).transpose();
+    let libdevice = libdevice.map_err(Failure::usage)?;
     check_names(arguments)?;
     let context = Context::new();
     let (mut module, launch) = match (&arguments.file, arguments.operator.op_spec()?) {
@@ -170,7 +183,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         true => failure(error.naming_field()),
         false => failure(error),
     };
-    let compiled = compile(&mut module, &plan, target.arch.name()).map_err(of_plan)?;
+    let compiled = compile_with(&mut module, &plan, target.arch.name(), libdevice.as_ref()).map_err(of_plan)?;
     let dynamic_shared_bytes = dynamic_shared(arguments, &compiled)?;
     if dynamic_shared_bytes > shared_limit(&target) {
         return Err(Failure::refused(format!(
@@ -379,6 +392,7 @@ fn check_names(arguments: &Arguments) -> Result<(), Failure> {
     let inputs = [
         (&arguments.file, "the kernel"),
         (&arguments.plan, "the plan"),
+        (&arguments.libdevice, "the libdevice"),
         (&arguments.tiles.schedule, "the schedule"),
     ];
     let inputs: Vec<(&Path, &str)> = inputs

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use alcop_runtime::cuda::CudaDevice;
 use alcop_runtime::device::{Device, TimingOptions};
-use alcop_runtime::launch::{LoadedLaunch, emulate, read_launch_with, write_outputs};
-use alcop_runtime::{Arrival, EmulateOptions, EmulationReport};
+use alcop_runtime::emulator::Program;
+use alcop_runtime::launch::{LoadedLaunch, emulate_program, read_launch_with, write_outputs};
+use alcop_runtime::{Approximation, Arrival, EmulateOptions, EmulationReport, EmulatorError};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -28,6 +29,9 @@ pub struct Arguments {
     /// Seed of random arrival [default: 0]
     #[arg(long, requires = "arrival")]
     seed: Option<u64>,
+    /// Where results of .approx instructions lie in their bounds of the PTX ISA: nearest, low or high [default: nearest]
+    #[arg(long)]
+    approximations: Option<Approximation>,
     /// Only these blocks of the grid: X,Y,Z, several joined by ; (or their linear numbers)
     #[arg(long, value_name = "LIST")]
     blocks: Option<String>,
@@ -71,6 +75,7 @@ fn on_gpu(arguments: &Arguments, ordinal: u32, loaded: &mut LoadedLaunch) -> Res
     }
     let of_the_emulator = [
         ("--arrival", arguments.arrival.is_some()),
+        ("--approximations", arguments.approximations.is_some()),
         ("--keep-going", arguments.keep_going),
         ("--strict", arguments.strict),
         ("--step-limit", arguments.step_limit.is_some()),
@@ -123,7 +128,11 @@ fn on_emulator(arguments: &Arguments, loaded: &mut LoadedLaunch) -> Result<(), F
         })),
         ..EmulateOptions::default()
     };
-    let result = emulate(&loaded.kernel, &mut loaded.args, &options);
+    let approximation = arguments.approximations.unwrap_or_default();
+    let result = alcop_runtime::ptx::parse(&loaded.kernel.ptx)
+        .map_err(EmulatorError::from)
+        .and_then(|module| Program::with_approximations(Arc::new(module), &loaded.kernel.entry, approximation))
+        .and_then(|program| emulate_program(&program, &loaded.kernel, &mut loaded.args, &options));
     bar.finish_and_clear();
     let report = result.map_err(emulator_failure)?;
     let verdict = verdict(&report);

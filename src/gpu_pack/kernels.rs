@@ -295,6 +295,7 @@ fn allowed(op: &Matmul, schedule: &TileSchedule, args: &[KernelArg]) -> Result<V
     Ok(all)
 }
 
+/// The kernels of a file at several depths; none of a file whose results are approximate.
 fn form(name: &str, text: &str, target: &GpuTarget) -> Result<Vec<Wanted>, PackError> {
     let mut found: Vec<Wanted> = Vec::new();
     let mut refused = Vec::new();
@@ -305,6 +306,8 @@ fn form(name: &str, text: &str, target: &GpuTarget) -> Result<Vec<Wanted>, PackE
         }
         let what = format!("{name}-{shared}-{registers}");
         match form_at(name, text, target, (shared, registers)) {
+            // Of what is approximate, a device has other bits than the emulator.
+            Ok((kernel, _)) if kernel.ptx.contains(".approx") => return Ok(Vec::new()),
             Ok((kernel, args)) => found.push(Wanted {
                 form: name.to_owned(),
                 first: found.is_empty(),

@@ -232,6 +232,12 @@ impl<'ir> Type<'ir> {
         }
     }
 
+    /// Whether this is a vector whose length is known to the machine alone.
+    pub fn is_scalable_vector(self) -> bool {
+        // SAFETY: the vector's accessor is called on a vector.
+        unsafe { mlirTypeIsAVector(self.raw) && mlirVectorTypeIsScalable(self.raw) }
+    }
+
     /// Rows, columns, bits of an element, and the operand (`AOp`, `BOp`, `COp`) of a `!gpu.mma_matrix`. The C API has no
     /// access to them, so the type's text is taken apart.
     pub fn as_mma_matrix(self) -> Option<(u64, u64, u64, String)> {
@@ -485,6 +491,12 @@ impl<'ir> Attr<'ir> {
     pub fn is_nan(self) -> bool {
         // SAFETY: the value is asked for only of a float.
         unsafe { mlirAttributeIsAFloat(self.raw) && mlirFloatAttrGetValueDouble(self.raw).is_nan() }
+    }
+
+    /// The value of a floating-point attribute.
+    pub fn as_float(self) -> Option<f64> {
+        // SAFETY: the value is asked for only of a float.
+        unsafe { mlirAttributeIsAFloat(self.raw).then(|| mlirFloatAttrGetValueDouble(self.raw)) }
     }
 
     /// The number that every element of a dense constant has.

@@ -10,6 +10,7 @@
 //! alcop-swizzle                                         lays its slots out without bank conflicts
 //! alcop-check-hazards                                   the judge
 //! alcop-pipeline{shared-stages=3 register-stages=2}     all of them
+//! alcop-lower-math{libdevice}                           math operations as instructions
 //! alcop-strip                                           removes attributes of ours
 //! ```
 
@@ -25,6 +26,7 @@ use crate::error::Error;
 use crate::expand::{expand, multi_buffer};
 use crate::fit::Asked;
 use crate::hazard;
+use crate::math;
 use crate::pipeline::transform;
 use crate::plan::{PipelinePlan, SharedLayout};
 use crate::sink::{sink, sink_and_detect};
@@ -43,6 +45,8 @@ pub struct Options {
     pub assume_aligned: Option<u64>,
     /// Whether arguments do not overlap, likewise.
     pub assume_noalias: Option<bool>,
+    /// Whether a libdevice will be linked.
+    pub libdevice: bool,
 }
 
 /// A pass of ours.
@@ -66,6 +70,11 @@ pub enum AlcopPass {
     CheckHazards,
     /// Detects, plans, expands and judges.
     Pipeline(Options),
+    /// Lowers `math` operations; with a libdevice, leaves those that have no lowering of ours.
+    LowerMath {
+        /// Whether there will be a libdevice.
+        libdevice: bool,
+    },
     /// Removes every attribute of ours.
     Strip,
 }
@@ -115,6 +124,7 @@ pub fn names() -> Vec<&'static str> {
         "alcop-swizzle",
         "alcop-check-hazards",
         "alcop-pipeline",
+        "alcop-lower-math",
         "alcop-strip",
     ]
 }
@@ -143,6 +153,9 @@ impl AlcopPass {
             "alcop-waits" => parse(&[]).map(|_| AlcopPass::Waits),
             "alcop-swizzle" => parse(&[]).map(|_| AlcopPass::Swizzle),
             "alcop-check-hazards" => parse(&[]).map(|_| AlcopPass::CheckHazards),
+            "alcop-lower-math" => parse(&["libdevice"]).map(|options| AlcopPass::LowerMath {
+                libdevice: options.libdevice,
+            }),
             "alcop-strip" => parse(&[]).map(|_| AlcopPass::Strip),
             _ => Err(BuildError::Unknown { name: name.to_owned() }),
         }
@@ -209,6 +222,7 @@ impl AlcopPass {
                 module.replace_with(copy);
                 Ok(())
             }
+            AlcopPass::LowerMath { libdevice } => math::lower(module, *libdevice),
             AlcopPass::Strip => {
                 attributes::strip(module);
                 Ok(())
@@ -309,6 +323,7 @@ fn parse_options(text: &str, known: &[&str]) -> Result<Options, PassOptionError>
         block_size: None,
         assume_aligned: None,
         assume_noalias: None,
+        libdevice: false,
     };
     for option in text.split_whitespace() {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
@@ -327,6 +342,11 @@ fn parse_options(text: &str, known: &[&str]) -> Result<Options, PassOptionError>
             wanted,
         };
         let count = |option| value.parse().map_err(|_| wrong(option, "a number of stages"));
+        let flag = |option| match value {
+            "" | "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(wrong(option, "true or false")),
+        };
         match name {
             "shared-stages" => {
                 options.depths.shared_stages = count("shared-stages")?;
@@ -354,13 +374,8 @@ fn parse_options(text: &str, known: &[&str]) -> Result<Options, PassOptionError>
                 let wanted = "a power of two, at most 4096 (bytes)";
                 options.assume_aligned = Some(bytes.ok_or_else(|| wrong("assume-aligned", wanted))?);
             }
-            "assume-noalias" => {
-                options.assume_noalias = match value {
-                    "" | "true" | "1" => Some(true),
-                    "false" | "0" => Some(false),
-                    _ => return Err(wrong("assume-noalias", "true or false")),
-                }
-            }
+            "assume-noalias" => options.assume_noalias = Some(flag("assume-noalias")?),
+            "libdevice" => options.libdevice = flag("libdevice")?,
             other => unreachable!("{other} is among the known options"),
         }
     }

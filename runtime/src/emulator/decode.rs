@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::alu::Approximation;
 use super::control;
 use super::error::EmulatorError;
 use super::inline::{Builtin, Frame, Item, Kind, Passed, flatten, reachable};
@@ -27,6 +28,18 @@ impl Program {
     /// # Errors
     /// No such entry, or an instruction, operand or symbol that the emulator does not know.
     pub fn new(module: Arc<Module>, entry: &str) -> Result<Program, EmulatorError> {
+        Program::with_approximations(module, entry, Approximation::Nearest)
+    }
+
+    /// As [`Program::new`], with the results of `.approx` instructions where in their bounds they are asked to be.
+    ///
+    /// # Errors
+    /// As [`Program::new`].
+    pub fn with_approximations(
+        module: Arc<Module>,
+        entry: &str,
+        approximation: Approximation,
+    ) -> Result<Program, EmulatorError> {
         let function = find(&module, entry)?;
         let params = parameters(function)?;
         let functions = reachable(&module, function)?;
@@ -54,6 +67,7 @@ impl Program {
             labels: &flat.labels,
             frame: 0,
             carry,
+            approximation,
         };
         let mut code = Vec::with_capacity(flat.items.len());
         for item in &flat.items {
@@ -140,6 +154,8 @@ pub(super) struct Decoder<'m> {
     frame: usize,
     /// The carry bit of `add.cc` and its relatives.
     carry: Reg,
+    /// Where results of `.approx` instructions lie.
+    pub(super) approximation: Approximation,
 }
 
 impl Decoder<'_> {

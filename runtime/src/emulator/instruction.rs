@@ -1,6 +1,6 @@
 //! One instruction to its micro-operation: the table of opcodes (PTX ISA 9.0, chapter 9.7).
 
-use super::alu::{Flush, Modify, PoisonRule, alu, carry, comparison, packed_comparison};
+use super::alu::{Flush, Modify, PoisonRule, alu, carry, comparison, displaced, packed_comparison};
 use super::convert::{ScalarType, convert};
 use super::decode::{Decoder, type_bits};
 use super::error::EmulatorError;
@@ -133,7 +133,7 @@ fn scalar(decoder: &Decoder<'_>, instruction: &Instruction, parts: &[&str]) -> D
         src = [Src::Imm(0), Src::Imm(0)].into_iter().collect();
     }
     let op = Op::Map {
-        function: alu.function,
+        function: displaced(parts, decoder.approximation).unwrap_or(alu.function),
         dst,
         src,
         poison,

@@ -78,6 +78,7 @@ mod tests;
 mod undefined;
 mod uses;
 
+pub use alu::Approximation;
 pub(crate) use control::successors;
 pub use counters::{CounterObserver, Counters, Counts, LoopCounts, wavefronts};
 pub use decode::entry_params;

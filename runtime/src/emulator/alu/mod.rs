@@ -45,6 +45,7 @@ macro_rules! ints {
     };
 }
 
+mod approximate;
 mod bits;
 mod carry;
 mod compare;
@@ -58,6 +59,8 @@ mod sweeps_floats;
 #[cfg(test)]
 mod tests;
 
+pub use approximate::Approximation;
+pub(crate) use approximate::displaced;
 pub(crate) use carry::carry;
 pub(crate) use compare::{comparison, packed_comparison};
 
