@@ -19,7 +19,7 @@ use alcop::search::worker::{DeviceSpec, FromWorker, Job, Limits, PROTOCOL, ToWor
 use alcop::spec::{DType, GpuTarget, Layout};
 
 /// What takes as long as this hangs, also on a busy machine.
-const HANGS: Duration = Duration::from_secs(900);
+const HANGS: Duration = Duration::from_secs(3600);
 
 fn worker() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_alcop"));
@@ -277,9 +277,11 @@ fn workers_end_with_a_search_that_is_killed() {
     let mut search = search(directory.path());
     at_work(&mut search, directory.path());
     let mut workers = Vec::new();
+    // On a machine, or in a container, of one processor the search has one worker.
+    let several = std::thread::available_parallelism().map_or(1, |processors| processors.get().min(2));
     until("several workers", || {
         workers = children(search.id());
-        workers.len() > 1
+        workers.len() >= several
     });
     search.kill().expect("it lives");
     search.wait().expect("it ends");
