@@ -1,5 +1,5 @@
 //! `math` operations, executed in the emulator and compared with f64 over all exponents, with each `.approx` result at
-//! the edges of its bound too. The errors stand in `docs/math.md`; `ALCOP_WRITE=1` writes its tables anew, and
+//! the edges of its bound too. The errors stand in `docs/math.md`; `ALCOP_WRITE=1` and `--test-threads 1` write its tables anew, and
 //! `ALCOP_MATH_SAMPLES=4096` looks closer.
 
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! From the pipelined kernel in upstream dialects to the NVVM dialect.
 
-use alcop_compiler::ir::{Attr, Builder, Module, Op, Type, Value, constant_index, preorder};
+use alcop_compiler::ir::{Attr, Builder, Diagnostic, Module, Op, Type, Value, constant_index, preorder};
 
 use crate::error::Error;
 use crate::math;
@@ -32,6 +32,8 @@ pub fn lower_with(module: &mut Module<'_>, libdevice: bool) -> Result<(), Error>
     lower_bf16_products(module);
     module.verify().map_err(invalid)?;
     module.run_upstream_passes(&passes(module))?;
+    refuse_what_is_left(module)?;
+    module.verify().map_err(|diagnostics| lowered_wrongly(&diagnostics))?;
     export_dynamic_shared_memory(module);
     require_block_size(module);
     module.verify().map_err(invalid)
@@ -45,6 +47,7 @@ fn passes(module: &Module<'_>) -> String {
     let any =
         |wanted: &dyn Fn(Op<'_>) -> bool, pass: &'static str| if ops.iter().any(|op| wanted(*op)) { pass } else { "" };
     let loops = any(&|op| op.dialect() == "affine" && op.num_regions() > 0, "lower-affine,");
+    let tiles = any(&|op| op.dialect() == "linalg", "convert-linalg-to-loops,");
     let rows = any(&transfers_rows, "convert-vector-to-scf{full-unroll=true},");
     let views = if has_views(module) {
         "expand-strided-metadata,lower-affine,"
@@ -53,10 +56,40 @@ fn passes(module: &Module<'_>) -> String {
     };
     let bare = !ops.iter().any(|op| op.is("gpu.func") && takes_descriptors(*op));
     format!(
-        "builtin.module(gpu.module({loops}{rows}cse,loop-invariant-code-motion,convert-scf-to-cf,convert-nvgpu-to-nvvm,\
+        "builtin.module(gpu.module({loops}{tiles}{rows}cse,loop-invariant-code-motion,convert-scf-to-cf,convert-nvgpu-to-nvvm,\
          convert-vector-to-llvm,{views}convert-gpu-to-nvvm{{use-bare-ptr-memref-call-conv={bare}}},\
          reconcile-unrealized-casts))"
     )
+}
+
+/// What upstream's conversions make of some operations does not verify: `gpu.shuffle` of f16 becomes a shuffle of f16, which
+/// NVVM has not. The place is that of the operation in the input.
+fn lowered_wrongly(diagnostics: &[Diagnostic]) -> Error {
+    let place = diagnostics.first().map_or("", |first| &first.location);
+    let said: Vec<&str> = diagnostics.iter().map(|one| one.message.as_str()).collect();
+    let message = format!("the operation here cannot be lowered to the GPU: {}", said.join("; "));
+    Error::refused("no-lowering", place, message)
+}
+
+/// Refuses a module with an operation that the passes did not lower. They leave what they have no pattern for, and only its
+/// translation to LLVM IR would fail. Casts around it are its consequence.
+fn refuse_what_is_left(module: &Module<'_>) -> Result<(), Error> {
+    let gpu_modules = preorder(module.op()).into_iter().filter(|op| op.is("gpu.module"));
+    let left: Vec<Op<'_>> = gpu_modules
+        .flat_map(preorder)
+        .filter(|op| !matches!(op.dialect(), "llvm" | "nvvm") && !op.is("gpu.module"))
+        .collect();
+    let cause = left.iter().find(|op| op.dialect() != "builtin").or(left.first());
+    let Some(op) = cause else {
+        return Ok(());
+    };
+    let types: Vec<String> = op.operands().map(|operand| operand.ty().to_string()).collect();
+    let message = format!(
+        "{} on ({}) cannot be lowered to the GPU; write it in other operations",
+        op.name(),
+        types.join(", ")
+    );
+    Err(Error::refused("no-lowering", op.location(), message))
 }
 
 /// Whether an operation transfers vectors of several dimensions.
@@ -415,6 +448,50 @@ mod tests {
             assert_eq!(left, [""; 0], "{body}");
             let casts = preorder(module.op()).into_iter().any(|op| op.is("builtin.unrealized_conversion_cast"));
             assert!(!casts, "{body}");
+        }
+    }
+
+    #[test]
+    fn operations_on_whole_tiles_become_loops() {
+        let context = Context::new();
+        let body = "%x = memref.load %a[%i, %i] : memref<8x8xf32>
+                    linalg.fill ins(%x : f32) outs(%b : memref<8x8xf32>)
+                    linalg.copy ins(%a : memref<8x8xf32>) outs(%b : memref<8x8xf32>)";
+        lower(&mut kernel(&context, body)).expect("loops of loads and stores");
+    }
+
+    #[test]
+    fn what_no_pass_lowers_is_refused_with_its_place() {
+        let context = Context::new();
+        for (body, wanted) in [
+            (
+                "%x = vector.load %a[%i, %i] : memref<8x8xf32>, vector<4x4xf32>
+                 %zero = arith.constant dense<0.0> : vector<4xf32>
+                 %s = vector.multi_reduction <add>, %x, %zero [1] : vector<4x4xf32> to vector<4xf32>
+                 vector.store %s, %b[%i, %i] : memref<8x8xf32>, vector<4xf32>",
+                "k.mlir:5:23: vector.multi_reduction on (vector<4x4xf32>, vector<4xf32>) cannot be lowered to the GPU",
+            ),
+            (
+                "%x = memref.load %a[%i, %i] : memref<8x8xf32>
+                 %y = arith.truncf %x : f32 to f8E4M3FN
+                 %z = arith.extf %y : f8E4M3FN to f32
+                 memref.store %z, %b[%i, %i] : memref<8x8xf32>",
+                "k.mlir:4:23: arith.truncf on (f32) cannot be lowered to the GPU",
+            ),
+            (
+                "%x = memref.load %a[%i, %i] : memref<8x8xf32>
+                 %y = arith.truncf %x : f32 to f16
+                 %one = arith.constant 1 : i32
+                 %all = arith.constant 32 : i32
+                 %s, %p = gpu.shuffle xor %y, %one, %all : f16
+                 %z = arith.extf %s : f16 to f32
+                 memref.store %z, %b[%i, %i] : memref<8x8xf32>",
+                "k.mlir:7:27: the operation here cannot be lowered to the GPU: 'nvvm.shfl.sync' op operand #1",
+            ),
+        ] {
+            let mut module = kernel(&context, body);
+            let error = lower(&mut module).expect_err(body).to_string();
+            assert!(error.starts_with(wanted), "{error}");
         }
     }
 

@@ -86,11 +86,17 @@ pub fn assemble_with(
         return Err(Error::Kernels { found: kernels.len() });
     };
     let llvm = LlvmContext::create();
+    module.context().take_diagnostics();
     // SAFETY: the operation is a lowered gpu.module, and both bindings link the same libLLVM, so the context that one
     // made is one that the other understands.
     let translated = unsafe { mlir_sys::mlirTranslateModuleToLLVMIR(gpu_module.raw(), llvm.raw().cast()) };
     if translated.is_null() {
-        return Err(Error::Llvm("the module has no LLVM translation".to_owned()));
+        // The last is about the operation around all others.
+        let said = module.context().take_diagnostics();
+        return Err(match said.first() {
+            Some(first) => Error::refused("no-lowering", &first.location, first.message.clone()),
+            None => Error::Llvm("the module has no LLVM translation".to_owned()),
+        });
     }
     // SAFETY: fresh, owned by nobody else, and of this context.
     let llvm_module = unsafe { inkwell::module::Module::new(translated.cast()) };

@@ -24,11 +24,11 @@ const ROUNDER: f32 = 12_582_912.0;
 /// (e^f − 1 − f) / f² for |f| ≤ ln 2 / 2, to 2^-31.
 const EXPM1: [f32; 6] = [
     0.5,
-    1.666_666_567e-1,
-    4.166_648_909e-2,
-    8.333_561_011e-3,
-    1.393_266_371e-3,
-    1.974_820_771e-4,
+    1.666_666_6e-1,
+    4.166_649e-2,
+    8.333_561e-3,
+    1.393_266_4e-3,
+    1.974_820_8e-4,
 ];
 
 /// The nearest integer to a number below 2^22 in magnitude, as a float, and a word whose low bits it is.

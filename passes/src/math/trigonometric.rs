@@ -13,21 +13,21 @@ use super::exponential::nearest_integer;
 use super::functions::{Functions, Kind};
 
 /// (sin(r) − r) / r³ in r² for |r| ≤ π/4, to 2^-27.9.
-const SIN: [f32; 3] = [-1.666_665_524e-1, 8.332_188_241e-3, -1.951_809_973e-4];
+const SIN: [f32; 3] = [-1.666_665_5e-1, 8.332_188e-3, -1.951_81e-4];
 /// (cos(r) − 1) / r² in r² for |r| ≤ π/4, to 2^-33.
-const COS: [f32; 4] = [-0.5, 4.166_664_556e-2, -1.388_731_063e-3, 2.443_255_289e-5];
+const COS: [f32; 4] = [-0.5, 4.166_664_6e-2, -1.388_731_1e-3, 2.443_255_3e-5];
 /// (tan(r) − r) / r³ in r² for |r| ≤ π/4, to 2^-29.5.
 const TAN: [f32; 7] = [
-    3.333_334_923e-1,
-    1.333_267_540e-1,
-    5.405_893_922e-2,
-    2.128_592_134e-2,
-    1.082_856_301e-2,
-    9.638_882_329e-5,
-    4.373_810_720e-3,
+    3.333_335e-1,
+    1.333_267_5e-1,
+    5.405_894e-2,
+    2.128_592_1e-2,
+    1.082_856_3e-2,
+    9.638_882e-5,
+    4.373_810_7e-3,
 ];
 /// π/2 in parts that are rounded down: all have one sign, so that −0 minus nothing stays −0.
-const HALF_PI: [f32; 3] = [1.570_796_251, 7.549_789_416e-8, 5.390_302_530e-15];
+const HALF_PI: [f32; 3] = [f32::from_bits(0x3fc9_0fda), 7.549_789_4e-8, 5.390_302_5e-15];
 const TWO_OVER_PI: f32 = std::f32::consts::FRAC_2_PI;
 /// 224 bits of 2/π behind the point, most significant first.
 const TWO_OVER_PI_BITS: [u32; 7] = [
@@ -40,7 +40,7 @@ const TWO_OVER_PI_BITS: [u32; 7] = [
     0xfe51_63ab,
 ];
 /// π/2 · 2^-64, and what that lacks.
-const HALF_PI_OF_FRACTION: [f32; 2] = [8.515_304_187e-20, -2.369_599_107e-27];
+const HALF_PI_OF_FRACTION: [f32; 2] = [8.515_304e-20, -2.369_599_1e-27];
 /// From here on an angle is reduced in integers.
 const FAR: f32 = 65_536.0;
 
