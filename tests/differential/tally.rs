@@ -31,8 +31,8 @@ struct Form {
     refused: usize,
 }
 
-/// Shares of all cases that a run must have, in percent. Each is far below what is usual, so that a run of 200 falls short
-/// with a probability below 1e-9.
+/// Shares of all cases that a run must have, in percent. Each is far below what was seen, and most forms have a fixed number
+/// of cases, so that no run of 200 should fall short.
 const SHARES: [(&str, usize); 9] = [
     ("slots", 40),
     ("read ahead", 25),
@@ -88,7 +88,8 @@ impl Tally {
             let form = self.forms.get(&focus).copied().unwrap_or_default();
             let cases = focus.cases(all) as usize;
             let done = form.pipelined + form.lowered;
-            assert_eq!(done + form.without + form.refused, cases, "{focus:?}\n{self}");
+            // Failures that are kept in a file run besides.
+            assert!(done + form.without + form.refused >= cases, "{focus:?}\n{self}");
             assert!(!focus.is_meant() || form.refused == 0, "{focus:?}\n{self}");
             assert!(!focus.is_meant() || done * 2 >= cases, "{focus:?}\n{self}");
         }

@@ -166,10 +166,11 @@ mod tests {
                %r = fmul float %x, %factor
                ret float %r
              }}
-             define double @__nv_unused(double %x) {{ ret double %x }}\0"
+             define double @__nv_unused(double %x) {{ ret double %x }}"
         );
         let context = LlvmContext::create();
-        let buffer = MemoryBuffer::create_from_memory_range(text.as_bytes(), "text");
+        // The copy has a zero behind it, by which the reader of texts finds the end.
+        let buffer = MemoryBuffer::create_from_memory_range_copy(text.as_bytes(), "text");
         let module = context.create_module_from_ir(buffer).expect("valid");
         module.write_bitcode_to_memory().as_slice().to_vec()
     }
@@ -218,17 +219,14 @@ mod tests {
     fn what_is_no_libdevice_of_this_version_is_refused_by_name_and_value() {
         let good = bitcode("nvptx64-nvidia-gpulibs", "__nv_atanf");
         let cut = good[..good.len() / 2].to_vec();
-        // The first block ends with the epoch of the format.
+        // The first block ends with the epoch of the format, 0: the five bits 00101 (which abbreviation), six of the number,
+        // and zeros. Other damage may end the process in LLVM's reader.
         let first = 12 + 4 * u32::from_le_bytes(good[8..12].try_into().expect("four bytes")) as usize;
-        let other_epoch = (first - 8..first)
-            .flat_map(|byte| (0..8).map(move |bit| (byte, bit)))
-            .find_map(|(byte, bit)| {
-                let mut other = good.clone();
-                other[byte] ^= 1 << bit;
-                let said = Libdevice::new("x".to_owned(), other.clone()).err()?.to_string();
-                said.contains("epoch").then_some(other)
-            });
-        let other_epoch = other_epoch.expect("a bit of the epoch");
+        let bits = (0..8 * first).rev();
+        let last = bits.into_iter().find(|bit| good[bit / 8] >> (bit % 8) & 1 == 1);
+        let number = last.expect("a bit of the abbreviation") + 3;
+        let mut other_epoch = good.clone();
+        other_epoch[number / 8] ^= 1 << (number % 8);
         for (bytes, wanted) in [
             (
                 b"; text".to_vec(),
@@ -236,7 +234,7 @@ mod tests {
             ),
             (Vec::new(), "it is not LLVM bitcode"),
             (cut, "it is cut off: it has "),
-            (other_epoch, "LLVM 22.1"),
+            (other_epoch, "epoch"),
             (
                 bitcode("x86_64-pc-linux-gnu", "__nv_atanf"),
                 "it is for \"x86_64-pc-linux-gnu\"; a libdevice is for nvptx64",

@@ -19,7 +19,7 @@ pub(crate) fn successors(code: &[Instr], pc: usize, out: &mut Vec<usize>) {
                 out.push(pc + 1);
             }
         }
-        Op::Exit => {
+        Op::Exit { .. } => {
             out.push(code.len());
             if guarded && pc + 1 != code.len() {
                 out.push(pc + 1);
@@ -42,7 +42,10 @@ fn blocks(code: &[Instr]) -> Blocks {
     leader[code.len()] = true;
     let mut next = Vec::new();
     for pc in 0..code.len() {
-        if matches!(code[pc].op, Op::Branch { .. } | Op::BranchTable { .. } | Op::Exit) {
+        if matches!(
+            code[pc].op,
+            Op::Branch { .. } | Op::BranchTable { .. } | Op::Exit { .. }
+        ) {
             leader[pc + 1] = true;
             successors(code, pc, &mut next);
             for &target in &next {
@@ -76,13 +79,9 @@ fn blocks(code: &[Instr]) -> Blocks {
 pub(crate) fn analyse(code: &mut [Instr]) -> Vec<Loop> {
     let blocks = blocks(code);
     let end = blocks.start.len() - 1;
-    let mut reversed = vec![Vec::new(); blocks.start.len()];
-    for (block, next) in blocks.successors.iter().enumerate() {
-        for &successor in next {
-            reversed[successor].push(block);
-        }
-    }
-    let post = dominators(end, &reversed, &blocks.successors);
+    let reversed = reversed(&blocks.successors);
+    let staying = staying(code, &blocks);
+    let post = dominators(end, &self::reversed(&staying), &staying);
     let count = code.len() as u32;
     for (pc, instr) in code.iter_mut().enumerate() {
         // A block that never reaches the end has no post-dominator: its lanes meet only there.
@@ -90,6 +89,56 @@ pub(crate) fn analyse(code: &mut [Instr]) -> Vec<Loop> {
     }
     let forward = dominators(0, &blocks.successors, &reversed);
     loops(code, &blocks, &reversed, &forward)
+}
+
+fn reversed(successors: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut reversed = vec![Vec::new(); successors.len()];
+    for (block, next) in successors.iter().enumerate() {
+        for &successor in next {
+            reversed[successor].push(block);
+        }
+    }
+    reversed
+}
+
+/// The edges along which lanes stay. One to a block of `exit` alone is not waited for: LLVM writes such branches where it
+/// has proven that no lane takes them, and who does meets nobody again. A `ret` ends the kernel for all, and lanes that
+/// skip a barrier on the way there are reported.
+fn staying(code: &[Instr], blocks: &Blocks) -> Vec<Vec<usize>> {
+    let end = blocks.start.len() - 1;
+    let leaves = |block: usize| {
+        let first = blocks.start[block];
+        block != end && matches!(code[first].op, Op::Exit { returns: false }) && code[first].guard.is_none()
+    };
+    let stay = |next: &Vec<usize>| {
+        let staying: Vec<usize> = next.iter().copied().filter(|&block| !leaves(block)).collect();
+        if staying.is_empty() { next.clone() } else { staying }
+    };
+    let mut staying: Vec<Vec<usize>> = blocks.successors.iter().map(stay).collect();
+    // Where it is the only way out, such as of a loop, it counts.
+    loop {
+        let reached = reach(end, &reversed(&staying));
+        let lost = (0..staying.len()).filter(|&block| !reached[block] && staying[block] != blocks.successors[block]);
+        let lost: Vec<usize> = lost.collect();
+        if lost.is_empty() {
+            return staying;
+        }
+        for block in lost {
+            staying[block].clone_from(&blocks.successors[block]);
+        }
+    }
+}
+
+/// What can be reached from a root.
+fn reach(root: usize, successors: &[Vec<usize>]) -> Vec<bool> {
+    let mut seen = vec![false; successors.len()];
+    let mut open = vec![root];
+    while let Some(block) = open.pop() {
+        if !std::mem::replace(&mut seen[block], true) {
+            open.extend(&successors[block]);
+        }
+    }
+    seen
 }
 
 /// Immediate dominators from a root (Cooper, Harvey, Kennedy, "A Simple, Fast Dominance Algorithm"); `None` for the

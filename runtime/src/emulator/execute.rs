@@ -193,7 +193,7 @@ impl Machine<'_> {
                 }
                 return Ok(Flow::Table { executed: mask });
             }
-            Op::Exit => return Ok(Flow::Exit),
+            Op::Exit { .. } => return Ok(Flow::Exit),
             Op::Trap { reason } => {
                 if mask != 0 {
                     return Err(self.fault(warp, mask.trailing_zeros() as usize, reason.to_string()));

@@ -38,7 +38,12 @@ pub(super) fn operation(decoder: &Decoder<'_>, instruction: &Instruction) -> Dec
             _ => decoder.unsupported(instruction, "a branch without its label"),
         },
         "brx" => branch_table(decoder, instruction, &parts),
-        "ret" | "exit" => Ok((Op::Exit, Class::Branch)),
+        returns @ ("ret" | "exit") => Ok((
+            Op::Exit {
+                returns: returns == "ret",
+            },
+            Class::Branch,
+        )),
         "trap" => {
             let reason = "the kernel executed `trap`".into();
             Ok((Op::Trap { reason }, Class::Other))

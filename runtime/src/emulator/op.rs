@@ -277,7 +277,10 @@ pub(crate) enum Op {
         index: Src,
         targets: Arc<[u32]>,
     },
-    Exit,
+    /// The lane ends: by `ret`, or by `exit`.
+    Exit {
+        returns: bool,
+    },
     /// Ends the kernel with an error.
     Trap {
         reason: Arc<str>,
@@ -463,7 +466,7 @@ impl fmt::Debug for Op {
             Op::Atomic { .. } => "Atomic",
             Op::Branch { .. } => "Branch",
             Op::BranchTable { .. } => "BranchTable",
-            Op::Exit => "Exit",
+            Op::Exit { .. } => "Exit",
             Op::Trap { .. } => "Trap",
             Op::Barrier { .. } => "Barrier",
             Op::BarrierReduce { .. } => "BarrierReduce",

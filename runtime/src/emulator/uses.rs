@@ -172,7 +172,7 @@ pub(super) fn registers_of(op: &Op, reads: &mut SmallVec<[Reg; 6]>, writes: &mut
         }
         Op::BranchTable { index, .. } => read(&[*index]),
         Op::Branch { .. }
-        | Op::Exit
+        | Op::Exit { .. }
         | Op::Trap { .. }
         | Op::Commit
         | Op::Wait { .. }

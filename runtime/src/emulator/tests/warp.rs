@@ -135,6 +135,34 @@ fn diverged_lanes_meet_at_warp_barriers_and_shuffles() {
     );
 }
 
+/// LLVM branches to a block of `exit` where it has proven that no lane goes there. The others meet before the barrier.
+#[test]
+fn a_way_that_only_leaves_keeps_nobody_from_meeting() {
+    let sides = |out: &str| {
+        format!(
+            "setp.lt.u32 %p1, %r0, 16;\nsetp.gt.u32 %p2, %r0, 99;\n@%p1 bra LOW;\n{out}\nmov.u32 %r1, 7;\nbra JOIN;\n\
+             LOW:\nmov.u32 %r1, 3;\nJOIN:\nbar.sync 0;\nbra DONE;\nOUT:\nexit;\nDONE:"
+        )
+    };
+    let found = clean(32, &sides("@%p2 bra OUT;"));
+    assert_eq!((found[3], found[20]), (3, 7));
+}
+
+/// The only way out of a loop counts: inside of it lanes meet where they met before.
+#[test]
+fn a_loop_that_ends_in_an_exit_keeps_its_joins() {
+    let body = "ld.param.u64 %rd1, [out];\ncvta.to.global.u64 %rd1, %rd1;\nmov.u32 %r0, %tid.x;\nmov.u32 %r1, 0;\n\
+                mov.u32 %r4, 0;\nmul.wide.u32 %rd2, %r0, 4;\nadd.s64 %rd3, %rd1, %rd2;\nLOOP:\nand.b32 %r2, %r0, 1;\n\
+                setp.eq.u32 %p1, %r2, 0;\n@%p1 bra EVEN;\nadd.u32 %r1, %r1, 1;\nbra JOIN;\nEVEN:\nadd.u32 %r1, %r1, 2;\n\
+                JOIN:\nbar.sync 0;\nst.global.u32 [%rd3], %r1;\nadd.u32 %r4, %r4, 1;\nsetp.lt.u32 %p2, %r4, 4;\n\
+                @%p2 bra LOOP;";
+    let mut args = [words(vec![0; 32])];
+    let text = module(ONE_POINTER, "", body);
+    let report = emulate(&kernel(text, 32), &mut args, &EmulateOptions::default()).expect("runs");
+    assert_eq!(report.hazards, []);
+    assert_eq!(read_words(&args[0])[..2], [8, 4]);
+}
+
 #[test]
 fn barriers_reduce_and_may_diverge() {
     let out = clean(

@@ -242,7 +242,7 @@ impl Walk<'_> {
                         None => break None,
                     };
                 }
-                Op::BranchTable { .. } | Op::Exit | Op::Trap { .. } => break None,
+                Op::BranchTable { .. } | Op::Exit { .. } | Op::Trap { .. } => break None,
                 _ => {
                     self.instruction(&code[pc]);
                     pc += 1;
@@ -365,7 +365,7 @@ impl Walk<'_> {
     /// One instruction of the text.
     fn instruction(&mut self, instr: &Instr) {
         let guard = self.guard(instr);
-        if guard == Some(false) && !matches!(instr.op, Op::Exit) {
+        if guard == Some(false) && !matches!(instr.op, Op::Exit { .. }) {
             return;
         }
         if guard == Some(true) && self.simplified(instr) {
