@@ -92,6 +92,16 @@ fn plan_launch_file_and_ptx_carry_them() {
     // The emulator takes both.
     let answer = stdout(&alcop(&["run", &launch, "--json"]));
     assert!(answer.contains("\"ok\""), "{answer}");
+    // What does not hold of a launch is refused by the argument's number.
+    for (assumed, why) in [
+        ("argument 1: aligned to 512 bytes", "arrays are aligned to 256 bytes"),
+        ("argument 7: aligned to 16 bytes", "it is no array"),
+    ] {
+        let mut edited = read_json(&folder.path("k.json"));
+        edited["assumes"] = json!([assumed]);
+        std::fs::write(folder.path("edited.json"), edited.to_string()).expect("writable");
+        expect(&alcop(&["run", &folder.text("edited.json")]), 2, why);
+    }
     // Without a pipeline nothing is assumed.
     let plain = stdout(&compile(&["--shared-stages", "1", "--register-stages", "1"]));
     assert!(!plain.contains("// assumes"), "{plain}");

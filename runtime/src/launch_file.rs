@@ -12,6 +12,7 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use alcop_spec::Assumption;
 use alcop_spec::kernel::{Kernel, KernelArg, LaunchFile};
 use alcop_system::files::{self, Identity, Place};
 use alcop_system::memory;
@@ -126,6 +127,9 @@ pub fn read_launch_with(path: &Path, outside: Outside) -> Result<LoadedLaunch, L
             single => load(single, None)?,
         });
     }
+    for assumption in &file.assumes {
+        check_assumption(assumption, &args).map_err(|(index, message)| argument(path, index, message))?;
+    }
     let LaunchFile {
         entry,
         grid,
@@ -144,6 +148,27 @@ pub fn read_launch_with(path: &Path, outside: Outside) -> Result<LoadedLaunch, L
         args,
         outputs,
     })
+}
+
+/// What every device gives an array at least, the emulator too: cudaMalloc aligns to 256 bytes (CUDA C++ Programming Guide,
+/// "Device Memory Accesses").
+const ARRAY_ALIGNMENT_BYTES: u64 = 256;
+
+/// Arrays of a launch are apart from each other and aligned; what else is assumed of an argument does not hold.
+fn check_assumption(assumption: &Assumption, args: &[ArgBuffer]) -> Result<(), (usize, String)> {
+    let (of, bytes) = match *assumption {
+        Assumption::Aligned { argument, bytes } => (vec![argument], bytes),
+        Assumption::NoAlias { argument, other } => (vec![argument, other], 1),
+    };
+    let is_array = |index: &usize| matches!(args.get(*index), Some(ArgBuffer::Array { .. }));
+    match of.iter().find(|index| !is_array(index)) {
+        Some(&index) => Err((index, format!("`{assumption}` is assumed, and it is no array"))),
+        None if bytes > ARRAY_ALIGNMENT_BYTES => Err((
+            of[0],
+            format!("`{assumption}` is assumed, and arrays are aligned to {ARRAY_ALIGNMENT_BYTES} bytes"),
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The folder that a launch file's paths are relative to.
